@@ -1,0 +1,231 @@
+"""The stateless predictor: a plane becomes an embedding, an embedding and a prompt become masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sam.contrast import Contrast
+from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.prompts import Prompt
+from napari_sam.model.sam import Sam
+from napari_sam.weights.loading import ModelIdentity, load_model
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the image encoder gave for one plane.
+
+    Attributes
+    ----------
+    features
+        (1, C, grid, grid) float tensor.
+    geometry
+        The plane's size and its size in the model's input.
+    model
+        The weights that made it; another model's predictor refuses it.
+    """
+
+    features: Tensor
+    geometry: Geometry
+    model: ModelIdentity
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the features occupy in memory."""
+        return self.features.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Masks for one prompt.
+
+    Attributes
+    ----------
+    masks
+        (M, H, W) boolean, in the plane's pixels.
+    scores
+        (M,) the model's own estimates of each mask's IoU with the object.
+    logits
+        (M, h, w) low-resolution logits: the mask prompt of a next round.
+    """
+
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    logits: NDArray[np.float32]
+
+    @property
+    def best(self) -> int:
+        """Index of the mask with the highest score."""
+        return int(self.scores.argmax())
+
+
+class Predictor:
+    """Run one model; calls do not depend on earlier ones, so one predictor serves any number of planes.
+
+    Make it with `napari_sam.load_predictor`.
+    """
+
+    def __init__(self, sam: Sam, identity: ModelIdentity, device: torch.device) -> None:
+        self.identity = identity
+        self.device = device
+        self._sam = sam.to(device)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's square input in pixels."""
+        return self._sam.config.image_size
+
+    @property
+    def embedding_shape(self) -> tuple[int, int, int]:
+        """Shape (C, grid, grid) of an embedding's features."""
+        config = self._sam.config
+        return (config.decoder.width, config.grid, config.grid)
+
+    @torch.inference_mode()
+    def encode(self, plane: NDArray[np.generic]) -> Embedding:
+        """Embed one plane.
+
+        Parameters
+        ----------
+        plane
+            (H, W) or (H, W, 3), any real dtype. Unsigned bytes are taken as they are; other intensities
+            are stretched to 0-255 between the plane's own robust percentiles (see `Contrast`).
+
+        Raises
+        ------
+        ValueError
+            For an array of another shape, without pixels, or of a dtype that is not real.
+        """
+        image = _as_bytes(plane)
+        geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
+        features = self._sam.encode(geometry.scale_image(image).to(self.device))
+        return Embedding(features, geometry, self.identity)
+
+    @torch.inference_mode()
+    def predict(
+        self, embedding: Embedding, prompt: Prompt, multimask: bool | None = None
+    ) -> Prediction:
+        """Predict the masks that ``prompt`` means.
+
+        Parameters
+        ----------
+        embedding
+            What `encode` gave for the plane.
+        prompt
+            At least one point, a box or a mask.
+        multimask
+            True gives three candidates (of different extent), False one mask. None gives three for a
+            single point and one for anything more.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is empty or outside the plane, or the embedding is another model's.
+        """
+        if embedding.model != self.identity:
+            raise ValueError(
+                f"The embedding was made by {embedding.model.architecture} with other weights than this "
+                f"{self.identity.architecture}; encode the plane with the same predictor."
+            )
+        if prompt.is_empty:
+            raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
+        geometry = embedding.geometry
+        prompt = prompt.inside(geometry.original)
+        if multimask is None:
+            multimask = prompt.is_ambiguous
+        logits, scores = self._sam.decode(
+            embedding.features.to(self.device), **self._tensors(prompt, geometry)
+        )
+        chosen = slice(1, None) if multimask else slice(0, 1)
+        logits, scores = logits[0, chosen], scores[0, chosen]
+        masks = geometry.logits_to_plane(logits) > 0
+        return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
+
+    def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
+        """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features."""
+        tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
+        return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
+
+    def _tensors(self, prompt: Prompt, geometry: Geometry) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
+        """Give the prompt as the model's arguments, a batch of one."""
+        tensors: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+        if prompt.points:
+            points = geometry.points_to_input(prompt.points)[None]
+            labels = torch.tensor([prompt.labels])
+            tensors["points"] = (points.to(self.device), labels.to(self.device))
+        if prompt.box is not None:
+            tensors["boxes"] = geometry.box_to_input(prompt.box)[None].to(self.device)
+        if prompt.mask is not None:
+            tensors["masks"] = self._mask_logits(prompt.mask, geometry)[None, None].to(self.device)
+        return tensors
+
+    def _mask_logits(self, mask: NDArray[np.bool_ | np.floating], geometry: Geometry) -> Tensor:
+        side = 4 * self._sam.config.grid
+        if mask.dtype == bool:
+            return geometry.mask_to_input(mask.astype(bool), side)
+        if mask.shape != (side, side):
+            raise ValueError(
+                f"The mask prompt has floating values and shape {mask.shape}; logits of this model have "
+                f"shape {(side, side)}. Give those of a Prediction, or a boolean mask of the plane."
+            )
+        return torch.from_numpy(np.ascontiguousarray(mask, np.float32))
+
+
+def load_predictor(
+    model: str = "nano", checkpoint: str | Path | None = None, device: str | None = None
+) -> Predictor:
+    """Load a model and its weights.
+
+    Parameters
+    ----------
+    model
+        ``"nano"`` (ships with the package), ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
+    checkpoint
+        Path of an official ``.pth`` checkpoint or a ``.safetensors`` file; may be left out for ``nano``.
+    device
+        ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
+
+    Raises
+    ------
+    ValueError
+        If the model or the device is unknown, or the model needs a checkpoint.
+    CheckpointError
+        If the file is missing, unreadable, or holds other keys or shapes than the model.
+    """
+    target = _device(device)
+    sam, identity = load_model(model, checkpoint)
+    return Predictor(sam, identity, target)
+
+
+def _device(name: str | None) -> torch.device:
+    """Choose the fastest device, or the one named if it is there."""
+    present = ["cpu"]
+    if torch.backends.mps.is_available():
+        present.insert(0, "mps")
+    if torch.cuda.is_available():
+        present.insert(0, "cuda")
+    if name is None:
+        return torch.device(present[0])
+    if name.split(":")[0] not in present:
+        raise ValueError(f"The device {name!r} is not there; choose one of {', '.join(present)}.")
+    return torch.device(name)
+
+
+def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Check a plane and bring it to 0-255."""
+    plane = np.asarray(plane)
+    if plane.ndim not in (2, 3) or (plane.ndim == 3 and plane.shape[2] != 3):
+        raise ValueError(f"A plane has shape (H, W) or (H, W, 3), not {plane.shape}; select one plane.")
+    if plane.size == 0:
+        raise ValueError(f"The plane of shape {plane.shape} has no pixels.")
+    if plane.dtype.kind not in "buif":
+        raise ValueError(f"The plane's dtype {plane.dtype} is not a real number; convert it first.")
+    if plane.dtype == np.uint8:
+        return plane.astype(np.uint8, copy=False)
+    return Contrast.of(plane).apply(plane)

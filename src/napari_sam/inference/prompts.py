@@ -1,0 +1,113 @@
+"""What a user points at: the prompt of one object on one plane."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Points, a box and a mask that together mean one object.
+
+    Positions are ``(row, column)`` in pixels of the plane, pixel centres at integers.
+
+    Parameters
+    ----------
+    points
+        Positions on the object (label 1) or beside it (label 0).
+    labels
+        One label per point; all 1 if left out.
+    box
+        ``(row0, column0, row1, column1)`` around the object; what lies outside the plane is cut off.
+    mask
+        An earlier answer to be refined: (H, W) boolean in the plane's pixels, or the (h, w) floating
+        logits of a `Prediction`.
+
+    Raises
+    ------
+    ValueError
+        For labels other than 0 and 1 or of another number than the points, positions that are not
+        finite, or a box without area.
+    """
+
+    points: Sequence[Point] = ()
+    labels: Sequence[int] | None = None
+    box: Box | None = None
+    mask: NDArray[np.bool_ | np.floating] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        points = tuple((float(row), float(column)) for row, column in self.points)
+        labels = (1,) * len(points) if self.labels is None else tuple(int(x) for x in self.labels)
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "labels", labels)
+        if len(labels) != len(points):
+            raise ValueError(f"{len(points)} points have {len(labels)} labels; give one label per point.")
+        if bad := sorted(set(labels) - {0, 1}):
+            raise ValueError(f"Point label {bad[0]} is unknown; use 1 (on the object) or 0 (beside it).")
+        if not all(math.isfinite(x) for point in points for x in point):
+            raise ValueError(f"A point is not finite: {points}; give numbers (row, column).")
+        if self.box is not None:
+            object.__setattr__(self, "box", _checked_box(self.box))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing at all is prompted."""
+        return not self.points and self.box is None and self.mask is None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether it is a single point and nothing else, which may mean a part or the whole."""
+        return len(self.points) == 1 and self.box is None and self.mask is None
+
+    def inside(self, shape: tuple[int, int]) -> Prompt:
+        """Return this prompt for a plane of ``shape``, its box cut at the border.
+
+        Raises
+        ------
+        ValueError
+            If a point, or the whole box, lies outside the plane, or a boolean mask has another shape.
+        """
+        height, width = shape
+        for row, column in self.points:
+            if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
+                raise ValueError(
+                    f"The point (row {row:g}, column {column:g}) lies outside the plane of {height} x {width} "
+                    f"pixels; rows go from 0 to {height - 1}, columns from 0 to {width - 1}."
+                )
+        box = self.box
+        if box is not None:
+            box = (
+                max(box[0], -0.5),
+                max(box[1], -0.5),
+                min(box[2], height - 0.5),
+                min(box[3], width - 0.5),
+            )
+            if box[0] >= box[2] or box[1] >= box[3]:
+                raise ValueError(
+                    f"The box {self.box} lies outside the plane of {height} x {width} pixels; "
+                    "draw it over the object."
+                )
+        if self.mask is not None and self.mask.dtype == bool and self.mask.shape != shape:
+            raise ValueError(
+                f"The mask prompt has shape {self.mask.shape}, the plane {shape}; give a mask of the plane."
+            )
+        return Prompt(self.points, self.labels, box, self.mask)
+
+
+def _checked_box(box: Sequence[float]) -> Box:
+    if len(box) != 4 or not all(math.isfinite(x) for x in box):
+        raise ValueError(f"The box {tuple(box)} is not (row0, column0, row1, column1) in finite numbers.")
+    row0, column0, row1, column1 = (float(x) for x in box)
+    row0, row1 = sorted((row0, row1))
+    column0, column1 = sorted((column0, column1))
+    if row0 == row1 or column0 == column1:
+        raise ValueError(f"The box {tuple(box)} has no area; drag from one corner to the opposite one.")
+    return row0, column0, row1, column1

@@ -1,0 +1,99 @@
+"""The whole Segment Anything model and the table of its architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
+from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
+from napari_sam.model.mask_decoder import DecoderConfig, MaskDecoder
+from napari_sam.model.prompt_encoder import PromptEncoder
+
+# Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
+_PIXEL_MEAN = (123.675, 116.28, 103.53)
+_PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """Everything that tells one SAM architecture from another.
+
+    ``image_size`` is the side in pixels of the square input, to which an image's longer side is scaled.
+    """
+
+    architecture: str
+    encoder: ViTConfig | ConvConfig
+    image_size: int = 1024
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+
+    @property
+    def grid(self) -> int:
+        """Side of the embedding in tokens."""
+        return self.image_size // self.encoder.patch
+
+
+CONFIGS = {
+    config.architecture: config
+    for config in (
+        SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
+        SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
+        SamConfig("vit_h", ViTConfig(1280, 32, 16, global_blocks=(7, 15, 23, 31))),
+        SamConfig(
+            "nano",
+            ConvConfig(stem=32, widths=(64, 128, 160, 192), depths=(3, 4, 3, 2)),
+            image_size=512,
+            decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
+        ),
+    )
+}
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder, with the official checkpoints' parameter names."""
+
+    def __init__(self, config: SamConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.decoder.width
+        self.image_encoder: nn.Module
+        if isinstance(config.encoder, ViTConfig):
+            self.image_encoder = ImageEncoderViT(config.encoder, config.image_size, width)
+        else:
+            self.image_encoder = ConvEncoder(config.encoder, width)
+        self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
+        self.mask_decoder = MaskDecoder(config.decoder)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring (B, 3, h, w) images of 0-255 to mean zero and deviation one of natural images."""
+        mean, std = (
+            torch.tensor(x, device=images.device)[:, None, None] for x in (_PIXEL_MEAN, _PIXEL_STD)
+        )
+        return (images - mean) / std
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Normalise (B, 3, h, w) images of 0-255 and pad them below and on the right to the square."""
+        images = self.normalise(images)
+        size = self.config.image_size
+        return F.pad(images, (0, size - images.shape[-1], 0, size - images.shape[-2]))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Embed (B, 3, h, w) images of 0-255, h and w at most ``image_size``: (B, C, grid, grid)."""
+        return self.image_encoder(self.preprocess(images))  # type: ignore[no-any-return]
+
+    def decode(
+        self,
+        embedding: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict (B, 4, 4 grid, 4 grid) logits and (B, 4) scores of ``B`` prompts on one embedding.
+
+        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`.
+        """
+        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        return self.mask_decoder(embedding, self.prompt_encoder.dense_pe(), sparse, dense)  # type: ignore[no-any-return]

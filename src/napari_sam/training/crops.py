@@ -1,0 +1,212 @@
+"""Random crops with random looks and the objects in them: what one training step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from torch import Tensor
+
+from napari_sam.training.data import AnnotatedImage
+
+# Objects smaller than this (in pixels of the model's input), or cut off by more than this share, are not
+# asked for.
+_MIN_AREA = 20
+_MIN_VISIBLE = 0.4
+_SCALES = (0.6, 1.6)
+# Random positions that are tried to find one on an object.
+_ANCHOR_TRIES = 30
+# What padding looks like before normalisation: close to the mean that becomes zero.
+_PADDING = (124, 116, 104)
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A (side, side, 3) piece of an image in the model's pixels and the boolean masks of some objects."""
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Crops and, for ``objects`` of each, the mask with a point on it and a box around it.
+
+    Positions are ``(x, y)`` in the model's square input, in which every crop has a random ``offset``, so
+    that all positions of the square are learned although the crops are small.
+    """
+
+    images: Tensor  # (I, 3, side, side) uint8
+    offsets: Tensor  # (I, 2) x, y in pixels, multiples of the patch
+    masks: Tensor  # (I * objects, side, side) bool
+    points: Tensor  # (I * objects, 2)
+    boxes: Tensor  # (I * objects, 4)
+    by_box: Tensor  # (I * objects,) bool: prompted by the box, else by the point
+
+
+def sample_batch(
+    rng: np.random.Generator,
+    sets: Sequence[tuple[float, Sequence[AnnotatedImage]]],
+    crops: int,
+    objects: int,
+    side: int,
+    image_size: int,
+    patch: int,
+) -> Batch:
+    """Draw ``crops`` crops of the ``sets``, each with its weight, and ``objects`` objects in each."""
+    chosen = [_sample_crop(rng, sets, objects, side, image_size) for _ in range(crops)]
+    offsets = rng.integers(0, (image_size - side) // patch + 1, (crops, 2)) * patch
+    masks = np.concatenate([crop.masks for crop in chosen])
+    shift = np.repeat(offsets, objects, axis=0)
+    points = np.stack([_point(rng, mask) for mask in masks]) + shift
+    boxes = np.stack([_box(rng, mask, side) for mask in masks]) + np.tile(shift, 2)
+    return Batch(
+        torch.from_numpy(np.stack([crop.image for crop in chosen])).permute(0, 3, 1, 2),
+        torch.from_numpy(offsets),
+        torch.from_numpy(masks),
+        torch.from_numpy(points).float(),
+        torch.from_numpy(boxes).float(),
+        torch.from_numpy(rng.random(len(masks)) < 0.4),
+    )
+
+
+def innermost_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Give the (row, column) of ``mask`` farthest from its border; the plane's edge counts as border."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    corner = (rows[0], columns[0])
+    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    depth = distance_transform_edt(np.pad(inner, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return int(row + corner[0]), int(column + corner[1])
+
+
+def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Give ``(row0, column0, row1, column1)`` along the outer edges of the mask's pixels."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return (rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5)
+
+
+def _sample_crop(
+    rng: np.random.Generator,
+    sets: Sequence[tuple[float, Sequence[AnnotatedImage]]],
+    objects: int,
+    side: int,
+    image_size: int,
+) -> Crop:
+    """Try crops until one holds an object."""
+    while True:
+        item = _choose(rng, sets)
+        scale = image_size / max(item.labels.shape) * np.exp(rng.uniform(*np.log(_SCALES)))
+        window = _window(rng, item.labels, side, scale)
+        image, labels = _cut(item, window, side, scale)
+        found = _visible_objects(item.labels, labels, scale)
+        if len(found):
+            image, labels = _turn(rng, image, labels)
+            masks = np.stack([labels == x for x in rng.permutation(np.resize(rng.permutation(found), objects))])
+            return Crop(_change_looks(rng, image), masks)
+
+
+def _choose(
+    rng: np.random.Generator, sets: Sequence[tuple[float, Sequence[AnnotatedImage]]]
+) -> AnnotatedImage:
+    weights = np.array([weight for weight, _ in sets])
+    _, images = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
+    return images[int(rng.integers(len(images)))]
+
+
+def _window(
+    rng: np.random.Generator, labels: NDArray[np.int32], side: int, scale: float
+) -> tuple[int, int, int, int]:
+    """Choose (row, column, height, width) in the image's pixels, mostly around an object."""
+    span = max(1, round(side / scale))
+    middle = rng.uniform(0, labels.shape)
+    for _ in range(_ANCHOR_TRIES):
+        if labels[tuple(middle.astype(int))]:
+            middle += rng.uniform(-0.3, 0.3, 2) * span
+            break
+        middle = rng.uniform(0, labels.shape)
+    corner = np.clip(middle - span / 2, 0, np.maximum(0, np.array(labels.shape) - span)).astype(int)
+    return (int(corner[0]), int(corner[1]), min(span, labels.shape[0]), min(span, labels.shape[1]))
+
+
+def _cut(
+    item: AnnotatedImage, window: tuple[int, int, int, int], side: int, scale: float
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Cut the window out and scale it; what lies beyond the image is padding, below and on the right."""
+    row, column, height, width = window
+    inside = np.s_[row : row + height, column : column + width]
+    size = (min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale))))
+    picture = Image.fromarray(np.ascontiguousarray(item.image[inside]))
+    scaled = np.array(picture.resize(size, Image.Resampling.BILINEAR))
+    image = np.full((side, side, 3), _PADDING, np.uint8)
+    image[: size[1], : size[0]] = scaled[..., None] if scaled.ndim == 2 else scaled
+    numbers = Image.fromarray(np.ascontiguousarray(item.labels[inside]))
+    labels = np.zeros((side, side), np.int32)
+    labels[: size[1], : size[0]] = np.array(numbers.resize(size, Image.Resampling.NEAREST))
+    return image, labels
+
+
+def _visible_objects(
+    whole: NDArray[np.int32], labels: NDArray[np.int32], scale: float
+) -> NDArray[np.intp]:
+    """Name the objects of which enough is seen."""
+    seen = np.bincount(labels.ravel())
+    full = np.bincount(whole.ravel(), minlength=len(seen))[: len(seen)] * scale**2
+    enough = (seen >= _MIN_AREA) & (seen >= _MIN_VISIBLE * full)
+    enough[0] = False
+    return np.nonzero(enough)[0]
+
+
+def _turn(
+    rng: np.random.Generator, image: NDArray[np.uint8], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Flip and rotate by right angles."""
+    quarter = int(rng.integers(4))
+    image, labels = np.rot90(image, quarter), np.rot90(labels, quarter)
+    if rng.random() < 0.5:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    return image, labels
+
+
+def _change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Change contrast, gamma, polarity, colours, sharpness and noise."""
+    x = image.astype(np.float32) / 255
+    if rng.random() < 0.25:
+        x = 1 - x
+    if rng.random() < 0.25:
+        x = np.repeat(x @ rng.dirichlet((1, 1, 1)).astype(np.float32)[:, None], 3, axis=2)
+    if rng.random() < 0.3:
+        x = x[..., rng.permutation(3)]
+    if rng.random() < 0.6:
+        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.6, 0.6))
+    if rng.random() < 0.5:
+        x = rng.uniform(0.4, 1.3) * x + rng.uniform(-0.15, 0.25)
+    if rng.random() < 0.25:
+        x = gaussian_filter(x, (sigma := rng.uniform(0.4, 2.0), sigma, 0))
+    if rng.random() < 0.4:
+        noise = rng.normal(size=x.shape[:2]).astype(np.float32)[..., None]
+        x = x + rng.uniform(0.01, 0.12) * noise
+    return np.clip(np.rint(255 * x), 0, 255).astype(np.uint8)
+
+
+def _point(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Give a point (x, y) on the object: its innermost one or any."""
+    if rng.random() < 0.5:
+        row, column = innermost_point(mask)
+    else:
+        positions = np.argwhere(mask)
+        row, column = positions[rng.integers(len(positions))]
+    return np.array([column, row], float)
+
+
+def _box(rng: np.random.Generator, mask: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
+    """Give the box (x0, y0, x1, y1) with jitter of up to a tenth of its sides, as SAM was trained."""
+    row0, column0, row1, column1 = tight_box(mask)
+    spans = np.array([column1 - column0, row1 - row0] * 2)
+    jitter = np.clip(rng.normal(size=4) * 0.1 * rng.random(), -0.25, 0.25) * spans
+    return np.clip(np.array([column0, row0, column1, row1]) + jitter, -0.5, side - 0.5)

@@ -1,0 +1,59 @@
+"""What the training minimises: focal and dice loss of the masks, squared error of the score."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Kirillov et al., "Segment Anything" (2023), appendix A: focal and dice loss in the ratio 20 to 1.
+_FOCAL_WEIGHT = 20.0
+# The share of the mean over the three candidates beside their best, which keeps all of them alive.
+_MEAN_WEIGHT = 0.1
+
+
+def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the loss and the true IoU of each prompt's masks.
+
+    The single mask (the first) always learns; of the three candidates the best one does, and the others
+    a little.
+
+    Parameters
+    ----------
+    logits, scores
+        (B, 4, h, w) and (B, 4), as the mask decoder gives them.
+    target
+        (B, h, w) covered share of each low-resolution pixel, 0 to 1.
+
+    Returns
+    -------
+    loss, iou
+        (B,) and (B, 4).
+    """
+    target = target[:, None].expand_as(logits)
+    iou = mask_iou(logits, target)
+    per_mask = _FOCAL_WEIGHT * focal_loss(logits, target) + dice_loss(logits, target)
+    candidates = per_mask[:, 1:]
+    masks = per_mask[:, 0] + candidates.min(1).values + _MEAN_WEIGHT * candidates.mean(1)
+    return masks + F.mse_loss(scores, iou, reduction="none").mean(1), iou
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy weighted by how wrong each pixel is (Lin et al., 2017), for soft targets: (B, M)."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return ((target - logits.sigmoid()).abs() ** gamma * entropy).mean((-2, -1))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """One minus the soft Dice coefficient (Milletari et al., 2016): (B, M)."""
+    p = logits.sigmoid()
+    overlap = (p * target).sum((-2, -1))
+    return 1 - (2 * overlap + 1) / (p.sum((-2, -1)) + target.sum((-2, -1)) + 1)
+
+
+@torch.no_grad()
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union of the thresholded masks: (B, M)."""
+    mask, truth = logits > 0, target > 0.5
+    union = (mask | truth).sum((-2, -1))
+    return (mask & truth).sum((-2, -1)) / union.clamp(min=1)

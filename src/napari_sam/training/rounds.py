@@ -1,0 +1,88 @@
+"""The rounds of one training step: a first prompt, then corrective clicks with the previous logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE
+from napari_sam.model.sam import Sam
+from napari_sam.training.crops import Batch
+
+
+class Rounds:
+    """Decode all prompts of a batch in one call per round; the images are encoded once.
+
+    Points and boxes share a call: a point and its padding, like a box, are two tokens.
+    """
+
+    def __init__(self, sam: Sam, batch: Batch, device: torch.device, generator: torch.Generator) -> None:
+        self._sam = sam
+        self._generator = generator
+        patch = sam.config.encoder.patch
+        objects = len(batch.masks) // len(batch.images)
+        side = batch.images.shape[-1]
+        self._embedding = sam.image_encoder(sam.normalise(batch.images.to(device))).repeat_interleave(objects, 0)
+        self._pe = _crop_pe(sam, batch.offsets // patch, side // patch).repeat_interleave(objects, 0)
+        self._offsets = batch.offsets.to(device).float().repeat_interleave(objects, 0)
+        self._target = F.avg_pool2d(batch.masks.to(device).float()[:, None], side // self._low_side)[:, 0]
+        self._clicks = batch.points.to(device)[:, None]  # (B, n, 2)
+        self._labels = torch.full(self._clicks.shape[:2], POSITIVE, device=device)
+        self._boxes = batch.boxes.to(device)
+        self._by_box = batch.by_box.to(device)
+
+    @property
+    def _low_side(self) -> int:
+        return 4 * self._embedding.shape[-1]
+
+    def run(self, rounds: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield (logits, scores, target) of each round; see `prompt_losses` for the shapes."""
+        encoder, decoder = self._sam.prompt_encoder, self._sam.mask_decoder
+        dense = encoder.no_mask()
+        for number in range(rounds):
+            logits, scores = decoder(self._embedding, self._pe, self._sparse(), dense)
+            yield logits, scores, self._target
+            if number + 1 < rounds:
+                shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
+                dense = encoder.embed_masks(shown[:, None])
+                self._add_click(shown)
+
+    def _sparse(self) -> Tensor:
+        """Encode the prompts: (B, n + 1, C); a box stands in for the first point and the padding."""
+        encoder = self._sam.prompt_encoder
+        padding = torch.zeros_like(self._clicks[:, :1])
+        labels = torch.cat([self._labels, torch.full_like(self._labels[:, :1], PADDING)], 1)
+        by_point = encoder.embed_points(torch.cat([self._clicks, padding], 1), labels)
+        corrections = encoder.embed_points(self._clicks[:, 1:], self._labels[:, 1:])
+        by_box = torch.cat([corrections, encoder.embed_boxes(self._boxes)], 1)
+        return torch.where(self._by_box[:, None, None], by_box, by_point)
+
+    def _shown(self, logits: Tensor, scores: Tensor, first: bool) -> Tensor:
+        """Give the mask that a user would see: the best candidate of a single point, else the single mask."""
+        best = logits[torch.arange(len(logits)), 1 + scores[:, 1:].argmax(1)]
+        if not first:
+            return logits[:, 0]
+        return torch.where(self._by_box[:, None, None], logits[:, 0], best)
+
+    def _add_click(self, shown: Tensor) -> None:
+        """Click at random where the mask is wrong: positive on a missed, negative on a surplus pixel."""
+        truth = self._target > 0.5
+        wrong = (shown > 0) != truth
+        # Without an error, a further click on the object itself; somewhere, if it has no low-resolution pixel.
+        weights = torch.where(wrong.any(-1).any(-1)[:, None, None], wrong, truth).flatten(1).float().cpu() + 1e-9
+        index = torch.multinomial(weights, 1, generator=self._generator)[:, 0].to(shown.device)
+        label = torch.where(truth.flatten(1).gather(1, index[:, None]), POSITIVE, NEGATIVE)
+        row, column = index // self._low_side, index % self._low_side
+        low_pixel = self._sam.config.encoder.patch / 4
+        click = torch.stack([column, row], 1) * low_pixel + (low_pixel - 1) / 2 + self._offsets
+        self._clicks = torch.cat([self._clicks, click[:, None]], 1)
+        self._labels = torch.cat([self._labels, label], 1)
+
+
+def _crop_pe(sam: Sam, corners: Tensor, side: int) -> Tensor:
+    """Cut each crop's part out of the positional encoding of the whole square: (I, C, side, side)."""
+    whole = sam.prompt_encoder.dense_pe()[0]
+    return torch.stack([whole[:, y : y + side, x : x + side] for x, y in corners.tolist()])
