@@ -1,0 +1,134 @@
+"""Meta's own Segment Anything (``segment-anything==1.0``), loaded to be compared with.
+
+It imports torchvision for four small calls. Where no torchvision fits the installed torch, a folder with a
+stand-in for those calls can be given instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_sam.inference.prompts import Prompt
+from napari_sam.model.image_encoder import ViTConfig
+from napari_sam.model.sam import SamConfig
+
+
+def add_option(parser: ArgumentParser) -> None:
+    """Add the option ``--torchvision-stand-in`` to a benchmark's command line."""
+    parser.add_argument(
+        "--torchvision-stand-in",
+        type=Path,
+        metavar="FOLDER",
+        help="folder with a stand-in package torchvision, used only where the real one cannot be imported",
+    )
+
+
+def load_official(torchvision_stand_in: Path | None = None) -> ModuleType:
+    """Import and return `segment_anything`.
+
+    Raises
+    ------
+    SystemExit
+        If it, or torchvision and a stand-in for it, is missing; the message says what to install.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, RuntimeError, OSError):  # the latter two: built for another torch
+        if torchvision_stand_in is None:
+            raise SystemExit(
+                "torchvision cannot be imported; install the build that matches torch, or name a folder with a "
+                "stand-in by --torchvision-stand-in."
+            ) from None
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        sys.path.insert(0, str(torchvision_stand_in))
+    try:
+        return importlib.import_module("segment_anything")
+    except ImportError as error:
+        raise SystemExit(
+            f"segment_anything cannot be imported ({error}); run: "
+            "python -m pip install --no-deps segment-anything==1.0"
+        ) from None
+
+
+def build_official(official: ModuleType, config: SamConfig) -> torch.nn.Module:
+    """Build the official model of ``config``: by its own registry, or for other sizes from its own classes."""
+    if config.architecture in official.sam_model_registry:
+        return official.sam_model_registry[config.architecture]()
+    encoder, decoder = config.encoder, config.decoder
+    assert isinstance(encoder, ViTConfig), "the official code has vision transformers only"
+    modeling = official.modeling
+    return modeling.Sam(
+        modeling.ImageEncoderViT(
+            img_size=config.image_size,
+            patch_size=encoder.patch,
+            embed_dim=encoder.width,
+            depth=encoder.depth,
+            num_heads=encoder.heads,
+            mlp_ratio=encoder.mlp_ratio,
+            out_chans=decoder.width,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=encoder.window,
+            global_attn_indexes=encoder.global_blocks,
+        ),
+        modeling.PromptEncoder(
+            embed_dim=decoder.width,
+            image_embedding_size=(config.grid, config.grid),
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=16,
+        ),
+        modeling.MaskDecoder(
+            transformer_dim=decoder.width,
+            transformer=modeling.TwoWayTransformer(
+                depth=decoder.depth,
+                embedding_dim=decoder.width,
+                num_heads=decoder.heads,
+                mlp_dim=decoder.mlp,
+            ),
+            iou_head_hidden_dim=decoder.score_hidden,
+        ),
+    ).eval()
+
+
+class OfficialPredictor:
+    """The official predictor, asked with our `Prompt`: the one place that turns it to Meta's convention."""
+
+    def __init__(
+        self, official: ModuleType, config: SamConfig, state: Mapping[str, torch.Tensor]
+    ) -> None:
+        with torch.device("meta"):
+            sam = build_official(official, config)
+        sam.load_state_dict(state, strict=True, assign=True)
+        # Two buffers that are in no checkpoint.
+        sam.pixel_mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+        sam.pixel_std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+        self._predictor = official.SamPredictor(sam.eval().requires_grad_(False))
+
+    def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a (H, W, 3) image and keep it: (C, grid, grid)."""
+        self._predictor.set_image(image)
+        return self._predictor.get_image_embedding()[0].numpy()
+
+    def predict(
+        self, prompt: Prompt, multimask: bool
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.float32]]:
+        """Predict from the kept image: full-size masks, scores, low-resolution logits."""
+        points = np.array(prompt.points)[:, ::-1] if prompt.points else None
+        return self._predictor.predict(
+            point_coords=points,
+            point_labels=np.array(prompt.labels) if prompt.points else None,
+            box=None if prompt.box is None else np.array(prompt.box)[[1, 0, 3, 2]],
+            mask_input=None if prompt.mask is None else prompt.mask[None],
+            multimask_output=multimask,
+        )

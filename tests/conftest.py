@@ -1,0 +1,32 @@
+"""What all tests share: a user's folders of their own, and a clear word where a display is missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_FOLDERS = tempfile.TemporaryDirectory(prefix="napari_sam_tests_", ignore_cleanup_errors=True)
+
+
+def pytest_configure() -> None:
+    """Point every folder that belongs to the user into one that the tests own, before anything reads it."""
+    root = Path(_FOLDERS.name)
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        os.environ[name] = str(root / name.lower())
+    # Empty: napari neither reads nor writes settings.
+    os.environ["NAPARI_CONFIG"] = ""
+    if sys.platform == "linux":
+        os.environ.pop("WAYLAND_DISPLAY", None)
+        os.environ["QT_QPA_PLATFORM"] = "xcb"
+
+
+@pytest.fixture(scope="session")
+def qapp_args() -> list[str]:
+    """Stop with a remedy where Qt would abort the whole process."""
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        pytest.fail("Xvfb is not installed: run `python scripts/system_packages.py`.", pytrace=False)
+    return ["pytest"]

@@ -1,0 +1,69 @@
+"""The parameter names and shapes are those of the official checkpoints; encoder parts that parity cannot isolate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from seeded import SMALL_VIT
+
+from napari_sam.model.image_encoder import window_partition, window_unpartition
+from napari_sam.model.prompt_encoder import PADDING, POSITIVE
+from napari_sam.model.sam import CONFIGS, Sam
+
+OFFICIAL_SHAPES = json.loads((Path(__file__).parents[1] / "data" / "state_dict_shapes.json").read_text())
+
+
+def meta_model(architecture: str) -> Sam:
+    """Build a model without memory for its weights."""
+    with torch.device("meta"):
+        return Sam(CONFIGS[architecture])
+
+
+@pytest.mark.parametrize("architecture", OFFICIAL_SHAPES)
+def test_keys_and_shapes_are_the_official_ones(architecture: str) -> None:
+    ours = {key: list(tensor.shape) for key, tensor in meta_model(architecture).state_dict().items()}
+    assert ours == OFFICIAL_SHAPES[architecture]
+
+
+def test_nano_fits_in_12_megabytes_at_half_precision() -> None:
+    weights = sum(tensor.numel() for tensor in meta_model("nano").state_dict().values())
+    assert 2 * weights < 12e6
+
+
+def test_nano_shares_its_prompt_encoder_and_decoder_keys_with_the_official_models() -> None:
+    def heads(keys: list[str]) -> list[str]:
+        return sorted(key for key in keys if not key.startswith("image_encoder."))
+
+    assert heads(list(meta_model("nano").state_dict())) == heads(list(OFFICIAL_SHAPES["vit_b"]))
+
+
+@pytest.mark.parametrize("size", [(5, 5), (6, 9), (4, 11)], ids=str)
+def test_windows_are_put_back_where_they_were_cut(size: tuple[int, int]) -> None:
+    x = torch.randn(2, *size, 3)
+    windows, padded = window_partition(x, 5)
+    assert windows.shape[1:] == (5, 5, 3)
+    assert torch.equal(window_unpartition(windows, padded, x.shape[1:3]), x)
+
+
+def test_a_padding_point_is_the_same_wherever_it_lies() -> None:
+    encoder = Sam(SMALL_VIT).prompt_encoder
+    labels = torch.tensor([[POSITIVE, PADDING]])
+    here, there = (encoder.embed_points(torch.tensor([[[3.0, 4.0], xy]]), labels) for xy in ([0, 0], [99, 9]))
+    assert torch.equal(here, there)
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_one_call_decodes_many_prompts_of_one_image(prompts: int) -> None:
+    sam = Sam(SMALL_VIT).eval()
+    points = torch.rand(prompts, 2, 2) * 256
+    labels = torch.ones(prompts, 2, dtype=torch.int64)
+    embedding = torch.randn(1, 32, 16, 16)
+    with torch.inference_mode():
+        logits, scores = sam.decode(embedding, (points, labels))
+        last_logits, last_scores = sam.decode(embedding, (points[-1:], labels[-1:]))
+    assert logits.shape == (prompts, 4, 64, 64) and scores.shape == (prompts, 4)
+    torch.testing.assert_close(logits[-1:], last_logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scores[-1:], last_scores, rtol=0, atol=1e-5)
