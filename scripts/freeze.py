@@ -10,7 +10,7 @@ HEAD = """\
 # torch is tested in its build for the CPU. Where an index holds several builds of a version, pip's settings
 # (find-links, an index of their own) choose among them.
 """
-LEFT_OUT = {"napari-sam-stack", "pip", "setuptools"}
+LEFT_OUT = {"napari-sam-stack", "pip"}
 
 
 def main() -> None:
