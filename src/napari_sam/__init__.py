@@ -1,0 +1,56 @@
+"""Segment Anything for image stacks, in napari and in scripts.
+
+Nothing heavy is loaded by ``import napari_sam``: each public name brings its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor
+    from napari_sam.inference.prompts import Prompt
+    from napari_sam.planes import Plane, Planes
+    from napari_sam.annotation import Session, open_session
+    from napari_sam.widgets.annotate import session
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Embedding": "inference.predictor",
+    "Plane": "planes",
+    "Planes": "planes",
+    "Prediction": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "Prompt": "inference.prompts",
+    "Session": "annotation",
+    "load_predictor": "inference.predictor",
+    "open_session": "annotation",
+    "session": "widgets.annotate",
+}
+
+__all__ = [
+    "Embedding",
+    "Plane",
+    "Planes",
+    "Prediction",
+    "Predictor",
+    "Prompt",
+    "Session",
+    "load_predictor",
+    "open_session",
+    "session",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'napari_sam' has no attribute {name!r}")
+    value = getattr(import_module(f"napari_sam.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

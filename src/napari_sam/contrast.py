@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The share of pixels cut off at either end, in per cent. One hot pixel, or a few, then change nothing.
-_TAIL = 0.1
+# The share of pixels cut off at either end, and at least one, so that a hot pixel changes nothing.
+_TAIL = 0.001
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,17 @@ class Contrast:
 
     @classmethod
     def of(cls, sample: NDArray[np.generic]) -> Contrast:
-        """Take the 0.1 and 99.9 percentiles of the finite values of ``sample``.
+        """Take the extremes of ``sample``'s finite values, less the thousandth at either end.
 
-        Where these coincide (an image that is nearly all background), the extremes are taken instead.
+        Where these coincide (an image that is nearly all background), nothing is left out.
         """
         values = sample.astype(np.float64).ravel()
         values = values[np.isfinite(values)]
         if values.size == 0:
             return cls(0.0, 1.0)
-        low, high = np.percentile(values, [_TAIL, 100 - _TAIL])
+        cut = min(max(1, round(_TAIL * values.size)), (values.size - 1) // 2)
+        values.partition((cut, values.size - 1 - cut))
+        low, high = values[cut], values[-1 - cut]
         if high <= low:
             low, high = values.min(), values.max()
         return cls(float(low), float(high))
@@ -38,7 +40,9 @@ class Contrast:
         span = self.high - self.low
         if not span > 0:
             return np.zeros(plane.shape, np.uint8)
+        # Single precision where it is exact; 32-bit integers and wider need double to keep their last digits.
+        real = np.result_type(plane.dtype, np.float32).type
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (plane.astype(np.float32) - np.float32(self.low)) * np.float32(255 / span)
+            scaled = (plane.astype(real) - real(self.low)) * real(255 / span)
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

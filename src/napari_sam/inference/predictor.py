@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_sam.contrast import Contrast
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.sam import Sam
 from napari_sam.weights.loading import ModelIdentity, load_model
 
@@ -88,7 +89,7 @@ class Predictor:
         return (config.decoder.width, config.grid, config.grid)
 
     @torch.inference_mode()
-    def encode(self, plane: NDArray[np.generic]) -> Embedding:
+    def encode(self, plane: NDArray[np.generic], progress: Progress = ignore_progress) -> Embedding:
         """Embed one plane.
 
         Parameters
@@ -104,7 +105,7 @@ class Predictor:
         """
         image = _as_bytes(plane)
         geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
-        features = self._sam.encode(geometry.scale_image(image).to(self.device))
+        features = self._sam.encode(geometry.scale_image(image).to(self.device), progress)
         return Embedding(features, geometry, self.identity)
 
     @torch.inference_mode()
@@ -148,7 +149,18 @@ class Predictor:
         return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
-        """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features."""
+        """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.
+
+        Raises
+        ------
+        ValueError
+            If the features have another shape than this model's.
+        """
+        if features.shape != self.embedding_shape:
+            raise ValueError(
+                f"The features have shape {features.shape}, those of {self.identity.architecture} "
+                f"{self.embedding_shape}; encode the plane again."
+            )
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
@@ -174,7 +186,7 @@ class Predictor:
                 f"The mask prompt has floating values and shape {mask.shape}; logits of this model have "
                 f"shape {(side, side)}. Give those of a Prediction, or a boolean mask of the plane."
             )
-        return torch.from_numpy(np.ascontiguousarray(mask, np.float32))
+        return torch.from_numpy(np.array(mask, np.float32))  # a copy: the user's may be read-only
 
 
 def load_predictor(

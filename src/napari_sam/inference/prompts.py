@@ -35,7 +35,7 @@ class Prompt:
     ------
     ValueError
         For labels other than 0 and 1 or of another number than the points, positions that are not
-        finite, or a box without area.
+        finite, a box without area, or a mask that is neither boolean nor finite logits.
     """
 
     points: Sequence[Point] = ()
@@ -44,18 +44,18 @@ class Prompt:
     mask: NDArray[np.bool_ | np.floating] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        points = tuple((float(row), float(column)) for row, column in self.points)
-        labels = (1,) * len(points) if self.labels is None else tuple(int(x) for x in self.labels)
-        object.__setattr__(self, "points", points)
-        object.__setattr__(self, "labels", labels)
+        points = _checked_points(self.points)
+        labels = (1,) * len(points) if self.labels is None else tuple(self.labels)
         if len(labels) != len(points):
             raise ValueError(f"{len(points)} points have {len(labels)} labels; give one label per point.")
-        if bad := sorted(set(labels) - {0, 1}):
+        if bad := [label for label in labels if label not in {0, 1}]:
             raise ValueError(f"Point label {bad[0]} is unknown; use 1 (on the object) or 0 (beside it).")
-        if not all(math.isfinite(x) for point in points for x in point):
-            raise ValueError(f"A point is not finite: {points}; give numbers (row, column).")
+        object.__setattr__(self, "points", points)
+        object.__setattr__(self, "labels", tuple(int(label) for label in labels))
         if self.box is not None:
             object.__setattr__(self, "box", _checked_box(self.box))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", _checked_mask(self.mask))
 
     @property
     def is_empty(self) -> bool:
@@ -102,6 +102,17 @@ class Prompt:
         return Prompt(self.points, self.labels, box, self.mask)
 
 
+def _checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
+    try:
+        pairs = tuple((float(row), float(column)) for row, column in points)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The points {points!r} are not a list of pairs (row, column).") from error
+    for pair in pairs:
+        if not all(map(math.isfinite, pair)):
+            raise ValueError(f"The point {pair} is not finite; give numbers (row, column).")
+    return pairs
+
+
 def _checked_box(box: Sequence[float]) -> Box:
     if len(box) != 4 or not all(math.isfinite(x) for x in box):
         raise ValueError(f"The box {tuple(box)} is not (row0, column0, row1, column1) in finite numbers.")
@@ -111,3 +122,15 @@ def _checked_box(box: Sequence[float]) -> Box:
     if row0 == row1 or column0 == column1:
         raise ValueError(f"The box {tuple(box)} has no area; drag from one corner to the opposite one.")
     return row0, column0, row1, column1
+
+
+def _checked_mask(mask: NDArray[np.generic]) -> NDArray[np.bool_ | np.floating]:
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype.kind not in "bf":
+        raise ValueError(
+            f"The mask prompt has dtype {mask.dtype} and shape {mask.shape}; give a boolean (H, W) mask of the "
+            "plane (of labels: labels == label), or one of a Prediction's logits."
+        )
+    if not np.isfinite(mask).all():
+        raise ValueError("The mask prompt's logits are not all finite; give those of a Prediction.")
+    return mask

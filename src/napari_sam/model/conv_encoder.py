@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam.model.layers import Progress, ignore_progress
+
 
 @dataclass(frozen=True)
 class ConvConfig:
@@ -46,13 +48,14 @@ class ConvEncoder(nn.Module):
         )
         self.norm = nn.GroupNorm(8, out_channels)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, H, W) images to (B, C, H / 8, W / 8) embeddings."""
         x = self.stem(images.contiguous(memory_format=torch.channels_last))
         maps: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
+            progress(len(maps) / len(self.stages))
         fused = self._top_down(maps[1:]) + self.detail(maps[0])
         return self.norm(self.smooth(fused)).contiguous()  # type: ignore[no-any-return]
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, MLPBlock
+from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, ignore_progress
 
 # Queries whose relative position bias is built at once. Small enough that the bias of one block stays
 # in the tens of megabytes, large enough that the matrix products stay efficient.
@@ -55,11 +55,12 @@ class ImageEncoderViT(nn.Module):
             LayerNorm2d(out_channels),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images) + self.pos_embed  # (B, H, W, C)
-        for block in self.blocks:
+        for done, block in enumerate(self.blocks, start=1):
             x = block(x)
+            progress(done / len(self.blocks))
         return self.neck(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+
+
+# Told the share of the encoder's blocks that are done, 0 to 1; raising in it stops the encoding.
+Progress = Callable[[float], None]
+
+
+def ignore_progress(done: float) -> None:
+    """Take a report of progress and do nothing with it."""
 
 
 class LayerNorm2d(nn.Module):

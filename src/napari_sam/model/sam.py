@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
+from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import DecoderConfig, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 
@@ -39,15 +40,15 @@ class SamConfig:
 CONFIGS = {
     config.architecture: config
     for config in (
-        SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
-        SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
-        SamConfig("vit_h", ViTConfig(1280, 32, 16, global_blocks=(7, 15, 23, 31))),
         SamConfig(
             "nano",
             ConvConfig(stem=32, widths=(64, 128, 160, 192), depths=(3, 4, 3, 2)),
             image_size=512,
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
         ),
+        SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
+        SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
+        SamConfig("vit_h", ViTConfig(1280, 32, 16, global_blocks=(7, 15, 23, 31))),
     )
 }
 
@@ -80,9 +81,9 @@ class Sam(nn.Module):
         size = self.config.image_size
         return F.pad(images, (0, size - images.shape[-1], 0, size - images.shape[-2]))
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Embed (B, 3, h, w) images of 0-255, h and w at most ``image_size``: (B, C, grid, grid)."""
-        return self.image_encoder(self.preprocess(images))  # type: ignore[no-any-return]
+        return self.image_encoder(self.preprocess(images), progress)  # type: ignore[no-any-return]
 
     def decode(
         self,

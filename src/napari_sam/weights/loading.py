@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -78,19 +77,28 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # foreign bytes make the unpickler raise nearly every type there is
         raise CheckpointError(
-            f"{path} could not be read as a checkpoint ({reason}); choose a .pth file with plain weights or a "
-            ".safetensors file."
+            f"{path} could not be read as a checkpoint: {_reason(error)}. Choose a .pth file with plain weights or "
+            "a .safetensors file."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        found = f"the keys {', '.join(map(str, [*state][:_SHOWN_KEYS]))}" if isinstance(state, Mapping) else type(state).__name__
         raise CheckpointError(
-            f"{path} holds no plain dictionary of weights; choose a file with the model's state dict alone."
+            f"{path} holds no plain dictionary of weights but {found}; save the model's state dict alone."
         )
     return {
         str(key): value.float() if value.is_floating_point() else value for key, value in state.items()
     }, weights_hash
+
+
+def _reason(error: Exception) -> str:
+    """Say why a file cannot be read. PyTorch's own text would advise to load it without safety."""
+    if foreign := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it holds the Python object {foreign[1]}, not only weights, and could run code"
+    return "it is damaged or of another format"
 
 
 def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,386 @@
+"""One image being annotated: the shown plane, the prompt on it, the preview, and what was committed.
+
+Neither Qt nor napari is known here. The widget and a script call the same methods; the slow one, `Session.run`,
+may run in any thread, all others belong to one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import zarr
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
+from napari_sam.inference.prompts import Box, Point, Prompt
+from napari_sam.inference.refinement import predict_refined
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.planes import ArrayLike, Plane, Planes, plane_digest
+from napari_sam.storage.embeddings import EmbeddingCache, default_folder
+from napari_sam.storage.labels import Commit, LabelsStore
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is to be computed: frozen, so that it can be handed to another thread.
+
+    ``generation`` counts the changes of the session; an answer to an older one is stale. An empty prompt asks
+    for the plane's embedding alone.
+    """
+
+    generation: int
+    plane: Plane
+    prompt: Prompt
+    candidate: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """The masks that a prompt gave on a plane, and which of them is shown.
+
+    Attributes
+    ----------
+    masks
+        (M, H, W) boolean candidates.
+    scores
+        (M,) estimated IoU of each.
+    chosen
+        Index of the shown one.
+    """
+
+    plane: Plane
+    prompt: Prompt
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+    chosen: int
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The shown (H, W) mask."""
+        return self.masks[self.chosen]
+
+    @property
+    def score(self) -> float:
+        """The estimated IoU of the shown mask."""
+        return float(self.scores[self.chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """The answer to a request; ``preview`` is None where only the embedding was asked for."""
+
+    request: Request
+    preview: Preview | None
+
+
+class Session:
+    """Annotate one image with one model into one labels store.
+
+    Make it with `open_session`. Signals (psygnal) tell a view what changed.
+
+    Attributes
+    ----------
+    plane_changed, prompt_changed, preview_changed
+        Emitted without arguments.
+    committed
+        Emitted with the `Commit` that was written or taken back.
+    noticed
+        Emitted with a message that the user should read.
+    """
+
+    plane_changed = Signal()
+    prompt_changed = Signal()
+    preview_changed = Signal()
+    committed = Signal(Commit)
+    noticed = Signal(str)
+
+    def __init__(
+        self, planes: Planes, predictor: Predictor, store: LabelsStore, cache: EmbeddingCache
+    ) -> None:
+        self.planes = planes
+        self.predictor = predictor
+        self.store = store
+        self._cache = cache
+        self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
+        self._prompts: dict[Plane, Prompt] = {}
+        self._candidate: int | None = None
+        self._preview: Preview | None = None
+        self._generation = 0
+        self._history: list[tuple[Commit, Prompt]] = []
+        self._told_problem = False
+
+    # What is shown
+
+    @property
+    def plane(self) -> Plane:
+        """The plane on which prompts are set and previews made."""
+        return self._plane
+
+    @property
+    def labels(self) -> zarr.Array:
+        """The labels on disk, as a zarr array of the image's shape; background 0."""
+        return self.store.array
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt on the shown plane."""
+        return self._prompts.get(self._plane, Prompt())
+
+    @property
+    def preview(self) -> Preview | None:
+        """What the prompt of the shown plane gave, if it was computed."""
+        return self._preview
+
+    def go_to(self, **position: int) -> None:
+        """Show another plane: ``session.go_to(z=12)``; axes that are not named stay.
+
+        Raises
+        ------
+        ValueError
+            For an axis that the image has not, or that is displayed, or an index outside it.
+        """
+        indices = list(self._plane.position)
+        for axis, index in position.items():
+            number = self.planes.axes.find(axis) if len(axis) == 1 else -1
+            if number < 0 or number in self._plane.displayed:
+                free = [x for i, x in enumerate(self.planes.axes) if i not in self._plane.displayed]
+                raise ValueError(f"{axis!r} is no axis to move along; this plane moves along {free or 'none'}.")
+            indices[number] = index
+        self.show(Plane.at(self._plane.displayed, indices))
+
+    def show(self, plane: Plane) -> None:
+        """Show ``plane``; each plane keeps its own prompt."""
+        self.planes.check(plane)
+        if plane != self._plane:
+            self._plane = plane
+            self._outdate()
+            self.plane_changed.emit()
+            self.prompt_changed.emit()
+
+    # Prompts
+
+    def set_prompt(self, prompt: Prompt) -> None:
+        """Replace the prompt of the shown plane.
+
+        Raises
+        ------
+        ValueError
+            If a point or the whole box lies outside the plane.
+        """
+        prompt = prompt.inside(self._plane.shape(self.planes.shape))
+        if prompt == self.prompt and prompt.mask is self.prompt.mask:
+            return
+        if prompt.is_empty:
+            self._prompts.pop(self._plane, None)
+        else:
+            self._prompts[self._plane] = prompt
+        # A candidate that was chosen stays the one that further points refine.
+        if not _extends(prompt, self._preview.prompt if self._preview else Prompt()):
+            self._candidate = None
+        self._outdate()
+        self.prompt_changed.emit()
+
+    def set_points(self, points: Sequence[Point], labels: Sequence[int] | None = None) -> None:
+        """Replace the points; labels are 1 (on the object) or 0 (beside it), all 1 if left out."""
+        self.set_prompt(Prompt(points, labels, self.prompt.box, self.prompt.mask))
+
+    def add_point(self, point: Point, label: int = 1) -> None:
+        """Add a point ``(row, column)``."""
+        old = self.prompt
+        self.set_points([*old.points, point], [*(old.labels or ()), label])
+
+    def set_box(self, box: Box | None) -> None:
+        """Replace the box ``(row0, column0, row1, column1)``; None takes it away."""
+        self.set_prompt(replace(self.prompt, box=box))
+
+    def clear_prompt(self) -> None:
+        """Take all prompts of the shown plane away."""
+        self.set_prompt(Prompt())
+
+    # Previews
+
+    def request(self, preview: bool = True) -> Request:
+        """Freeze what is to be computed now; without ``preview``, the embedding of the plane alone."""
+        prompt = self.prompt if preview else Prompt()
+        return Request(self._generation, self._plane, prompt, self._candidate)
+
+    def run(self, request: Request, progress: Progress = ignore_progress) -> Response:
+        """Compute the answer: slow, free of side effects but for the cache, safe in any thread.
+
+        ``progress`` is told the share of the encoding that is done; what it raises ends the run.
+        """
+        embedding = self._embed(request.plane, progress)
+        if request.prompt.is_empty:
+            return Response(request, None)
+        prediction = predict_refined(self.predictor, embedding, request.prompt, request.candidate)
+        chosen = prediction.best
+        if request.prompt.is_ambiguous and request.candidate is not None:
+            chosen = request.candidate
+        preview = Preview(request.plane, request.prompt, prediction.masks, prediction.scores, chosen)
+        return Response(request, preview)
+
+    def accept(self, response: Response) -> bool:
+        """Show an answer, unless the session has moved on since it was asked for."""
+        if self._cache.problem and not self._told_problem:
+            self._told_problem = True
+            self.noticed.emit(self._cache.problem)
+        if response.request.generation != self._generation:
+            return False
+        if response.preview is not None:
+            self._preview = response.preview
+            self.preview_changed.emit()
+        return True
+
+    def predict(self) -> Preview | None:
+        """Compute and show the preview of the prompt as it is now, and wait for it."""
+        self.accept(self.run(self.request()))
+        return self._preview
+
+    def next_candidate(self) -> None:
+        """Show the candidate with the next lower score, after the last the first again."""
+        if self._preview is None or len(self._preview.scores) < 2:
+            return
+        order = np.argsort(-self._preview.scores, kind="stable").tolist()
+        chosen = order[(order.index(self._preview.chosen) + 1) % len(order)]
+        self._candidate = chosen
+        self._generation += 1  # an answer under way would show the first candidate again
+        self._preview = replace(self._preview, chosen=chosen)
+        self.preview_changed.emit()
+
+    # Objects
+
+    def commit(self) -> int:
+        """Write the previewed mask as the next free label, keeping what is there, and clear the prompt.
+
+        Returns
+        -------
+        int
+            The new object's label.
+
+        Raises
+        ------
+        ValueError
+            If there is no preview, or its mask leaves nothing to write.
+        LabelsError
+            If the store cannot be written; preview and prompt stay.
+        """
+        preview = self._preview
+        if preview is None:
+            raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
+        commit = self.store.commit(preview.plane, preview.mask)
+        self._history.append((commit, preview.prompt))
+        self.clear_prompt()
+        self.committed.emit(commit)
+        return commit.label
+
+    def undo(self) -> int | None:
+        """Take the last commit back and give its prompt back to its plane.
+
+        Returns
+        -------
+        int or None
+            The label that was taken back; None if there is none.
+        """
+        if not self._history:
+            return None
+        commit, prompt = self._history[-1]
+        self.store.undo(commit)
+        self._history.pop()
+        self.committed.emit(commit)
+        self.show(commit.plane)
+        self.set_prompt(prompt)
+        return commit.label
+
+    def _embed(self, plane: Plane, progress: Progress) -> Embedding:
+        """Take the plane's embedding from the cache, or compute and keep it."""
+        image = self.planes.image(plane)
+        digest = plane_digest(image)
+        embedding = self._cache.get(plane, digest)
+        if embedding is None:
+            embedding = self.predictor.encode(image, progress)
+            self._cache.put(plane, digest, embedding)
+        return embedding
+
+    def _outdate(self) -> None:
+        """Let answers that are under way be dropped, and take the preview away."""
+        self._generation += 1
+        if self._preview is not None:
+            self._preview = None
+            self.preview_changed.emit()
+
+
+def open_session(
+    image: ArrayLike | Sequence[ArrayLike],
+    axes: str | None = None,
+    model: str = "nano",
+    labels: str | Path | None = None,
+    *,
+    rgb: bool = False,
+    scale: Sequence[float] | None = None,
+    name: str = "image",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    cache: Path | None = None,
+) -> Session:
+    """Start to annotate an image, without a viewer.
+
+    Parameters
+    ----------
+    image, axes, rgb, name
+        See `Planes`.
+    model, checkpoint, device
+        See `load_predictor`.
+    labels
+        Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
+    scale
+        Size of a pixel along each axis, kept with new labels.
+    cache
+        Folder of the embeddings; the user's cache folder if left out.
+
+    Raises
+    ------
+    ValueError
+        If the image has no planes, the model cannot be loaded, or the labels do not fit the image.
+
+    Examples
+    --------
+    >>> session = open_session(stack, axes="zyx", labels="cells.zarr")  # doctest: +SKIP
+    >>> session.go_to(z=12)  # doctest: +SKIP
+    >>> session.add_point((40, 51))  # doctest: +SKIP
+    >>> session.predict().score  # doctest: +SKIP
+    0.93
+    >>> session.commit()  # doctest: +SKIP
+    1
+    """
+    planes = Planes(image, axes, rgb, name)
+    predictor = load_predictor(model, checkpoint, device)
+    path = default_labels_path(name) if labels is None else Path(labels)
+    store = LabelsStore.open_or_create(path, planes.shape, planes.axes, scale)
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, cache or default_folder()))
+
+
+def default_labels_path(name: str, image_path: Path | None = None) -> Path:
+    """Choose a new labels store: beside the image's file if its folder can be written, else in the user's data."""
+    folder = platformdirs.user_data_path("napari-sam") / "labels"
+    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name) or "image"
+    if image_path is not None and os.access(image_path.parent, os.W_OK):
+        folder, stem = image_path.parent, image_path.name.split(".")[0]
+    path = folder / f"{stem}.labels.zarr"
+    if path.exists() and image_path is None:
+        path = folder / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}.labels.zarr"
+    return path
+
+
+def _extends(prompt: Prompt, earlier: Prompt) -> bool:
+    """Whether ``prompt`` begins with all that ``earlier`` says."""
+    if earlier.is_empty:
+        return False
+    count = len(earlier.points)
+    return (prompt.points[:count], prompt.box) == (earlier.points, earlier.box)

@@ -1,0 +1,60 @@
+"""Clicks are answered in order: each corrects the mask that the ones before it gave."""
+
+from __future__ import annotations
+
+from napari_sam.inference.predictor import Embedding, Prediction, Predictor
+from napari_sam.inference.prompts import Prompt
+
+
+def first_step(prompt: Prompt) -> Prompt:
+    """Give the part of the prompt that stands for itself: the box with no point, else the first point.
+
+    Where the first of several points is negative and there is no box, nothing stands for itself yet: the
+    leading negative points and the first positive one then belong together.
+    """
+    if prompt.mask is not None:
+        return prompt
+    if prompt.box is not None:
+        return Prompt(box=prompt.box)
+    labels = prompt.labels or ()
+    count = labels.index(1) + 1 if 1 in labels else len(labels)
+    return Prompt(prompt.points[:count], labels[:count])
+
+
+def next_step(prompt: Prompt, done: int, previous: Prediction, chosen: int) -> Prompt:
+    """Add the point after the first ``done`` ones, with the ``chosen`` logits of the answer so far as the mask."""
+    assert prompt.labels is not None
+    return Prompt(
+        prompt.points[: done + 1], prompt.labels[: done + 1], prompt.box, mask=previous.logits[chosen]
+    )
+
+
+def predict_refined(
+    predictor: Predictor, embedding: Embedding, prompt: Prompt, candidate: int | None = None
+) -> Prediction:
+    """Predict as an interactive user experiences it: click by click, with the previous logits as mask prompt.
+
+    This is the interactive segmentation of Kirillov et al., "Segment Anything" (2023), section 3 and
+    appendix A, where it is called corrective clicks. The result depends on the prompt alone.
+
+    Parameters
+    ----------
+    predictor, embedding, prompt
+        As in `Predictor.predict`. A prompt that brings its own mask is predicted in one step.
+    candidate
+        Which of the three masks of the first step is refined; the one with the highest score if left out.
+
+    Raises
+    ------
+    ValueError
+        As `Predictor.predict`.
+    """
+    step = first_step(prompt)
+    prediction = predictor.predict(embedding, step)
+    done = len(step.points)
+    while done < len(prompt.points):
+        chosen = prediction.best if candidate is None else min(candidate, len(prediction.scores) - 1)
+        prediction = predictor.predict(embedding, next_step(prompt, done, prediction, chosen))
+        done += 1
+        candidate = None
+    return prediction

@@ -1,0 +1,214 @@
+"""The labels of one image in an OME-Zarr store: a commit writes only the chunks under its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from ome_zarr_models.v05.axes import Axis
+from ome_zarr_models.v05.multiscales import Dataset, Multiscale
+
+from napari_sam.planes import Plane
+
+# No side of a chunk is longer than this; smaller planes are one chunk each.
+_CHUNK_SIDE = 1024
+_LEVEL = "0"
+_SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
+
+
+class LabelsError(ValueError):
+    """A labels store that cannot be used with the image; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Commit:
+    """What one commit changed: enough to take it back.
+
+    ``region`` is the index of the changed box in the volume, ``before`` and ``after`` its contents, rows first.
+    """
+
+    label: int
+    plane: Plane
+    region: tuple[int | slice, ...]
+    before: NDArray[np.uint32]
+    after: NDArray[np.uint32]
+
+
+class LabelsStore:
+    """A ``uint32`` volume of instance labels, background 0, as a zarr v3 array on disk.
+
+    Use `create`, `open` or `open_or_create`. The store is an OME-Zarr image (NGFF 0.5) with one level.
+    """
+
+    def __init__(self, path: Path, array: zarr.Array) -> None:
+        self.path = path
+        self.array = array
+        self._highest = _highest_label(array)
+
+    @classmethod
+    def create(
+        cls, path: str | Path, shape: Sequence[int], axes: str, scale: Sequence[float] | None = None
+    ) -> LabelsStore:
+        """Make an empty store.
+
+        Parameters
+        ----------
+        path
+            Folder that does not exist yet.
+        shape, axes
+            Those of the image, colours left out.
+        scale
+            Size of a pixel along each axis; one if left out.
+
+        Raises
+        ------
+        LabelsError
+            If there is something at ``path`` already, or it cannot be written.
+        """
+        path = Path(path).expanduser()
+        if path.exists():
+            raise LabelsError(f"{path} exists already; open it, or choose another name.")
+        chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
+        try:
+            group = zarr.create_group(path, zarr_format=3, attributes=_ome_attributes(path.stem, axes, scale))
+            array = group.create_array(
+                _LEVEL, shape=tuple(shape), chunks=tuple(chunks), dtype=np.uint32, dimension_names=list(axes)
+            )
+        except OSError as error:
+            raise LabelsError(
+                f"The labels cannot be stored at {path} ({error.strerror or error}); choose another folder."
+            ) from error
+        return cls(path, array)
+
+    @classmethod
+    def open(cls, path: str | Path, shape: Sequence[int] | None = None) -> LabelsStore:
+        """Open a store with all that was annotated in it.
+
+        Raises
+        ------
+        LabelsError
+            If ``path`` holds no such store, or its shape is not ``shape``.
+        """
+        path = Path(path).expanduser()
+        try:
+            node = zarr.open(path, mode="r+")
+            array = node[_LEVEL] if isinstance(node, zarr.Group) and _LEVEL in node else node
+        except (OSError, ValueError, KeyError) as error:
+            raise LabelsError(f"{path} is no labels store ({error}); choose another folder or a new name.") from error
+        if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
+            raise LabelsError(f"{path} holds no integer array '{_LEVEL}'; choose a labels store or a new name.")
+        if shape is not None and array.shape != tuple(shape):
+            raise LabelsError(
+                f"The labels at {path} have shape {array.shape}, the image {tuple(shape)}; "
+                "choose the store that belongs to this image, or a new name."
+            )
+        return cls(path, array)
+
+    @classmethod
+    def open_or_create(
+        cls, path: str | Path, shape: Sequence[int], axes: str, scale: Sequence[float] | None = None
+    ) -> LabelsStore:
+        """Open the store at ``path`` if there is one, else make it."""
+        if Path(path).expanduser().exists():
+            return cls.open(path, shape)
+        return cls.create(path, shape, axes, scale)
+
+    @property
+    def next_label(self) -> int:
+        """The label of the next new object: one more than the highest that was ever used."""
+        return self._highest + 1
+
+    def note_label(self, label: int) -> None:
+        """Learn of a label that was painted by hand, so that it is not given to another object."""
+        self._highest = max(self._highest, int(label))
+
+    def commit(self, plane: Plane, mask: NDArray[np.bool_]) -> Commit:
+        """Write ``mask`` into its plane as a new object; pixels of other objects stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If nothing of the mask is left: it is empty, or covers only what is annotated already.
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        if not mask.any():
+            raise ValueError("The mask is empty; there is nothing to commit.")
+        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+        region = plane.index(*box)
+        before = plane.to_plane(np.asarray(self.array[region])).astype(np.uint32)
+        free = mask[box] & (before == 0)
+        if not free.any():
+            raise ValueError(
+                f"The mask covers only what is already annotated (label {before[mask[box]][0]}); erase that first."
+            )
+        after = np.where(free, np.uint32(self.next_label), before)
+        commit = Commit(self.next_label, plane, region, before, after)
+        self._write(commit.plane, commit.region, commit.after)
+        self.note_label(commit.label)
+        return commit
+
+    def undo(self, commit: Commit) -> None:
+        """Take a commit back: its object's pixels become background; later changes of others stay."""
+        now = commit.plane.to_plane(np.asarray(self.array[commit.region]))
+        self._write(commit.plane, commit.region, np.where(now == commit.label, commit.before, now))
+
+    def read(self, plane: Plane) -> NDArray[np.uint32]:
+        """Read the labels of one plane: (H, W)."""
+        return plane.to_plane(np.asarray(self.array[plane.index()])).astype(np.uint32)
+
+    def _write(self, plane: Plane, region: tuple[int | slice, ...], values: NDArray[Any]) -> None:
+        try:
+            self.array[region] = plane.to_plane(values).astype(self.array.dtype)
+        except OSError as error:
+            raise LabelsError(
+                f"The labels at {self.path} cannot be written ({error.strerror or error}); nothing was changed. "
+                "Free some space or make the folder writable, and commit again."
+            ) from error
+
+
+def _highest_label(array: zarr.Array) -> int:
+    """Find the highest label, reading only the chunks that were ever written."""
+    highest = 0
+    for region in _written_regions(array):
+        highest = max(highest, int(np.asarray(array[region]).max(initial=0)))
+    return highest
+
+
+def _written_regions(array: zarr.Array) -> list[tuple[slice, ...]]:
+    """Give the index of every chunk that exists in the store."""
+    store_path = array.store_path
+    root = getattr(store_path.store, "root", None)
+    if root is None:
+        return [tuple(slice(None) for _ in array.shape)]
+    folder = Path(root) / store_path.path
+    regions = []
+    for file in folder.rglob("*"):
+        parts = file.relative_to(folder).parts
+        numbers = parts[1:] if parts[0] == "c" else tuple(parts[-1].split("."))
+        if file.is_file() and len(numbers) == array.ndim and all(x.isdigit() for x in numbers):
+            regions.append(tuple(slice(int(i) * n, (int(i) + 1) * n) for i, n in zip(numbers, array.chunks, strict=True)))
+    return regions
+
+
+def _ome_attributes(name: str, axes: str, scale: Sequence[float] | None) -> dict[str, Any]:
+    """Describe the image after NGFF 0.5, which knows two to five axes, two or three of them in space."""
+    types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
+    multiscale = Multiscale(
+        axes=[Axis(name=axis, type=types.get(axis)) for axis in axes],
+        datasets=(Dataset.build(path=_LEVEL, scale=list(scale or [1.0] * len(axes)), translation=None),),
+        name=name,
+    )
+    return {
+        "ome": {
+            "version": "0.5",
+            "multiscales": [multiscale.model_dump(exclude_none=True)],
+            "image-label": {"version": "0.5"},
+        }
+    }

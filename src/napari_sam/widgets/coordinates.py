@@ -1,0 +1,112 @@
+"""Between what napari shows and the image's own array: which plane, and where on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Layer
+from numpy.typing import NDArray
+
+from napari_sam.planes import Plane
+
+_TOLERANCE = 1e-6
+
+
+class PlaneNotShown(ValueError):
+    """The viewer does not show one plane of the image; the message says why and what to do."""
+
+
+def data_to_world(layer: Layer) -> NDArray[np.float64]:
+    """Give the (n + 1, n + 1) matrix from the layer's array indices to its world coordinates."""
+    n = layer.ndim
+    origin = np.array(layer.data_to_world(np.zeros(n)))
+    matrix = np.eye(n + 1)
+    matrix[:n, n] = origin
+    for axis, unit in enumerate(np.eye(n)):
+        matrix[:n, axis] = np.array(layer.data_to_world(unit)) - origin
+    return matrix
+
+
+def shown_plane(viewer: ViewerModel, image: Layer) -> Plane:
+    """Find the plane of ``image`` that the viewer shows.
+
+    Raises
+    ------
+    PlaneNotShown
+        In the 3-D view, outside the image, or where the shown plane cuts obliquely through the array.
+    """
+    if viewer.dims.ndisplay != 2:
+        raise PlaneNotShown("Prompts need a plane: switch from the 3-D to the 2-D view (Ctrl+Y).")
+    n = image.ndim
+    missing = viewer.dims.ndim - n
+    displayed = tuple(axis - missing for axis in viewer.dims.displayed)
+    if min(displayed) < 0:
+        raise PlaneNotShown(f"The shown axes are not axes of {image.name!r}: change the order of the axes.")
+    to_data = np.linalg.inv(data_to_world(image))
+    others = [axis for axis in range(n) if axis not in displayed]
+    if np.abs(to_data[np.ix_(others, displayed)]).max(initial=0) > _TOLERANCE:
+        raise PlaneNotShown(
+            f"{image.name!r} is rotated or sheared out of the shown plane, which cuts obliquely through its pixels: "
+            "remove that rotation, or resample the image."
+        )
+    world = np.append(np.array(viewer.dims.point[missing:]), 1.0)
+    position = np.floor((to_data @ world)[:n] + 0.5).astype(int)
+    shape = _array_shape(image)
+    for axis in others:
+        if not 0 <= position[axis] < shape[axis]:
+            raise PlaneNotShown(f"{image.name!r} has no plane here: move the slider to where it is shown.")
+    return Plane.at((displayed[0], displayed[1]), position.tolist())
+
+
+def positions_on_image(
+    layer: Layer, positions: NDArray[np.floating], image: Layer
+) -> NDArray[np.float64]:
+    """Convert (N, n) positions in ``layer``'s data to those in ``image``'s, through world coordinates."""
+    positions = np.asarray(positions, np.float64)
+    to_image = np.linalg.inv(data_to_world(image)) @ data_to_world(layer)
+    return positions @ to_image[:-1, :-1].T + to_image[:-1, -1]
+
+
+def on_plane(plane: Plane, positions: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell which (N, n) positions in the image's data lie on ``plane``."""
+    others = [axis for axis in range(len(plane.position)) if axis not in plane.displayed]
+    index = np.floor(positions[:, others] + 0.5)
+    same: NDArray[np.bool_] = (index == np.array(plane.position)[others]).all(axis=1)
+    return same
+
+
+def to_stack(plane: Plane, rows_columns: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+    """Give (N, n) positions in the image's data for (row, column) on ``plane``."""
+    positions = np.tile(np.array(plane.position, float), (len(rows_columns), 1))
+    if len(rows_columns):
+        positions[:, list(plane.displayed)] = rows_columns
+    return positions
+
+
+def transform_of(image: Layer) -> dict[str, Any]:
+    """Give the arguments that place a new layer of the image's shape exactly on it."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine.affine_matrix,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
+
+
+def plane_transform(image: Layer, plane: Plane) -> dict[str, Any]:
+    """Give the arguments that place a one-plane-thick layer on ``plane`` of the image."""
+    shift = np.eye(image.ndim + 1)
+    shift[:-1, -1] = plane.position
+    return {"affine": data_to_world(image) @ shift, "units": image.units, "axis_labels": image.axis_labels}
+
+
+def _array_shape(image: Layer) -> tuple[int, ...]:
+    """Shape of the finest level, colours left out."""
+    data = image.data[0] if getattr(image, "multiscale", False) else image.data
+    return tuple(data.shape[: image.ndim])

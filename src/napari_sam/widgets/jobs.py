@@ -1,0 +1,110 @@
+"""Slow work beside Qt's thread: one job at a time, and of those that wait only the latest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+from napari_sam.model.layers import Progress
+
+
+class JobCancelled(Exception):
+    """Raised inside a job to end it."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    work: Callable[[Progress], object]
+    key: Hashable
+    cancelled: threading.Event
+
+
+class LatestJob(QObject):
+    """Run jobs in one thread of its own.
+
+    A job that is submitted replaces the one that waits. The one that runs goes on if it has the same key (its
+    result may serve the next) and is cancelled otherwise. All signals arrive in the receiver's thread.
+    """
+
+    started = Signal()
+    progressed = Signal(float)
+    finished = Signal(object)
+    failed = Signal(object)
+    idle = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._wake = threading.Condition()
+        self._waiting: _Job | None = None
+        self._running: _Job | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="napari-sam", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs or waits."""
+        with self._wake:
+            return self._running is not None or self._waiting is not None
+
+    def submit(self, work: Callable[[Progress], object], key: Hashable) -> None:
+        """Run ``work`` as soon as the thread is free; it is given a function to report its progress to."""
+        with self._wake:
+            if self._running is not None and self._running.key != key:
+                self._running.cancelled.set()
+            self._waiting = _Job(work, key, threading.Event())
+            self._wake.notify()
+
+    def cancel(self) -> None:
+        """Drop the waiting job, and end the running one at its next report of progress."""
+        with self._wake:
+            self._waiting = None
+            if self._running is not None:
+                self._running.cancelled.set()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Cancel everything and end the thread."""
+        self.cancel()
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                while self._waiting is None and not self._closed:
+                    self._wake.wait()
+                if self._closed:
+                    return
+                job, self._waiting = self._waiting, None
+                self._running = job
+            assert job is not None
+            self._run(job)
+            with self._wake:
+                self._running = None
+                empty = self._waiting is None and not self._closed
+            if empty:
+                self.idle.emit()
+
+    def _run(self, job: _Job) -> None:
+        def report(done: float) -> None:
+            if job.cancelled.is_set():
+                raise JobCancelled
+            self.progressed.emit(done)
+
+        self.started.emit()
+        try:
+            result: Any = job.work(report)
+        except JobCancelled:
+            return
+        except Exception as error:
+            if not job.cancelled.is_set():
+                self.failed.emit(error)
+            return
+        if not job.cancelled.is_set():
+            self.finished.emit(result)

@@ -1,0 +1,257 @@
+"""What the user sees of the annotation: a view that shows state and emits signals, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from magicgui.widgets import ComboBox, FileEdit
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QFormLayout,
+    QFrame,
+    QGridLayout,
+    QGroupBox,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
+
+NEW_LAYER = "new layer"
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A key, and the words on its button."""
+
+    key: str
+    text: str
+    help: str
+
+    @property
+    def label(self) -> str:
+        """The button's text with its key."""
+        return f"{self.text}  [{self.key}]"
+
+
+# Letters that napari leaves free while an image, points, shapes or labels layer is active; C alone is taken, by
+# the contrast of an active image layer.
+POINT_TOOL = Shortcut("G", "Points", "Click on the object; press G again for boxes.")
+BOX_TOOL = Shortcut("G", "Boxes", "Drag a rectangle around the object; press G again for points.")
+POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the object or beside it.")
+NEXT = Shortcut("W", "Next candidate", "A single click may mean a part or the whole: show the next of three masks.")
+COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
+CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
+UNDO = Shortcut("U", "Undo", "Take the last commit back; its prompts return.")
+PREDICT = Shortcut("J", "Predict", "Compute the mask of the prompts now.")
+
+
+class AnnotatePanel(QWidget):
+    """The controls of the annotation, docked beside the canvas."""
+
+    start_requested = Signal()
+    layers_chosen = Signal()
+    tool_chosen = Signal(str)
+    polarity_requested = Signal()
+    next_requested = Signal()
+    commit_requested = Signal()
+    clear_requested = Signal()
+    undo_requested = Signal()
+    predict_requested = Signal()
+    cancel_requested = Signal()
+    live_changed = Signal(bool)
+    model_changed = Signal()
+
+    def __init__(self, models: list[str]) -> None:
+        super().__init__()
+        self._shortcuts: list[QShortcut] = []
+        self.image = ComboBox(label="Image", choices=[], nullable=True)
+        self.model = ComboBox(label="Model", choices=models, value=models[0])
+        self.checkpoint = FileEdit(label="Weights", mode="r", filter="*.pth *.safetensors")
+        self.labels = FileEdit(label="Labels", mode="d")
+        self.points = ComboBox(label="Points", choices=[NEW_LAYER], value=NEW_LAYER)
+        self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
+        self.start = _button("Start annotating", "Load the model and open the labels.", self.start_requested.emit)
+        self.status = QLabel("Choose an image and start.")
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 100)
+        self.progress.setFormat("encoding %p %")
+        self.cancel = _button("Stop", "End the encoding of this plane.", self.cancel_requested.emit)
+        self.score = QLabel("-")
+        self.live = QCheckBox("Preview at every change")
+        self.live.setToolTip("Otherwise the preview is computed when you ask for it.")
+        self.live.setChecked(True)
+        self.live.toggled.connect(self.live_changed)
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 6, 8, 6)
+        layout.setSpacing(6)
+        layout.addLayout(self._settings())
+        layout.addWidget(self.start)
+        self.work = self._work()
+        layout.addWidget(self.work)
+        layout.addWidget(self._activity())
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+        self.model.changed.connect(lambda _: self._on_model_changed())
+        self._on_model_changed()
+        self.show_session(False)
+        self.show_progress(None)
+        self.setMinimumWidth(290)
+
+    def add_shortcuts(self, window: QWidget) -> None:
+        """Let the keys work wherever in ``window`` the focus is; a text field still gets its letters."""
+        for shortcut, emit in (
+            (POINT_TOOL, self._toggle_tool),
+            (POLARITY, self.polarity_requested.emit),
+            (NEXT, self.next_requested.emit),
+            (COMMIT, self.commit_requested.emit),
+            (CLEAR, self.clear_requested.emit),
+            (UNDO, self.undo_requested.emit),
+            (PREDICT, self.predict_requested.emit),
+        ):
+            key = QShortcut(QKeySequence(shortcut.key), window)
+            key.activated.connect(emit)
+            key.setEnabled(False)
+            self._shortcuts.append(key)
+
+    def remove_shortcuts(self) -> None:
+        """Give the keys back."""
+        for key in self._shortcuts:
+            key.setEnabled(False)
+            key.setParent(None)
+            key.deleteLater()
+        self._shortcuts.clear()
+
+    def show_session(self, active: bool) -> None:
+        """Enable what needs a running session."""
+        self.work.setEnabled(active)
+        self.start.setText("Start anew with these choices" if active else "Start annotating")
+        for key in self._shortcuts:
+            key.setEnabled(active)
+
+    def show_tool(self, tool: str) -> None:
+        """Show which tool the canvas has: ``"points"``, ``"boxes"`` or ``""``."""
+        self._tools.setExclusive(False)
+        self.point_tool.setChecked(tool == "points")
+        self.box_tool.setChecked(tool == "boxes")
+        self._tools.setExclusive(True)
+
+    def show_polarity(self, positive: bool) -> None:
+        """Show what the next click means."""
+        what, colour = ("object", POSITIVE_COLOUR) if positive else ("background", NEGATIVE_COLOUR)
+        self.polarity.setText(f"{POLARITY.text} {what}  [{POLARITY.key}]")
+        self.polarity.setStyleSheet(f"QPushButton {{ border-left: 6px solid {colour}; }}")
+
+    def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
+        """Show the score of the mask, and which of how many candidates it is."""
+        self.commit.setEnabled(score is not None)
+        self.next.setEnabled(score is not None and count > 1)
+        if score is None:
+            self.score.setText("no mask yet")
+        else:
+            which = f", candidate {number} of {count}" if count > 1 else ""
+            self.score.setText(f"score {score:.2f}{which}")
+
+    def show_progress(self, done: float | None) -> None:
+        """Show how far the encoding is; None when nothing runs."""
+        visible = done is not None
+        self.progress.setVisible(visible)
+        self.cancel.setVisible(visible)
+        self.progress.setValue(round(100 * (done or 0.0)))
+
+    def show_status(self, text: str, problem: bool = False) -> None:
+        """Say something below the controls."""
+        self.status.setText(text)
+        self.status.setStyleSheet("color: #ff8a8a;" if problem else "")
+
+    def _settings(self) -> QFormLayout:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.setSpacing(4)
+        tips = (
+            (self.image, "The image to annotate."),
+            (self.model, "nano ships with the plugin; the others need a checkpoint file."),
+            (self.checkpoint, "Checkpoint of the chosen model: .pth or .safetensors."),
+            (self.labels, "Folder of the labels; opened if it exists, else made."),
+            (self.points, "Layer whose points are prompts; those of a committed plane are removed."),
+            (self.boxes, "Layer whose rectangles are prompts; the newest on the plane counts."),
+        )
+        for control, tip in tips:
+            control.tooltip = tip
+            native = control.native
+            native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            form.addRow(QLabel(control.label), native)
+        self._form = form
+        return form
+
+    def _work(self) -> QWidget:
+        box = QGroupBox("Prompt")
+        grid = QGridLayout(box)
+        grid.setContentsMargins(8, 8, 8, 8)
+        grid.setSpacing(4)
+        self.point_tool = _button(POINT_TOOL.label, POINT_TOOL.help, lambda: self.tool_chosen.emit("points"))
+        self.box_tool = _button(BOX_TOOL.label, BOX_TOOL.help, lambda: self.tool_chosen.emit("boxes"))
+        self._tools = QButtonGroup(self)
+        for tool in (self.point_tool, self.box_tool):
+            tool.setCheckable(True)
+            self._tools.addButton(tool)
+        self.box_tool.setStyleSheet(f"QPushButton {{ border-left: 6px solid {BOX_COLOUR}; }}")
+        self.polarity = _button("", POLARITY.help, self.polarity_requested.emit)
+        self.next = _button(NEXT.label, NEXT.help, self.next_requested.emit)
+        self.commit = _button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
+        self.clear = _button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
+        self.undo = _button(UNDO.label, UNDO.help, self.undo_requested.emit)
+        self.predict = _button(PREDICT.label, PREDICT.help, self.predict_requested.emit)
+        self.score.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        grid.addWidget(self.point_tool, 0, 0)
+        grid.addWidget(self.box_tool, 0, 1)
+        grid.addWidget(self.polarity, 1, 0, 1, 2)
+        grid.addWidget(self.live, 2, 0, 1, 2)
+        grid.addWidget(self.predict, 3, 0)
+        grid.addWidget(self.clear, 3, 1)
+        grid.addWidget(line, 4, 0, 1, 2)
+        grid.addWidget(self.score, 5, 0, 1, 2)
+        grid.addWidget(self.next, 6, 0)
+        grid.addWidget(self.undo, 6, 1)
+        grid.addWidget(self.commit, 7, 0, 1, 2)
+        self.show_polarity(True)
+        self.show_preview(None)
+        return box
+
+    def _activity(self) -> QWidget:
+        row = QWidget()
+        # The room is kept while nothing runs, so that the controls do not jump.
+        row.setFixedHeight(30)
+        grid = QGridLayout(row)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.progress, 0, 0)
+        grid.addWidget(self.cancel, 0, 1)
+        return row
+
+    def _toggle_tool(self) -> None:
+        self.tool_chosen.emit("boxes" if self.point_tool.isChecked() else "points")
+
+    def _on_model_changed(self) -> None:
+        """Ask for weights only where the model needs them."""
+        self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
+        self.model_changed.emit()
+
+
+def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda: clicked())
+    return button

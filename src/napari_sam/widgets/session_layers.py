@@ -1,0 +1,115 @@
+"""The layers that belong to one session: prompts, preview, labels; the one place that makes and changes them."""
+
+from __future__ import annotations
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Points, Shapes
+
+from napari_sam.annotation import Preview, Session
+from napari_sam.planes import Plane
+from napari_sam.storage.labels import Commit
+from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown_plane, transform_of
+from napari_sam.widgets.prompt_layers import PromptLayers
+
+_PREVIEW_COLOUR = "#3fd0ff"
+
+
+class SessionLayers:
+    """Make a session's layers above its image, and show the session's state in them."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Image,
+        session: Session,
+        points: Points | None = None,
+        boxes: Shapes | None = None,
+    ) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._session = session
+        self.labels = viewer.add_labels(
+            session.labels, name=session.store.path.name.split(".")[0], opacity=0.5, **transform_of(image)
+        )
+        self.labels.events.paint.connect(self._on_labels_paint)
+        self._preview = viewer.add_labels(
+            np.zeros((1,) * image.ndim, np.uint8),
+            name="SAM preview",
+            opacity=0.6,
+            visible=False,
+            **plane_transform(image, session.plane),
+        )
+        self._preview.colormap = {0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR}
+        self._preview.editable = False
+        self.prompts = PromptLayers(viewer, image, points, boxes)
+
+    @property
+    def own(self) -> tuple[Layer, ...]:
+        """The layers that a next session may not be offered as foreign ones."""
+        return (self._preview,)
+
+    def needs(self, layer: Layer) -> bool:
+        """Whether the session cannot go on without ``layer``."""
+        return layer in (self._image, self.labels, self._preview, self.prompts.points, self.prompts.boxes)
+
+    def close(self) -> None:
+        """Stop to listen, and take the preview away; all other layers stay."""
+        self.prompts.disconnect()
+        self.labels.events.paint.disconnect(self._on_labels_paint)
+        if self._preview in self._viewer.layers:
+            self._viewer.layers.remove(self._preview)
+
+    def shown_plane(self) -> Plane:
+        """The plane of the image that the viewer shows; see `shown_plane`."""
+        return shown_plane(self._viewer, self._image)
+
+    def show_plane(self, plane: Plane) -> None:
+        """Move the viewer to ``plane``, if it is not there."""
+        dims = self._viewer.dims
+        missing = dims.ndim - self._image.ndim
+        world = data_to_world(self._image) @ np.array([*plane.position, 1.0])
+        for axis, value in enumerate(world[:-1]):
+            if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
+                dims.set_point(axis + missing, value)
+
+    def show_preview(self, preview: Preview | None) -> None:
+        """Lay the mask over its plane."""
+        layer = self._preview
+        if preview is None:
+            layer.visible = False
+            return
+        plane = preview.plane
+        shape = [1] * self._image.ndim
+        for axis, length in zip(plane.displayed, preview.mask.shape, strict=True):
+            shape[axis] = length
+        layer.data = plane.to_plane(preview.mask).astype(np.uint8).reshape(shape)
+        layer.affine = plane_transform(self._image, plane)["affine"]
+        layer.visible = True
+
+    def show_commit(self, commit: Commit) -> None:
+        """Show what was written, and let the brush go on with that object."""
+        if not np.array_equal(commit.before, commit.after):
+            self.labels.selected_label = commit.label
+        self.labels.refresh()
+
+    def tool(self) -> str:
+        """Which of the two tools the canvas has, or none."""
+        active = self._viewer.layers.selection.active
+        if active is self.prompts.points and self.prompts.points.mode == "add":
+            return "points"
+        if active is self.prompts.boxes and self.prompts.boxes.mode == "add_rectangle":
+            return "boxes"
+        return ""
+
+    def choose_tool(self, tool: str) -> None:
+        """Let the mouse add points, or draw rectangles."""
+        layer, mode = (
+            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, "add_rectangle")
+        )
+        self._viewer.layers.selection.active = layer
+        layer.mode = mode
+
+    def _on_labels_paint(self, _event: object) -> None:
+        """Learn of labels painted by hand, so that a commit does not take their numbers."""
+        self._session.store.note_label(int(self.labels.selected_label))
