@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 HEAD = """\
 # What was tested: the last change here passed all the tests with exactly these. Made by scripts/freeze.py.
-# torch is tested in its build for the CPU. Where an index holds several builds of a version, pip's settings
-# (find-links, an index of their own) choose among them.
+# torch was its build for the CPU: where pip finds several builds of the version, its own settings choose.
 """
 LEFT_OUT = {"napari-sam-stack", "pip"}
 
@@ -19,11 +19,11 @@ def main() -> None:
         [sys.executable, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
     ).stdout
     # The part after a plus sign names a build, which other machines do not have.
-    pins = sorted({line.partition("+")[0].strip().lower() for line in listing.splitlines() if "==" in line})
+    pins = dict(line.partition("+")[0].split("==") for line in listing.splitlines() if "==" in line)
     sys.stdout.write(HEAD)
-    for pin in pins:
-        if pin.partition("==")[0] not in LEFT_OUT:
-            sys.stdout.write(f"{pin}\n")
+    for name, version in sorted((re.sub(r"[-_.]+", "-", name).lower(), pins[name]) for name in pins):
+        if name not in LEFT_OUT:
+            sys.stdout.write(f"{name}=={version}\n")
 
 
 if __name__ == "__main__":
