@@ -46,8 +46,8 @@ def load_official(torchvision_stand_in: Path | None = None) -> ModuleType:
     except (ImportError, RuntimeError, OSError):  # the latter two: built for another torch
         if torchvision_stand_in is None:
             raise SystemExit(
-                "torchvision cannot be imported; install the build that matches torch, or name a folder with a "
-                "stand-in by --torchvision-stand-in."
+                "torchvision cannot be imported; install the build that matches torch, or name a folder with "
+                "a stand-in by --torchvision-stand-in."
             ) from None
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
@@ -62,7 +62,7 @@ def load_official(torchvision_stand_in: Path | None = None) -> ModuleType:
 
 
 def build_official(official: ModuleType, config: SamConfig) -> torch.nn.Module:
-    """Build the official model of ``config``: by its own registry, or for other sizes from its own classes."""
+    """Build the official model of ``config``: by its own registry, or for other sizes from its classes."""
     if config.architecture in official.sam_model_registry:
         return official.sam_model_registry[config.architecture]()
     encoder, decoder = config.encoder, config.decoder
@@ -104,9 +104,7 @@ def build_official(official: ModuleType, config: SamConfig) -> torch.nn.Module:
 class OfficialPredictor:
     """The official predictor, asked with our `Prompt`: the one place that turns it to Meta's convention."""
 
-    def __init__(
-        self, official: ModuleType, config: SamConfig, state: Mapping[str, torch.Tensor]
-    ) -> None:
+    def __init__(self, official: ModuleType, config: SamConfig, state: Mapping[str, torch.Tensor]) -> None:
         with torch.device("meta"):
             sam = build_official(official, config)
         sam.load_state_dict(state, strict=True, assign=True)

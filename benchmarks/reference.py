@@ -22,9 +22,9 @@ _ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_ROOT / "tests"))
 
 from official import OfficialPredictor, add_option, build_official, load_official  # noqa: E402
-from seeded import SMALL_VIT, seeded_image, seeded_prompts, seeded_state_dict  # noqa: E402
 
 from napari_sam.model.sam import CONFIGS, SamConfig  # noqa: E402
+from seeded import SMALL_VIT, seeded_image, seeded_prompts, seeded_state_dict  # noqa: E402
 
 # The longer side above and below the model's 256, odd, thin, tall; and one that needs no resizing.
 _SMALL_SHAPES = [(201, 163), (47, 311), (389, 64), (256, 256), (5, 90)]

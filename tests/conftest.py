@@ -6,8 +6,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from napari_sam.inference.predictor import Predictor
 
 _FOLDERS = tempfile.TemporaryDirectory(prefix="napari_sam_tests_", ignore_cleanup_errors=True)
 
@@ -30,3 +34,13 @@ def qapp_args() -> list[str]:
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         pytest.fail("Xvfb is not installed: run `python scripts/system_packages.py`.", pytrace=False)
     return ["pytest"]
+
+
+@pytest.fixture(scope="session")
+def nano_predictor() -> Predictor:
+    """A predictor of nano's architecture with seeded weights: fast, deterministic, meaningless masks."""
+    # Here, lest every test load torch.
+    from napari_sam.model.sam import CONFIGS
+    from seeded import seeded_predictor
+
+    return seeded_predictor(CONFIGS["nano"])

@@ -71,9 +71,7 @@ def seeded_image(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(255 * image / image.max(), 0, 255).round().astype(np.uint8)
 
 
-def seeded_prompts(
-    height: int, width: int, previous: NDArray[np.floating]
-) -> dict[str, Prompt]:
+def seeded_prompts(height: int, width: int, previous: NDArray[np.floating]) -> dict[str, Prompt]:
     """Return one prompt of every kind for a plane; ``previous`` are the logits that a mask prompt refines.
 
     Positions are fractions of the plane, most of them not at a pixel's centre.

@@ -5,7 +5,7 @@ The small vision transformer covers shapes and prompts; ViT-B, encoded once, cov
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
-from seeded import SMALL_VIT, seeded_image, seeded_predictor, seeded_prompts
 
 from napari_sam.inference.predictor import Embedding, Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
+from seeded import SMALL_VIT, seeded_image, seeded_predictor, seeded_prompts
 
 TOLERANCE = 1e-4
 
@@ -44,7 +44,7 @@ class Case:
 
 
 @pytest.fixture(scope="module", params=IMAGES, ids=lambda image: "{}-{}x{}".format(*image))
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest) -> Case:
     architecture, height, width = request.param
     predictor = seeded_predictor({"vit_b": CONFIGS["vit_b"]}.get(architecture, SMALL_VIT))
     embedding = predictor.encode(seeded_image(height, width))
@@ -56,7 +56,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
         official = {
             key.removeprefix(prefix): file[key] for key in file.files if key.startswith((prefix, "steps/"))
         }
-    yield Case(predictor, embedding, seeded_prompts(height, width, previous), official)
+    return Case(predictor, embedding, seeded_prompts(height, width, previous), official)
 
 
 def test_embedding(case: Case) -> None:

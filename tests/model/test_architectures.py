@@ -1,4 +1,4 @@
-"""The parameter names and shapes are those of the official checkpoints; encoder parts that parity cannot isolate."""
+"""The parameter names and shapes of the official checkpoints, and parts that parity cannot isolate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from seeded import SMALL_VIT
 
 from napari_sam.model.image_encoder import window_partition, window_unpartition
 from napari_sam.model.prompt_encoder import PADDING, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam
+from seeded import SMALL_VIT
 
 OFFICIAL_SHAPES = json.loads((Path(__file__).parents[1] / "data" / "state_dict_shapes.json").read_text())
 

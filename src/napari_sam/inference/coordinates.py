@@ -1,4 +1,4 @@
-"""Between the plane's pixels, ``(row, column)``, and the model's input, ``(x, y)``: the one place that converts."""
+"""The one place that converts between the plane's pixels, ``(row, column)``, and the model's ``(x, y)``."""
 
 from __future__ import annotations
 

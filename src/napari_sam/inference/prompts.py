@@ -79,8 +79,8 @@ class Prompt:
         for row, column in self.points:
             if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
                 raise ValueError(
-                    f"The point (row {row:g}, column {column:g}) lies outside the plane of {height} x {width} "
-                    f"pixels; rows go from 0 to {height - 1}, columns from 0 to {width - 1}."
+                    f"The point (row {row:g}, column {column:g}) lies outside the plane of {height} x {width}"
+                    f" pixels; rows go from 0 to {height - 1}, columns from 0 to {width - 1}."
                 )
         box = self.box
         if box is not None:
@@ -128,8 +128,8 @@ def _checked_mask(mask: NDArray[np.generic]) -> NDArray[np.bool_ | np.floating]:
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype.kind not in "bf":
         raise ValueError(
-            f"The mask prompt has dtype {mask.dtype} and shape {mask.shape}; give a boolean (H, W) mask of the "
-            "plane (of labels: labels == label), or one of a Prediction's logits."
+            f"The mask prompt has dtype {mask.dtype} and shape {mask.shape}; give a boolean (H, W) mask of "
+            "the plane (of labels: labels == label), or one of a Prediction's logits."
         )
     if not np.isfinite(mask).all():
         raise ValueError("The mask prompt's logits are not all finite; give those of a Prediction.")

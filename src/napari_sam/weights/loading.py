@@ -61,7 +61,7 @@ def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, M
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read ``.safetensors`` or PyTorch weights: ``{key: tensor}``, floats in single precision, and the SHA-256.
+    """Read weights as ``{key: tensor}`` with floats in single precision, and the SHA-256 of the file.
 
     Raises
     ------
@@ -69,7 +69,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
         If there is no such file, or it is not a dictionary of tensors in one of the two formats.
     """
     if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path}; choose an existing .pth or .safetensors file.")
+        raise CheckpointError(
+            f"There is no checkpoint at {path}; choose an existing .pth or .safetensors file."
+        )
     with path.open("rb") as file:
         weights_hash = hashlib.file_digest(file, "sha256").hexdigest()
     try:
@@ -81,11 +83,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
         raise
     except Exception as error:  # foreign bytes make the unpickler raise nearly every type there is
         raise CheckpointError(
-            f"{path} could not be read as a checkpoint: {_reason(error)}. Choose a .pth file with plain weights or "
-            "a .safetensors file."
+            f"{path} could not be read as a checkpoint: {_reason(error)}. Choose a .pth file with "
+            "plain weights or a .safetensors file."
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = f"the keys {', '.join(map(str, [*state][:_SHOWN_KEYS]))}" if isinstance(state, Mapping) else type(state).__name__
+        found = type(state).__name__
+        if isinstance(state, Mapping):
+            found = f"the keys {', '.join(str(key) for key in [*state][:_SHOWN_KEYS])}"
         raise CheckpointError(
             f"{path} holds no plain dictionary of weights but {found}; save the model's state dict alone."
         )

@@ -1,0 +1,67 @@
+"""Planes of any shape fit the model's square, and positions go there and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_sam.inference.coordinates import Geometry
+from seeded import seeded_image
+
+SIDES = st.integers(1, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("original", "scaled"),
+    [((512, 512), (512, 512)), ((100, 200), (256, 512)), ((3, 1), (512, 171)), ((1, 2000), (1, 512))],
+    ids=str,
+)
+def test_the_longer_side_fills_the_input(original: tuple[int, int], scaled: tuple[int, int]) -> None:
+    assert Geometry.fit(original, 512).scaled == scaled
+
+
+@given(height=SIDES, width=SIDES, image_size=st.sampled_from([256, 512, 1024]))
+def test_every_shape_fits(height: int, width: int, image_size: int) -> None:
+    geometry = Geometry.fit((height, width), image_size)
+    assert max(geometry.scaled) == image_size
+    assert min(geometry.scaled) >= 1
+
+
+@given(
+    height=SIDES,
+    width=SIDES,
+    share=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_points_keep_their_place(height: int, width: int, share: tuple[float, float]) -> None:
+    """Rows become y and columns x, each the same share of its side."""
+    geometry = Geometry.fit((height, width), 1024)
+    [[x, y]] = geometry.points_to_input([(share[0] * height, share[1] * width)]).double().numpy()
+    np.testing.assert_allclose((y, x), np.multiply(share, geometry.scaled), rtol=1e-6, atol=1e-6)
+
+
+def test_a_box_is_two_corners() -> None:
+    assert Geometry.fit((100, 200), 400).box_to_input((10, 20, 30, 40)).tolist() == [40, 20, 80, 60]
+
+
+@pytest.mark.parametrize("shape", [(40, 70), (200, 60), (1, 300), (64, 64)], ids=str)
+def test_images_are_scaled_and_grey_is_repeated(shape: tuple[int, int]) -> None:
+    geometry = Geometry.fit(shape, 64)
+    grey = geometry.scale_image(seeded_image(*shape)[..., 0])
+    assert grey.shape == (1, 3, *geometry.scaled)
+    assert torch.equal(grey[0, 0], grey[0, 2])
+
+
+@pytest.mark.parametrize("shape", [(300, 420), (700, 130), (64, 64)], ids=str)
+def test_a_mask_survives_the_way_to_logits_and_back(shape: tuple[int, int]) -> None:
+    """All but the border: it lies between the low-resolution pixels."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    mask = np.hypot((y / shape[0] - 0.45) / 0.3, (x / shape[1] - 0.6) / 0.25) < 1
+    geometry = Geometry.fit(shape, 512)
+    logits = geometry.mask_to_input(mask, side=256)
+    assert logits.shape == (256, 256) and logits.min() == -10 and logits.max() == 10
+    back = geometry.logits_to_plane(logits[None])[0].numpy() > 0
+    assert back.shape == shape
+    assert (back & mask).sum() / (back | mask).sum() > 0.96

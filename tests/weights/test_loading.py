@@ -1,0 +1,215 @@
+"""A checkpoint is loaded whole and safely, or refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.weights.loading import CheckpointError, load_model
+from seeded import seeded_image, seeded_state_dict
+
+State = dict[str, Tensor]
+Save = Callable[[State, Path], object]
+SAVERS: dict[str, Save] = {".pth": torch.save, ".safetensors": safetensors.torch.save_file}
+
+
+def seeded_state(architecture: str) -> State:
+    with torch.device("meta"):
+        shapes = {key: tuple(tensor.shape) for key, tensor in Sam(CONFIGS[architecture]).state_dict().items()}
+    return seeded_state_dict(shapes)
+
+
+@pytest.fixture(scope="module")
+def nano_state() -> State:
+    return seeded_state("nano")
+
+
+class TestLoad:
+    @pytest.mark.parametrize("suffix", SAVERS)
+    def test_both_formats_give_the_same_predictor(
+        self, tmp_path: Path, nano_state: State, nano_predictor: Predictor, suffix: str
+    ) -> None:
+        path = tmp_path / f"weights{suffix}"
+        SAVERS[suffix](nano_state, path)
+        loaded = load_predictor("nano", checkpoint=path, device="cpu")
+        image = seeded_image(30, 40)
+        ours, theirs = (predictor.encode(image) for predictor in (loaded, nano_predictor))
+        torch.testing.assert_close(ours.features, theirs.features, rtol=0, atol=0)
+        assert loaded.predict(ours, Prompt([(5, 5)])).masks.shape == (3, 30, 40)
+
+    @pytest.mark.parametrize("suffix", SAVERS)
+    def test_an_official_checkpoint_needs_no_change(self, tmp_path: Path, suffix: str) -> None:
+        """Zeros under the official keys; `test_parity` shows the numbers."""
+        shapes = json.loads((Path(__file__).parents[1] / "data" / "state_dict_shapes.json").read_text())
+        path = tmp_path / f"sam_vit_b{suffix}"
+        SAVERS[suffix]({key: torch.zeros(shape) for key, shape in shapes["vit_b"].items()}, path)
+        sam, identity = load_model("vit_b", str(path))
+        assert identity.architecture == "vit_b"
+        assert not any(parameter.is_meta for parameter in sam.state_dict().values())
+
+    def test_identity_is_the_hash_of_the_file(self, tmp_path: Path, nano_state: State) -> None:
+        path = tmp_path / "weights.pth"
+        torch.save(nano_state, path)
+        identity = load_model("nano", path)[1]
+        assert identity.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def test_half_precision_is_widened(self, tmp_path: Path, nano_state: State) -> None:
+        path = tmp_path / "half.safetensors"
+        half = {key: x.half() if x.is_floating_point() else x for key, x in nano_state.items()}
+        safetensors.torch.save_file(half, path)
+        sam, _ = load_model("nano", path)
+        assert {x.dtype for x in sam.parameters()} == {torch.float32}
+
+    def test_the_model_is_ready_to_predict(self, tmp_path: Path, nano_state: State) -> None:
+        path = tmp_path / "weights.pth"
+        torch.save(nano_state, path)
+        sam, _ = load_model("nano", path)
+        assert not sam.training
+        assert not any(parameter.requires_grad for parameter in sam.parameters())
+
+
+class RunsCode:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.witness,)
+
+
+def save_legacy(state: object, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def truncated(save: Save) -> Save:
+    def write(state: State, path: Path) -> None:
+        save(state, path)
+        path.write_bytes(path.read_bytes()[:-1000])
+
+    return write
+
+
+def bytes_only(content: bytes) -> Save:
+    return lambda _, path: path.write_bytes(content)
+
+
+class TestRefuse:
+    @pytest.mark.parametrize(
+        ("name", "write"),
+        [
+            pytest.param("a.pth", bytes_only(b""), id="empty"),
+            pytest.param("a.pth", bytes_only(b"hello world"), id="text"),
+            pytest.param("a.pth", bytes_only(np.random.default_rng(0).bytes(999)), id="random bytes"),
+            pytest.param("a.pth", truncated(torch.save), id="truncated"),
+            pytest.param("a.pth", truncated(save_legacy), id="truncated, of old torch"),
+            pytest.param("a.pth", safetensors.torch.save_file, id="safetensors named pth"),
+            pytest.param("a.safetensors", bytes_only(b"abc"), id="tiny safetensors"),
+            pytest.param("a.safetensors", truncated(safetensors.torch.save_file), id="truncated safetensors"),
+            pytest.param("a.safetensors", torch.save, id="pth named safetensors"),
+        ],
+    )
+    def test_what_cannot_be_read(self, tmp_path: Path, nano_state: State, name: str, write: Save) -> None:
+        path = tmp_path / name
+        write(nano_state, path)
+        with pytest.raises(CheckpointError, match="is damaged or of another format") as caught:
+            load_model("nano", path)
+        assert str(path) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param(torch.save, id="saved by torch"),
+            pytest.param(save_legacy, id="saved by old torch"),
+            pytest.param(lambda state, path: path.write_bytes(pickle.dumps(state, protocol=2)), id="pickled"),
+        ],
+    )
+    def test_code_is_never_run(self, tmp_path: Path, write: Save) -> None:
+        path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+        write({"weight": RunsCode(witness)}, path)
+        with pytest.raises(CheckpointError, match=r"holds the Python object \S+, not only weights") as caught:
+            load_model("nano", path)
+        assert not witness.exists()
+        assert "weights_only" not in str(caught.value)
+
+    def test_a_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent\.pth; choose an existing"):
+            load_model("vit_b", tmp_path / "absent.pth")
+
+    @pytest.mark.parametrize(
+        ("content", "found"),
+        [
+            pytest.param({"model": {}, "epoch": 3}, "but the keys model, epoch", id="nested"),
+            pytest.param([torch.ones(1)], "but list", id="a list"),
+            pytest.param(torch.ones(1), "but Tensor", id="one tensor"),
+        ],
+    )
+    def test_what_is_no_state_dict(self, tmp_path: Path, content: object, found: str) -> None:
+        path = tmp_path / "checkpoint.pth"
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=f"no plain dictionary of weights {found}"):
+            load_model("nano", path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            pytest.param(
+                lambda state: state.pop("mask_decoder.iou_token.weight"),
+                r"1 keys missing \(mask_decoder\.iou_token\.weight\)",
+                id="missing",
+            ),
+            pytest.param(
+                lambda state: state.update(a=torch.ones(1), b=torch.ones(1)),
+                r"2 unknown keys \(a, b\)",
+                id="unknown",
+            ),
+            pytest.param(
+                lambda state: state.update({"mask_decoder.iou_token.weight": torch.ones(1, 256)}),
+                r"1 other shapes \(mask_decoder\.iou_token\.weight \(1, 256\) instead of \(1, 96\)\)",
+                id="misshapen",
+            ),
+            pytest.param(dict.clear, r"329 keys missing \(.*, \.\.\.\)", id="no keys at all"),
+        ],
+    )
+    def test_keys_and_shapes_are_named(
+        self, tmp_path: Path, nano_state: State, change: Callable[[State], object], message: str
+    ) -> None:
+        state = dict(nano_state)
+        change(state)
+        path = tmp_path / "weights.pth"
+        torch.save(state, path)
+        with pytest.raises(CheckpointError, match=f"is not a checkpoint of nano: {message}"):
+            load_model("nano", path)
+
+    def test_another_architecture(self, tmp_path: Path, nano_state: State) -> None:
+        path = tmp_path / "nano.pth"
+        torch.save(nano_state, path)
+        with pytest.raises(CheckpointError) as caught:
+            load_model("vit_b", path)
+        for part in (
+            "keys missing (image_encoder.pos_embed",
+            "unknown keys (image_encoder.stem",
+            "other shapes",
+        ):
+            assert part in str(caught.value)
+        assert len(str(caught.value)) < 1500
+
+    def test_an_unknown_model(self) -> None:
+        with pytest.raises(ValueError, match=r"'vit_x' is unknown; choose one of .*vit_b"):
+            load_predictor("vit_x")
+
+    def test_a_model_without_its_checkpoint(self) -> None:
+        with pytest.raises(ValueError, match="'vit_b' needs a checkpoint: download"):
+            load_predictor("vit_b")
