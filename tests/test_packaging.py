@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
 import pytest
 from npe2 import PluginManager, PluginManifest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import napari_sam
 
@@ -131,6 +134,19 @@ def test_versions_agree() -> None:
     assert re.search(
         r"^## \[(Unreleased|" + re.escape(napari_sam.__version__) + r")\]", changelog, re.MULTILINE
     )
+
+
+def test_declared_dependencies_are_the_imported_ones() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"napari_sam"}
+    owners = packages_distributions()
+    imported = {canonicalize_name(owners[root][0]) for root in roots}
+    requirements = [Requirement(line) for line in distribution(DISTRIBUTION).requires or []]
+    declared = {canonicalize_name(requirement.name) for requirement in requirements if not requirement.marker}
+    assert declared == imported
 
 
 def test_import_loads_neither_torch_nor_qt_nor_napari() -> None:
