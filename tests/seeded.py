@@ -91,11 +91,17 @@ def seeded_prompts(height: int, width: int, previous: NDArray[np.floating]) -> d
     }
 
 
+def seeded_weights(config: SamConfig, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Return the seeded state dict of one of our architectures."""
+    with torch.device("meta"):
+        state = Sam(config).state_dict()
+    return seeded_state_dict({key: tuple(tensor.shape) for key, tensor in state.items()}, seed)
+
+
 def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
     """Build the public predictor of an architecture with seeded weights, on the CPU."""
     with torch.device("meta"):
         sam = Sam(config)
-    shapes = {key: tuple(tensor.shape) for key, tensor in sam.state_dict().items()}
-    sam.load_state_dict(seeded_state_dict(shapes, seed), strict=True, assign=True)
+    sam.load_state_dict(seeded_weights(config, seed), strict=True, assign=True)
     identity = ModelIdentity(config.architecture, f"seeded {seed}")
     return Predictor(sam.eval().requires_grad_(False), identity, torch.device("cpu"))

@@ -45,4 +45,5 @@ class Contrast:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (plane.astype(real) - real(self.low)) * real(255 / span)
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        image: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return image

@@ -16,24 +16,18 @@ from torch import Tensor
 
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.model.sam import CONFIGS
 from napari_sam.weights.loading import CheckpointError, load_model
-from seeded import seeded_image, seeded_state_dict
+from seeded import seeded_image, seeded_weights
 
 State = dict[str, Tensor]
 Save = Callable[[State, Path], object]
 SAVERS: dict[str, Save] = {".pth": torch.save, ".safetensors": safetensors.torch.save_file}
 
 
-def seeded_state(architecture: str) -> State:
-    with torch.device("meta"):
-        shapes = {key: tuple(tensor.shape) for key, tensor in Sam(CONFIGS[architecture]).state_dict().items()}
-    return seeded_state_dict(shapes)
-
-
 @pytest.fixture(scope="module")
 def nano_state() -> State:
-    return seeded_state("nano")
+    return seeded_weights(CONFIGS["nano"])
 
 
 class TestLoad:

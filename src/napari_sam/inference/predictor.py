@@ -109,9 +109,7 @@ class Predictor:
         return Embedding(features, geometry, self.identity)
 
     @torch.inference_mode()
-    def predict(
-        self, embedding: Embedding, prompt: Prompt, multimask: bool | None = None
-    ) -> Prediction:
+    def predict(self, embedding: Embedding, prompt: Prompt, multimask: bool | None = None) -> Prediction:
         """Predict the masks that ``prompt`` means.
 
         Parameters
@@ -141,7 +139,7 @@ class Predictor:
         if multimask is None:
             multimask = prompt.is_ambiguous
         logits, scores = self._sam.decode(
-            embedding.features.to(self.device), **self._tensors(prompt, geometry)
+            embedding.features.to(self.device), *self._tensors(prompt, geometry)
         )
         chosen = slice(1, None) if multimask else slice(0, 1)
         logits, scores = logits[0, chosen], scores[0, chosen]
@@ -164,18 +162,19 @@ class Predictor:
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
-    def _tensors(self, prompt: Prompt, geometry: Geometry) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
-        """Give the prompt as the model's arguments, a batch of one."""
-        tensors: dict[str, Tensor | tuple[Tensor, Tensor]] = {}
+    def _tensors(
+        self, prompt: Prompt, geometry: Geometry
+    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
+        """Give the prompt as the model takes it, a batch of one: points with labels, boxes, masks."""
+        points = boxes = masks = None
         if prompt.points:
-            points = geometry.points_to_input(prompt.points)[None]
-            labels = torch.tensor([prompt.labels])
-            tensors["points"] = (points.to(self.device), labels.to(self.device))
+            xy = geometry.points_to_input(prompt.points)[None]
+            points = (xy.to(self.device), torch.tensor([prompt.labels], device=self.device))
         if prompt.box is not None:
-            tensors["boxes"] = geometry.box_to_input(prompt.box)[None].to(self.device)
+            boxes = geometry.box_to_input(prompt.box)[None].to(self.device)
         if prompt.mask is not None:
-            tensors["masks"] = self._mask_logits(prompt.mask, geometry)[None, None].to(self.device)
-        return tensors
+            masks = self._mask_logits(prompt.mask, geometry)[None, None].to(self.device)
+        return points, boxes, masks
 
     def _mask_logits(self, mask: NDArray[np.bool_ | np.floating], geometry: Geometry) -> Tensor:
         side = 4 * self._sam.config.grid

@@ -124,7 +124,7 @@ def _checked_box(box: Sequence[float]) -> Box:
     return row0, column0, row1, column1
 
 
-def _checked_mask(mask: NDArray[np.generic]) -> NDArray[np.bool_ | np.floating]:
+def _checked_mask(mask: NDArray[np.bool_ | np.floating]) -> NDArray[np.bool_ | np.floating]:
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype.kind not in "bf":
         raise ValueError(

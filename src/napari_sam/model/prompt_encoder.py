@@ -84,7 +84,7 @@ class PromptEncoder(nn.Module):
 
     def embed_boxes(self, boxes: Tensor) -> Tensor:
         """Encode (B, 4) boxes ``(x0, y0, x1, y1)`` as (B, 2, C): a token for each corner."""
-        corners = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size)
+        corners: Tensor = self.pe_layer((boxes.reshape(-1, 2, 2) + 0.5) / self.image_size)
         return corners + torch.stack([self._corner_or_point(2), self._corner_or_point(3)])
 
     def embed_masks(self, masks: Tensor) -> Tensor:

@@ -74,6 +74,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
         )
     with path.open("rb") as file:
         weights_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    state: object
     try:
         if path.suffix == ".safetensors":
             state = safetensors.torch.load_file(path)
