@@ -22,9 +22,13 @@ class ArrayLike(Protocol):
     """What numpy, dask and zarr arrays have in common."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+
     @property
-    def dtype(self) -> Any: ...
+    def dtype(self) -> Any:
+        """What numpy makes a dtype of."""
+
     def __getitem__(self, key: Any, /) -> Any: ...
 
 
@@ -48,9 +52,7 @@ class Plane:
         """Make the plane through ``position``, whatever that says along the displayed axes."""
         return cls(displayed, tuple(0 if axis in displayed else int(x) for axis, x in enumerate(position)))
 
-    def index(
-        self, rows: slice = slice(None), columns: slice = slice(None)
-    ) -> tuple[int | slice, ...]:
+    def index(self, rows: slice = slice(None), columns: slice = slice(None)) -> tuple[int | slice, ...]:
         """Give the index into the array of these rows and columns; `to_plane` orders what it returns."""
         by_axis = dict(zip(self.displayed, (rows, columns), strict=True))
         return tuple(by_axis.get(axis, x) for axis, x in enumerate(self.position))
@@ -70,7 +72,8 @@ class Planes:
     Parameters
     ----------
     data
-        Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is used).
+        Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is
+        used).
     axes
         One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image. Letters
         are made up from the end of ``"tczyx"`` if left out.
@@ -97,9 +100,10 @@ class Planes:
         shape = tuple(int(n) for n in self._data.shape)
         if axes is None:
             axes = _default_axes(len(shape), rgb)
-        if len(axes) != len(shape) or len(set(axes)) != len(axes):
+        if not axes or len(axes) != len(shape) or len(set(axes)) != len(axes):
             raise ValueError(
-                f"The axes {axes!r} do not fit an array of shape {shape}; give {len(shape)} different letters."
+                f"The axes {axes!r} do not fit an array of shape {shape}; "
+                f"give {len(shape)} different letters."
             )
         self.rgb = axes[-1] == "s"
         if self.rgb and shape[-1] not in (3, 4):
@@ -125,8 +129,14 @@ class Planes:
 
     def check(self, plane: Plane) -> None:
         """Raise a `ValueError` if the plane is not one of this image's."""
+        if sorted(set(plane.displayed) & set(range(self.ndim))) != sorted(plane.displayed):
+            raise ValueError(
+                f"A plane cannot lie along the axes {plane.displayed}; give two of 0 to {self.ndim - 1}."
+            )
         if len(plane.position) != self.ndim:
-            raise ValueError(f"The position {plane.position} has not one index for each axis of {self.axes!r}.")
+            raise ValueError(
+                f"The position {plane.position} has not one index for each axis of {self.axes!r}."
+            )
         for axis, index, length in zip(self.axes, plane.position, self.shape, strict=True):
             if not 0 <= index < length:
                 raise ValueError(f"There is no plane {axis}={index}; {axis} goes from 0 to {length - 1}.")
@@ -177,12 +187,16 @@ def plane_digest(image: NDArray[np.uint8]) -> bytes:
 
 def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:
     """Take the first level of a multiscale list; leave an array as it is."""
-    if hasattr(data, "shape") and hasattr(data, "dtype"):
-        return data  # type: ignore[return-value]
-    levels = list(data)  # type: ignore[arg-type]
-    if not levels or not hasattr(levels[0], "shape"):
+    levels: Sequence[Any] = data if isinstance(data, Sequence) else [data]
+    if not levels or not all(hasattr(level, "shape") and hasattr(level, "dtype") for level in levels):
         raise ValueError(f"A {type(data).__name__} is not an image; give an array or a list of arrays.")
-    return levels[0]
+    if any(level.shape == levels[0].shape for level in levels[1:]):
+        raise ValueError(
+            f"A list of {len(levels)} arrays is one image from fine to coarse, but two have the shape "
+            f"{levels[0].shape}; stack planes into one array."
+        )
+    finest: ArrayLike = levels[0]
+    return finest
 
 
 def _default_axes(ndim: int, rgb: bool) -> str:
@@ -192,5 +206,7 @@ def _default_axes(ndim: int, rgb: bool) -> str:
         raise ValueError(f"An array of {ndim} axes{' with colours' if rgb else ''} has no plane.")
     names = "nmtczyx" if spatial > 3 else "zyx"
     if spatial > len(names):
-        raise ValueError(f"Images have at most {len(names)} axes, this one has {spatial}; give their letters.")
+        raise ValueError(
+            f"Images have at most {len(names)} axes, this one has {spatial}; give their letters."
+        )
     return names[-spatial:] + ("s" if rgb else "")
