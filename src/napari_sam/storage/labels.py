@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,23 +30,25 @@ class LabelsError(ValueError):
 class Commit:
     """What one commit changed: enough to take it back.
 
-    ``region`` is the index of the changed box in the volume, ``before`` and ``after`` its contents, rows first.
+    ``region`` is the index of the changed box in the volume, ``before`` and ``after`` its contents, rows
+    first.
     """
 
     label: int
     plane: Plane
     region: tuple[int | slice, ...]
-    before: NDArray[np.uint32]
-    after: NDArray[np.uint32]
+    before: NDArray[np.integer[Any]]
+    after: NDArray[np.integer[Any]]
 
 
 class LabelsStore:
     """A ``uint32`` volume of instance labels, background 0, as a zarr v3 array on disk.
 
-    Use `create`, `open` or `open_or_create`. The store is an OME-Zarr image (NGFF 0.5) with one level.
+    Use `create`, `open` or `open_or_create`. The store is an OME-Zarr label image (NGFF 0.5) with one level,
+    where NGFF knows the image's axes. Integer arrays of other programs can be opened too.
     """
 
-    def __init__(self, path: Path, array: zarr.Array) -> None:
+    def __init__(self, path: Path, array: zarr.Array[Any]) -> None:
         self.path = path
         self.array = array
         self._highest = _highest_label(array)
@@ -71,14 +74,17 @@ class LabelsStore:
             If there is something at ``path`` already, or it cannot be written.
         """
         path = Path(path).expanduser()
-        if path.exists():
-            raise LabelsError(f"{path} exists already; open it, or choose another name.")
+        if scale is not None and len(scale) != len(shape):
+            raise LabelsError(f"The scale {list(scale)} has not one number for each axis of {axes!r}.")
         chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
         try:
+            path.mkdir(parents=True)
             group = zarr.create_group(path, zarr_format=3, attributes=_ome_attributes(path.stem, axes, scale))
             array = group.create_array(
                 _LEVEL, shape=tuple(shape), chunks=tuple(chunks), dtype=np.uint32, dimension_names=list(axes)
             )
+        except FileExistsError as error:
+            raise LabelsError(f"{path} exists already; open it, or choose another name.") from error
         except OSError as error:
             raise LabelsError(
                 f"The labels cannot be stored at {path} ({error.strerror or error}); choose another folder."
@@ -92,16 +98,24 @@ class LabelsStore:
         Raises
         ------
         LabelsError
-            If ``path`` holds no such store, or its shape is not ``shape``.
+            If ``path`` holds no such store, or an image's intensities, or its shape is not ``shape``.
         """
         path = Path(path).expanduser()
         try:
             node = zarr.open(path, mode="r+")
             array = node[_LEVEL] if isinstance(node, zarr.Group) and _LEVEL in node else node
-        except (OSError, ValueError, KeyError) as error:
-            raise LabelsError(f"{path} is no labels store ({error}); choose another folder or a new name.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LabelsError(
+                f"{path} is no labels store ({error}); choose another folder or a new name."
+            ) from error
         if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
-            raise LabelsError(f"{path} holds no integer array '{_LEVEL}'; choose a labels store or a new name.")
+            raise LabelsError(
+                f"{path} holds no integer array '{_LEVEL}'; choose a labels store or a new name."
+            )
+        if _is_intensities(node.attrs.asdict()):
+            raise LabelsError(
+                f"{path} is an OME-Zarr image, not labels; choose a labels store or a new name."
+            )
         if shape is not None and array.shape != tuple(shape):
             raise LabelsError(
                 f"The labels at {path} have shape {array.shape}, the image {tuple(shape)}; "
@@ -135,20 +149,28 @@ class LabelsStore:
         ValueError
             If nothing of the mask is left: it is empty, or covers only what is annotated already.
         LabelsError
-            If the store cannot be written; nothing has changed then.
+            If the store cannot be written, or its dtype holds no further label; nothing has changed then.
         """
+        if mask.shape != (shape := plane.shape(self.array.shape)):
+            raise ValueError(f"The mask has shape {mask.shape}, the plane {shape}; give a mask of the plane.")
         if not mask.any():
             raise ValueError("The mask is empty; there is nothing to commit.")
         rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
         box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
         region = plane.index(*box)
-        before = plane.to_plane(np.asarray(self.array[region])).astype(np.uint32)
+        before = plane.to_plane(np.asarray(self.array[region]))
         free = mask[box] & (before == 0)
         if not free.any():
             raise ValueError(
-                f"The mask covers only what is already annotated (label {before[mask[box]][0]}); erase that first."
+                f"The mask covers only what is already annotated (label {before[mask[box]][0]}); "
+                "erase that first."
             )
-        after = np.where(free, np.uint32(self.next_label), before)
+        if self.next_label > np.iinfo(before.dtype).max:
+            raise LabelsError(
+                f"The labels at {self.path} are {before.dtype} and hold no label beyond {self._highest}; "
+                "go on in a new store."
+            )
+        after = np.where(free, before.dtype.type(self.next_label), before)
         commit = Commit(self.next_label, plane, region, before, after)
         self._write(commit.plane, commit.region, commit.after)
         self.note_label(commit.label)
@@ -159,21 +181,21 @@ class LabelsStore:
         now = commit.plane.to_plane(np.asarray(self.array[commit.region]))
         self._write(commit.plane, commit.region, np.where(now == commit.label, commit.before, now))
 
-    def read(self, plane: Plane) -> NDArray[np.uint32]:
+    def read(self, plane: Plane) -> NDArray[np.integer[Any]]:
         """Read the labels of one plane: (H, W)."""
-        return plane.to_plane(np.asarray(self.array[plane.index()])).astype(np.uint32)
+        return plane.to_plane(np.asarray(self.array[plane.index()]))
 
     def _write(self, plane: Plane, region: tuple[int | slice, ...], values: NDArray[Any]) -> None:
         try:
-            self.array[region] = plane.to_plane(values).astype(self.array.dtype)
+            self.array[region] = plane.to_plane(values)
         except OSError as error:
             raise LabelsError(
-                f"The labels at {self.path} cannot be written ({error.strerror or error}); nothing was changed. "
-                "Free some space or make the folder writable, and commit again."
+                f"The labels at {self.path} cannot be written ({error.strerror or error}); nothing was "
+                "changed. Free some space or make the folder writable, and commit again."
             ) from error
 
 
-def _highest_label(array: zarr.Array) -> int:
+def _highest_label(array: zarr.Array[Any]) -> int:
     """Find the highest label, reading only the chunks that were ever written."""
     highest = 0
     for region in _written_regions(array):
@@ -181,30 +203,47 @@ def _highest_label(array: zarr.Array) -> int:
     return highest
 
 
-def _written_regions(array: zarr.Array) -> list[tuple[slice, ...]]:
-    """Give the index of every chunk that exists in the store."""
+def _written_regions(array: zarr.Array[Any]) -> list[tuple[slice, ...]]:
+    """Give the index of every chunk (or shard of chunks) that exists in the store."""
     store_path = array.store_path
     root = getattr(store_path.store, "root", None)
     if root is None:
         return [tuple(slice(None) for _ in array.shape)]
     folder = Path(root) / store_path.path
+    sides = array.shards or array.chunks
     regions = []
     for file in folder.rglob("*"):
-        parts = file.relative_to(folder).parts
-        numbers = parts[1:] if parts[0] == "c" else tuple(parts[-1].split("."))
+        # c/0/1 or c.0.1 in zarr v3, 0/1 or 0.1 in v2.
+        numbers = re.split("[/.]", file.relative_to(folder).as_posix().removeprefix("c"))
+        numbers = numbers[len(numbers) - array.ndim :]
         if file.is_file() and len(numbers) == array.ndim and all(x.isdigit() for x in numbers):
-            regions.append(tuple(slice(int(i) * n, (int(i) + 1) * n) for i, n in zip(numbers, array.chunks, strict=True)))
+            starts = (int(x) * side for x, side in zip(numbers, sides, strict=True))
+            regions.append(tuple(slice(x, x + side) for x, side in zip(starts, sides, strict=True)))
     return regions
 
 
+def _is_intensities(attributes: dict[str, Any]) -> bool:
+    """Whether OME-Zarr metadata, of NGFF 0.5 or older, describe an image that is not one of labels."""
+    ome = attributes.get("ome", attributes)
+    return "multiscales" in ome and "image-label" not in ome
+
+
 def _ome_attributes(name: str, axes: str, scale: Sequence[float] | None) -> dict[str, Any]:
-    """Describe the image after NGFF 0.5, which knows two to five axes, two or three of them in space."""
+    """Describe the image after NGFF 0.5.
+
+    That knows two to five axes: time, then channel, then two or three in space. For any others there are no
+    words, and the dimension names of the array have to do.
+    """
     types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
-    multiscale = Multiscale(
-        axes=[Axis(name=axis, type=types.get(axis)) for axis in axes],
-        datasets=(Dataset.build(path=_LEVEL, scale=list(scale or [1.0] * len(axes)), translation=None),),
-        name=name,
-    )
+    factors = [1.0] * len(axes) if scale is None else [float(x) for x in scale]
+    try:
+        multiscale = Multiscale(
+            axes=[Axis(name=axis, type=types.get(axis.lower())) for axis in axes],
+            datasets=(Dataset.build(path=_LEVEL, scale=factors, translation=None),),
+            name=name,
+        )
+    except ValueError:
+        return {}
     return {
         "ome": {
             "version": "0.5",

@@ -1,0 +1,332 @@
+"""What was annotated stays: on disk, as it was, whatever is annotated next to it."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+from ome_zarr_models.v05.image_label import ImageLabel
+
+from napari_sam.planes import Plane
+from napari_sam.storage.labels import LabelsError, LabelsStore
+
+SHAPE = (5, 6, 7)
+PLANE = Plane((1, 2), (3, 0, 0))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cells.zarr"
+
+
+@pytest.fixture
+def store(path: Path) -> LabelsStore:
+    return LabelsStore.create(path, SHAPE, "zyx")
+
+
+def square(rows: slice, columns: slice, shape: tuple[int, int] = (6, 7)) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, bool)
+    mask[rows, columns] = True
+    return mask
+
+
+SQUARE = square(slice(1, 4), slice(2, 5))
+
+
+def chunk_files(path: Path) -> dict[str, tuple[int, bytes]]:
+    """What is on disk for each chunk, and when it was written."""
+    folder = path / "0" / "c"
+    return {
+        file.relative_to(folder).as_posix(): (file.stat().st_mtime_ns, file.read_bytes())
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+class TestCreate:
+    @pytest.mark.parametrize("axes", ["yx", "zyx", "tyx", "tzyx", "czyx", "tczyx", "TZYX"])
+    def test_is_a_valid_ome_zarr_label_image(self, path: Path, axes: str) -> None:
+        shape, scale = range(2, 2 + len(axes)), np.arange(1, 1 + len(axes)) / 2
+        array = LabelsStore.create(path, shape, axes, scale).array
+        assert (array.shape, array.dtype, array.metadata.zarr_format) == (tuple(shape), np.uint32, 3)
+        described = ImageLabel.from_zarr(zarr.open_group(path, mode="r")).ome_attributes
+        (multiscale,) = described.multiscales
+        assert "".join(axis.name for axis in multiscale.axes) == axes
+        assert [axis.type for axis in multiscale.axes][-2:] == ["space", "space"]
+        assert multiscale.datasets[0].path == "0"
+        assert multiscale.datasets[0].coordinateTransformations[0].scale == scale.tolist()
+
+    @pytest.mark.parametrize("axes", ["mtczyx", "ab", "zcyx", "zyxt"])
+    def test_axes_that_ngff_has_no_words_for_are_the_dimension_names(self, path: Path, axes: str) -> None:
+        array = LabelsStore.create(path, range(2, 2 + len(axes)), axes).array
+        assert array.metadata.dimension_names == tuple(axes)
+        assert LabelsStore.open(path, array.shape).next_label == 1
+
+    def test_chunks_are_planes_and_parts_of_large_planes(self, path: Path) -> None:
+        store = LabelsStore.create(path, (2, 3, 50, 3000), "tzyx")
+        assert store.array.chunks == (1, 1, 50, 1024)
+        assert chunk_files(path) == {}
+
+    def test_a_folder_that_is_missing_is_made(self, tmp_path: Path) -> None:
+        path = tmp_path / "some" / "where" / "cells.zarr"
+        LabelsStore.create(path, (4, 4), "yx")
+        assert LabelsStore.open(str(path)).path == path
+
+    def test_the_home_folder_is_known(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path))
+        LabelsStore.open_or_create("~/cells.zarr", (4, 4), "yx")
+        assert (tmp_path / "cells.zarr").is_dir()
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            pytest.param("notes", "exists already; open it, or choose another name", id="a foreign folder"),
+            pytest.param("table.csv", "exists already", id="a file"),
+            pytest.param(
+                "table.csv/cells.zarr", r"cannot be stored at .*cells\.zarr \(Not a dir", id="below a file"
+            ),
+            pytest.param("x" * 300, r"cannot be stored at .*\(File name too long\)", id="a name too long"),
+        ],
+    )
+    def test_refuses_a_place_it_cannot_have(self, tmp_path: Path, name: str, message: str) -> None:
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "table.csv").write_text("kept")
+        with pytest.raises(LabelsError, match=message):
+            LabelsStore.create(tmp_path / name, (4, 4), "yx")
+        assert {x.name for x in tmp_path.iterdir()} == {"notes", "table.csv"}
+        assert (tmp_path / "table.csv").read_text() == "kept"
+
+    def test_refuses_a_scale_of_another_length(self, path: Path) -> None:
+        with pytest.raises(LabelsError, match=r"\[2\.0\] has not one number for each axis of 'zyx'"):
+            LabelsStore.create(path, SHAPE, "zyx", [2.0])
+        assert not path.exists()
+
+    def test_what_exists_is_opened_not_made_anew(self, path: Path, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        again = LabelsStore.open_or_create(path, SHAPE, "zyx")
+        assert_array_equal(again.read(PLANE), SQUARE)
+
+
+class TestOpen:
+    def test_nothing_is_lost(self, path: Path, store: LabelsStore) -> None:
+        for z in (0, 4, 2):
+            store.commit(Plane((1, 2), (z, 0, 0)), SQUARE)
+        again = LabelsStore.open(path, SHAPE)
+        expected = np.zeros(SHAPE, np.uint32)
+        expected[[0, 4, 2]] = np.array([1, 2, 3])[:, None, None] * SQUARE
+        assert_array_equal(again.array[:], expected, strict=True)
+        assert again.next_label == 4
+
+    def test_another_images_labels_are_refused(self, path: Path, store: LabelsStore) -> None:
+        with pytest.raises(
+            LabelsError, match=r"have shape \(5, 6, 7\), the image \(5, 7, 6\).*or a new name"
+        ):
+            LabelsStore.open(path, (5, 7, 6))
+        with pytest.raises(LabelsError, match=r"the image \(6, 7\)"):
+            LabelsStore.open_or_create(path, (6, 7), "yx")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            pytest.param(None, "no labels store", id="nothing"),
+            pytest.param({}, "no labels store", id="an empty folder"),
+            pytest.param({"notes.txt": "mine"}, "no labels store", id="a foreign folder"),
+            pytest.param({"zarr.json": "mine"}, "no labels store", id="no JSON"),
+            pytest.param({"zarr.json": "[]"}, "no labels store", id="JSON of another kind"),
+            pytest.param({"zarr.json": "{}"}, "holds no integer array '0'", id="metadata that say nothing"),
+            pytest.param(
+                {"zarr.json": '{"zarr_format": 3, "node_type": "array"'},
+                "no labels store",
+                id="torn metadata",
+            ),
+            pytest.param(
+                {"zarr.json": '{"zarr_format": 3, "node_type": "array"}'},
+                "no labels store",
+                id="half the metadata",
+            ),
+        ],
+    )
+    def test_a_folder_that_is_none_stays_as_it_is(
+        self, path: Path, content: dict[str, str] | None, message: str
+    ) -> None:
+        if content is not None:
+            path.mkdir()
+            for name, text in content.items():
+                (path / name).write_text(text)
+        with pytest.raises(LabelsError, match=message):
+            LabelsStore.open(path, SHAPE)
+        assert path.exists() == (content is not None)
+        assert {file.name: file.read_text() for file in path.glob("*")} == (content or {})
+
+    @pytest.mark.parametrize("dtype", ["float32", "bool", "complex64"])
+    def test_an_array_of_no_integers_is_refused(self, path: Path, dtype: str) -> None:
+        zarr.create_array(path, shape=SHAPE, dtype=dtype)
+        with pytest.raises(LabelsError, match="holds no integer array"):
+            LabelsStore.open(path, SHAPE)
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            pytest.param({"ome": {"version": "0.5", "multiscales": []}}, id="NGFF 0.5"),
+            pytest.param({"multiscales": []}, id="NGFF 0.4"),
+        ],
+    )
+    def test_an_images_intensities_are_refused(self, path: Path, attributes: dict[str, Any]) -> None:
+        zarr.create_group(path, attributes=attributes).create_array("0", shape=SHAPE, dtype=np.uint16)
+        with pytest.raises(LabelsError, match="is an OME-Zarr image, not labels; choose"):
+            LabelsStore.open(path, SHAPE)
+
+    @pytest.mark.parametrize(
+        "layout",
+        [
+            pytest.param({}, id="v3"),
+            pytest.param({"chunk_key_encoding": {"name": "default", "separator": "."}}, id="v3, dots"),
+            pytest.param({"chunk_key_encoding": {"name": "v2", "separator": "."}}, id="v3, keys of v2"),
+            pytest.param({"shards": (2, 6, 6)}, id="v3, shards"),
+            pytest.param({"zarr_format": 2}, id="v2"),
+            pytest.param(
+                {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}, id="v2, nested"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("dtype", ["uint8", "int32", "uint64"])
+    def test_other_programs_labels_are_taken_up(self, path: Path, layout: dict[str, Any], dtype: str) -> None:
+        array = zarr.create_array(path, shape=SHAPE, chunks=(1, 3, 3), dtype=dtype, **layout)
+        array[4, 5, 6] = 41
+        store = LabelsStore.open(path, SHAPE)
+        assert store.commit(PLANE, SQUARE).label == 42
+        assert_array_equal(zarr.open_array(path)[3], 42 * SQUARE.astype(dtype), strict=True)
+        assert array[4, 5, 6] == 41
+
+
+class TestCommit:
+    def test_a_new_object_keeps_what_is_there(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        store.commit(PLANE, np.ones((6, 7), bool))
+        assert_array_equal(store.read(PLANE), np.where(SQUARE, 1, 2))
+        assert np.count_nonzero(store.array[:]) == 42
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+    @given(data=st.data())
+    def test_others_pixels_never_change(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        store = LabelsStore.create(tmp_path_factory.mktemp("labels") / "cells.zarr", (3, 4, 5), "zyx")
+        volume = data.draw(arrays(np.uint32, (3, 4, 5), elements=st.integers(0, 9)))
+        store.array[:] = volume
+        store.note_label(9)
+        displayed = data.draw(st.sampled_from(list(permutations(range(3), 2))))
+        plane = Plane.at(displayed, [data.draw(st.integers(0, n - 1)) for n in volume.shape])
+        before = plane.to_plane(volume[plane.index()])
+        mask = data.draw(arrays(bool, before.shape))
+        expected = volume.copy()
+        expected[plane.index()] = plane.to_plane(np.where(mask & (before == 0), 10, before))
+        if np.array_equal(expected, volume):
+            with pytest.raises(ValueError, match=r"is empty|already annotated"):
+                store.commit(plane, mask)
+            assert_array_equal(store.array[:], volume)
+        else:
+            commit = store.commit(plane, mask)
+            assert_array_equal(store.array[:], expected)
+            store.undo(commit)
+            assert_array_equal(store.array[:], volume)
+
+    def test_only_the_chunks_under_the_mask_are_written(self, path: Path) -> None:
+        store = LabelsStore.create(path, (3, 2100, 1100), "zyx")
+        corner = square(slice(5, 30), slice(1020, 1030), (2100, 1100))
+        store.commit(Plane((1, 2), (1, 0, 0)), corner)
+        first = chunk_files(path)
+        assert set(first) == {"1/0/0", "1/0/1"}
+        store.commit(Plane((1, 2), (1, 0, 0)), square(slice(2090, 2100), slice(0, 9), (2100, 1100)))
+        second = chunk_files(path)
+        assert set(second) == {"1/0/0", "1/0/1", "1/2/0"}
+        assert {key: second[key] for key in first} == first
+
+    def test_through_the_planes_of_a_stack(self, path: Path, store: LabelsStore) -> None:
+        """An object in an XZ plane, columns first: one row of each YX plane."""
+        mask = square(slice(2, 6), slice(1, 3), (7, 5))
+        store.commit(Plane.at((2, 0), (0, 4, 0)), mask)
+        expected = np.zeros(SHAPE, np.uint32)
+        expected[1:3, 4, 2:6] = 1
+        assert_array_equal(LabelsStore.open(path).array[:], expected)
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            pytest.param(np.zeros((6, 7), bool), "mask is empty; there is nothing to commit", id="empty"),
+            pytest.param(SQUARE, r"already annotated \(label 1\); erase", id="all annotated"),
+            pytest.param(SQUARE.T, r"shape \(7, 6\), the plane \(6, 7\)", id="of another plane"),
+            pytest.param(np.ones((60, 70), bool), "give a mask of the plane", id="too large"),
+        ],
+    )
+    def test_a_mask_that_leaves_nothing_to_write(
+        self, store: LabelsStore, mask: NDArray[np.bool_], message: str
+    ) -> None:
+        store.commit(PLANE, SQUARE)
+        before = store.array[:]
+        with pytest.raises(ValueError, match=message):
+            store.commit(PLANE, mask)
+        assert_array_equal(store.array[:], before)
+        assert store.next_label == 2
+
+    def test_labels_painted_by_hand_are_not_given_again(self, path: Path, store: LabelsStore) -> None:
+        store.array[0, 0, :2] = 7, 3
+        store.note_label(7)
+        store.note_label(3)
+        assert store.commit(PLANE, SQUARE).label == 8
+        assert LabelsStore.open(path).next_label == 9
+
+    def test_labels_beyond_32_bits_stay_whole(self, path: Path) -> None:
+        array = zarr.create_array(path, shape=(6, 7), dtype=np.int64)
+        array[2, 2], array[0, 0] = 2**40, -1
+        commit = LabelsStore.open(path).commit(Plane((0, 1), (0, 0)), np.ones((6, 7), bool))
+        assert (commit.label, array[2, 2], array[0, 0], array[1, 1]) == (2**40 + 1, 2**40, -1, 2**40 + 1)
+
+    def test_a_dtype_that_is_used_up_says_so(self, path: Path) -> None:
+        array = zarr.create_array(path, shape=SHAPE, dtype=np.uint8)
+        array[0, 0, 0] = 255
+        with pytest.raises(LabelsError, match="are uint8 and hold no label beyond 255; go on in a new store"):
+            LabelsStore.open(path).commit(PLANE, SQUARE)
+        assert np.count_nonzero(array[:]) == 1
+
+    def test_a_place_that_cannot_be_written_loses_nothing(self, path: Path, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        blocked = path / "0" / "c" / "2"
+        blocked.write_text("a file where a folder has to be")
+        elsewhere = Plane((1, 2), (2, 0, 0))
+        with pytest.raises(LabelsError, match=r"cannot be written .* nothing was changed\. Free some space"):
+            store.commit(elsewhere, SQUARE)
+        blocked.unlink()
+        assert store.commit(elsewhere, SQUARE).label == 2
+        assert_array_equal(LabelsStore.open(path).read(PLANE), SQUARE)
+
+
+class TestUndo:
+    def test_gives_back_what_was_there(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        commit = store.commit(PLANE, np.ones((6, 7), bool))
+        store.undo(commit)
+        assert_array_equal(store.read(PLANE), SQUARE)
+
+    def test_keeps_what_came_later(self, store: LabelsStore) -> None:
+        commit = store.commit(PLANE, SQUARE)
+        store.array[3, 2, 3] = 9
+        store.commit(PLANE, square(slice(4, 6), slice(0, 7)))
+        store.undo(commit)
+        expected = np.zeros((6, 7))
+        expected[2, 3], expected[4:6] = 9, 2
+        assert_array_equal(store.read(PLANE), expected)
+
+    def test_does_not_free_the_label(self, store: LabelsStore) -> None:
+        store.undo(store.commit(PLANE, SQUARE))
+        assert store.commit(PLANE, SQUARE).label == 2
