@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_sam.annotation import Session, open_session
     from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor
     from napari_sam.inference.prompts import Prompt
     from napari_sam.planes import Plane, Planes
-    from napari_sam.annotation import Session, open_session
     from napari_sam.widgets.annotate import session
 
 __version__ = "0.1.0"

@@ -1,16 +1,16 @@
 """One image being annotated: the shown plane, the prompt on it, the preview, and what was committed.
 
-Neither Qt nor napari is known here. The widget and a script call the same methods; the slow one, `Session.run`,
-may run in any thread, all others belong to one.
+Neither Qt nor napari is known here. The widget and a script call the same methods; the slow one,
+`Session.run`, may run in any thread, all others belong to one.
 """
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -20,11 +20,14 @@ from psygnal import Signal
 
 from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
-from napari_sam.inference.refinement import predict_refined
+from napari_sam.inference.refinement import first_step, predict_refined
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import ArrayLike, Plane, Planes, plane_digest
 from napari_sam.storage.embeddings import EmbeddingCache, default_folder
 from napari_sam.storage.labels import Commit, LabelsStore
+
+# Some file systems take 143 letters, and a store's name ends in a few more.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +67,8 @@ class Preview:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The shown (H, W) mask."""
-        return self.masks[self.chosen]
+        mask: NDArray[np.bool_] = self.masks[self.chosen]
+        return mask
 
     @property
     def score(self) -> float:
@@ -110,10 +114,10 @@ class Session:
         self._cache = cache
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}
-        self._candidate: int | None = None
+        self._candidates: dict[Plane, int] = {}
         self._preview: Preview | None = None
         self._generation = 0
-        self._history: list[tuple[Commit, Prompt]] = []
+        self._history: list[tuple[Commit, Prompt, int | None]] = []
         self._told_problem = False
 
     # What is shown
@@ -124,7 +128,7 @@ class Session:
         return self._plane
 
     @property
-    def labels(self) -> zarr.Array:
+    def labels(self) -> zarr.Array[Any]:
         """The labels on disk, as a zarr array of the image's shape; background 0."""
         return self.store.array
 
@@ -151,7 +155,9 @@ class Session:
             number = self.planes.axes.find(axis) if len(axis) == 1 else -1
             if number < 0 or number in self._plane.displayed:
                 free = [x for i, x in enumerate(self.planes.axes) if i not in self._plane.displayed]
-                raise ValueError(f"{axis!r} is no axis to move along; this plane moves along {free or 'none'}.")
+                raise ValueError(
+                    f"{axis!r} is no axis to move along; this plane moves along {free or 'none'}."
+                )
             indices[number] = index
         self.show(Plane.at(self._plane.displayed, indices))
 
@@ -177,15 +183,9 @@ class Session:
         prompt = prompt.inside(self._plane.shape(self.planes.shape))
         if prompt == self.prompt and prompt.mask is self.prompt.mask:
             return
-        if prompt.is_empty:
-            self._prompts.pop(self._plane, None)
-        else:
-            self._prompts[self._plane] = prompt
         # A candidate that was chosen stays the one that further points refine.
-        if not _extends(prompt, self._preview.prompt if self._preview else Prompt()):
-            self._candidate = None
-        self._outdate()
-        self.prompt_changed.emit()
+        same_start = first_step(prompt) == first_step(self.prompt)
+        self._replace_prompt(prompt, self._candidates.get(self._plane) if same_start else None)
 
     def set_points(self, points: Sequence[Point], labels: Sequence[int] | None = None) -> None:
         """Replace the points; labels are 1 (on the object) or 0 (beside it), all 1 if left out."""
@@ -209,7 +209,7 @@ class Session:
     def request(self, preview: bool = True) -> Request:
         """Freeze what is to be computed now; without ``preview``, the embedding of the plane alone."""
         prompt = self.prompt if preview else Prompt()
-        return Request(self._generation, self._plane, prompt, self._candidate)
+        return Request(self._generation, self._plane, prompt, self._candidates.get(self._plane))
 
     def run(self, request: Request, progress: Progress = ignore_progress) -> Response:
         """Compute the answer: slow, free of side effects but for the cache, safe in any thread.
@@ -249,7 +249,7 @@ class Session:
             return
         order = np.argsort(-self._preview.scores, kind="stable").tolist()
         chosen = order[(order.index(self._preview.chosen) + 1) % len(order)]
-        self._candidate = chosen
+        self._candidates[self._plane] = chosen
         self._generation += 1  # an answer under way would show the first candidate again
         self._preview = replace(self._preview, chosen=chosen)
         self.preview_changed.emit()
@@ -275,13 +275,13 @@ class Session:
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         commit = self.store.commit(preview.plane, preview.mask)
-        self._history.append((commit, preview.prompt))
+        self._history.append((commit, preview.prompt, self._candidates.get(preview.plane)))
         self.clear_prompt()
         self.committed.emit(commit)
         return commit.label
 
     def undo(self) -> int | None:
-        """Take the last commit back and give its prompt back to its plane.
+        """Take the last commit back, and give its plane the prompt, and the candidate, that it was made from.
 
         Returns
         -------
@@ -290,12 +290,12 @@ class Session:
         """
         if not self._history:
             return None
-        commit, prompt = self._history[-1]
+        commit, prompt, candidate = self._history[-1]
         self.store.undo(commit)
         self._history.pop()
         self.committed.emit(commit)
         self.show(commit.plane)
-        self.set_prompt(prompt)
+        self._replace_prompt(prompt, candidate)
         return commit.label
 
     def _embed(self, plane: Plane, progress: Progress) -> Embedding:
@@ -307,6 +307,17 @@ class Session:
             embedding = self.predictor.encode(image, progress)
             self._cache.put(plane, digest, embedding)
         return embedding
+
+    def _replace_prompt(self, prompt: Prompt, candidate: int | None) -> None:
+        """Make ``prompt`` that of the shown plane, ``candidate`` of its first step to be refined."""
+        self._prompts.pop(self._plane, None)
+        self._candidates.pop(self._plane, None)
+        if not prompt.is_empty:
+            self._prompts[self._plane] = prompt
+        if candidate is not None:
+            self._candidates[self._plane] = candidate
+        self._outdate()
+        self.prompt_changed.emit()
 
     def _outdate(self) -> None:
         """Let answers that are under way be dropped, and take the preview away."""
@@ -327,7 +338,7 @@ def open_session(
     name: str = "image",
     checkpoint: str | Path | None = None,
     device: str | None = None,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
 ) -> Session:
     """Start to annotate an image, without a viewer.
 
@@ -363,24 +374,22 @@ def open_session(
     predictor = load_predictor(model, checkpoint, device)
     path = default_labels_path(name) if labels is None else Path(labels)
     store = LabelsStore.open_or_create(path, planes.shape, planes.axes, scale)
-    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, cache or default_folder()))
+    folder = default_folder() if cache is None else Path(cache).expanduser()
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder))
 
 
 def default_labels_path(name: str, image_path: Path | None = None) -> Path:
-    """Choose a new labels store: beside the image's file if its folder can be written, else in the user's data."""
-    folder = platformdirs.user_data_path("napari-sam") / "labels"
-    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name) or "image"
+    """Choose where the labels of an image go.
+
+    Beside the image's file, if its folder can be written: there they are found again. Else into the user's
+    data folder, under a name that is not taken, since another image of the same name may be meant.
+    """
     if image_path is not None and os.access(image_path.parent, os.W_OK):
-        folder, stem = image_path.parent, image_path.name.split(".")[0]
-    path = folder / f"{stem}.labels.zarr"
-    if path.exists() and image_path is None:
-        path = folder / f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}.labels.zarr"
+        return image_path.parent / f"{image_path.stem.removesuffix('.ome')}.labels.zarr"
+    folder = platformdirs.user_data_path("napari-sam") / "labels"
+    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name)[:_LONGEST_NAME] or "image"
+    path, number = folder / f"{stem}.labels.zarr", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.labels.zarr"
     return path
-
-
-def _extends(prompt: Prompt, earlier: Prompt) -> bool:
-    """Whether ``prompt`` begins with all that ``earlier`` says."""
-    if earlier.is_empty:
-        return False
-    count = len(earlier.points)
-    return (prompt.points[:count], prompt.box) == (earlier.points, earlier.box)

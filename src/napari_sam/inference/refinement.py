@@ -22,7 +22,7 @@ def first_step(prompt: Prompt) -> Prompt:
 
 
 def next_step(prompt: Prompt, done: int, previous: Prediction, chosen: int) -> Prompt:
-    """Add the point after the first ``done`` ones, with the ``chosen`` logits of the answer so far as the mask."""
+    """Add the point after the first ``done`` ones; the ``chosen`` logits of the last answer are the mask."""
     assert prompt.labels is not None
     return Prompt(
         prompt.points[: done + 1], prompt.labels[: done + 1], prompt.box, mask=previous.logits[chosen]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-
 
 # Told the share of the encoder's blocks that are done, 0 to 1; raising in it stops the encoding.
 Progress = Callable[[float], None]
@@ -51,9 +51,7 @@ class MLP(nn.Module):
     def __init__(self, width: int, hidden: int, out: int, depth: int) -> None:
         super().__init__()
         widths = [width, *[hidden] * (depth - 1), out]
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:

@@ -112,9 +112,7 @@ class TwoWayTransformer(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(config, first=i == 0) for i in range(config.depth)
-        )
+        self.layers = nn.ModuleList(TwoWayAttentionBlock(config, first=i == 0) for i in range(config.depth))
         self.final_attn_token_to_image = CrossAttention(config.width, config.heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(config.width)
 

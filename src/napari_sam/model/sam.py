@@ -70,9 +70,7 @@ class Sam(nn.Module):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring (B, 3, h, w) images of 0-255 to mean zero and deviation one of natural images."""
-        mean, std = (
-            torch.tensor(x, device=images.device)[:, None, None] for x in (_PIXEL_MEAN, _PIXEL_STD)
-        )
+        mean, std = (torch.tensor(x, device=images.device)[:, None, None] for x in (_PIXEL_MEAN, _PIXEL_STD))
         return (images - mean) / std
 
     def preprocess(self, images: Tensor) -> Tensor:

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
 
 from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.planes import Plane, Planes
@@ -19,6 +21,8 @@ from napari_sam.planes import Plane, Planes
 # Part of every store's name: raise it when the way from a plane to the model's input changes.
 _PREPROCESSING = 1
 _DIGEST_BYTES = 32
+# What zarr raises where a store's files are missing, damaged or not as this module writes them.
+_DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 _log = logging.getLogger(__name__)
 
 
@@ -30,10 +34,10 @@ def default_folder() -> Path:
 class EmbeddingCache:
     """The embeddings of one image by one model; safe to use from several threads.
 
-    On disk they are one zarr array per pair of displayed axes, a chunk per plane, in half precision. Beside it
-    stands a digest of the pixels that each plane was computed from, written after the chunk: without it the
-    chunk counts as not there, with another one as of other pixels. So an unfinished write or an edited plane
-    is never used.
+    On disk they are one zarr array per pair of displayed axes, a chunk per plane, in half precision. Beside
+    it stands a digest of the pixels that each plane was computed from, written after the chunk: without it
+    the chunk counts as not there, with another one as of other pixels. So an unfinished write or an edited
+    plane is never used. A checksum in each chunk tells a damaged one.
 
     Parameters
     ----------
@@ -83,10 +87,9 @@ class EmbeddingCache:
             features, digests = self._arrays(plane.displayed, create=True)
             features[number] = embedding.features[0].cpu().numpy().astype(np.float16)
             digests[number] = np.frombuffer(digest, np.uint8)
-        except OSError as error:
-            self.problem = (
-                f"Embeddings are kept in memory only: {self._folder} cannot be written ({error.strerror or error})."
-            )
+        except _DAMAGES as error:
+            reason = getattr(error, "strerror", None) or error
+            self.problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
             _log.warning(self.problem)
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
@@ -105,15 +108,18 @@ class EmbeddingCache:
             features, digests = self._arrays(plane.displayed, create=False)
             if bytes(np.asarray(digests[number]).tobytes()) != digest:
                 return None
-            return np.asarray(features[number])
+            stored = np.asarray(features[number])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RuntimeError) as error:
+        except _DAMAGES as error:
             # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
             _log.info("The embedding of %s could not be read (%s); it is made anew.", plane, error)
             return None
+        # A chunk that is gone reads as NaN.
+        whole = stored.shape == self._predictor.embedding_shape and np.isfinite(stored).all()
+        return stored if whole else None
 
-    def _arrays(self, displayed: tuple[int, int], create: bool) -> tuple[zarr.Array, zarr.Array]:
+    def _arrays(self, displayed: tuple[int, int], create: bool) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
         """Open, or make, the arrays of features and of digests for planes along these axes."""
         assert self._folder is not None
         path = self._folder / self._name(displayed)
@@ -124,10 +130,19 @@ class EmbeddingCache:
         count = int(np.prod(self._lengths(displayed)))
         shape = self._predictor.embedding_shape
         features = group.require_array(
-            "features", shape=(count, *shape), chunks=(1, *shape), dtype=np.float16, compressors=None
+            "features",
+            shape=(count, *shape),
+            chunks=(1, *shape),
+            dtype=np.float16,
+            fill_value=np.nan,
+            compressors=Crc32cCodec(),
         )
         digests = group.require_array(
-            "digests", shape=(count, _DIGEST_BYTES), chunks=(1, _DIGEST_BYTES), dtype=np.uint8, compressors=None
+            "digests",
+            shape=(count, _DIGEST_BYTES),
+            chunks=(1, _DIGEST_BYTES),
+            dtype=np.uint8,
+            compressors=None,
         )
         return features, digests
 
@@ -146,7 +161,7 @@ class EmbeddingCache:
         return int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array:
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     member = group[name]
     if not isinstance(member, zarr.Array):
         raise ValueError(f"{group.store_path}/{name} is not an array.")

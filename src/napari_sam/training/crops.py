@@ -107,7 +107,8 @@ def _sample_crop(
         found = _visible_objects(item.labels, labels, scale)
         if len(found):
             image, labels = _turn(rng, image, labels)
-            masks = np.stack([labels == x for x in rng.permutation(np.resize(rng.permutation(found), objects))])
+            chosen = np.resize(rng.permutation(found), objects)
+            masks = np.stack([labels == number for number in chosen])
             return Crop(_change_looks(rng, image), masks)
 
 
@@ -151,9 +152,7 @@ def _cut(
     return image, labels
 
 
-def _visible_objects(
-    whole: NDArray[np.int32], labels: NDArray[np.int32], scale: float
-) -> NDArray[np.intp]:
+def _visible_objects(whole: NDArray[np.int32], labels: NDArray[np.int32], scale: float) -> NDArray[np.intp]:
     """Name the objects of which enough is seen."""
     seen = np.bincount(labels.ravel())
     full = np.bincount(whole.ravel(), minlength=len(seen))[: len(seen)] * scale**2
@@ -209,4 +208,5 @@ def _box(rng: np.random.Generator, mask: NDArray[np.bool_], side: int) -> NDArra
     row0, column0, row1, column1 = tight_box(mask)
     spans = np.array([column1 - column0, row1 - row0] * 2)
     jitter = np.clip(rng.normal(size=4) * 0.1 * rng.random(), -0.25, 0.25) * spans
-    return np.clip(np.array([column0, row0, column1, row1]) + jitter, -0.5, side - 0.5)
+    box: NDArray[np.float64] = np.clip(np.array([column0, row0, column1, row1]) + jitter, -0.5, side - 0.5)
+    return box

@@ -77,7 +77,9 @@ def read_set(folder: Path) -> list[AnnotatedImage]:
     """
     images = [read_pair(path) for path in _image_paths(folder)]
     if not images:
-        raise FileNotFoundError(f"{folder} holds no NAME_image.png or .tif with its NAME_labels; check the path.")
+        raise FileNotFoundError(
+            f"{folder} holds no NAME_image.png or .tif with its NAME_labels; check the path."
+        )
     return images
 
 

@@ -1,9 +1,9 @@
 """Train the bundled model: ``python -m napari_sam.training.nano DATA --out RUN``.
 
-The recipe is SAM's own (Kirillov et al., "Segment Anything", 2023, appendix A) on small crops: a sampled point
-or a jittered box, the best of three masks, focal and dice loss, a score head, then rounds in which a corrective
-click and the previous logits are the prompt. A run that was stopped goes on from its last checkpoint, with the
-same batches as an uninterrupted one.
+The recipe is SAM's own (Kirillov et al., "Segment Anything", 2023, appendix A) on small crops: a sampled
+point or a jittered box, the best of three masks, focal and dice loss, a score head, then rounds in which a
+corrective click and the previous logits are the prompt. A run that was stopped goes on from its last
+checkpoint, with the same batches as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.sam import CONFIGS, Sam
@@ -39,8 +39,8 @@ _PREFETCHED = 3
 class Recipe:
     """Every number of the training.
 
-    The learning rate rises over ``warmup`` steps, stays, and falls to zero over the last ``cooldown`` share of
-    ``steps``; so a run can be lengthened until the fall begins.
+    The learning rate rises over ``warmup`` steps, stays, and falls to zero over the last ``cooldown`` share
+    of ``steps``; so a run can be lengthened until the fall begins.
     """
 
     steps: int = 8000
@@ -152,7 +152,7 @@ def export(sam: Sam, path: Path, metadata: dict[str, str]) -> None:
 
 
 def train(data: Path, out: Path, recipe: Recipe, device: torch.device) -> None:
-    """Run or resume a training in ``out``: ``last.pt``, ``log.csv``, ``validation.csv``, ``nano.safetensors``."""
+    """Run or resume a training in ``out``, which gets checkpoints, tables and ``nano.safetensors``."""
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, device)
     checkpoint = out / "last.pt"
@@ -171,7 +171,8 @@ def train(data: Path, out: Path, recipe: Recipe, device: torch.device) -> None:
             seconds = (time.perf_counter() - began) / (step - first)
             row = {key: np.mean([x[key] for x in recent]) for key in recent[0]}
             _append(out / "log.csv", {"step": step, **row, "seconds": seconds})
-            print(f"step {step}  loss {row['loss']:.3f}  iou {row['iou']:.3f}  {seconds:.2f} s/step", flush=True)
+            loss, iou = row["loss"], row["iou"]
+            print(f"step {step}  loss {loss:.3f}  iou {iou:.3f}  {seconds:.2f} s/step", flush=True)
             recent.clear()
         if step % recipe.checkpoint_every == 0 or step == recipe.steps:
             trainer.save(checkpoint)
@@ -182,9 +183,7 @@ def train(data: Path, out: Path, recipe: Recipe, device: torch.device) -> None:
             print("  ".join(f"{key} {value:.3f}" for key, value in measured.items()), flush=True)
 
 
-def _batches(
-    recipe: Recipe, sets: list[tuple[float, list[AnnotatedImage]]], first: int
-) -> Iterator[Batch]:
+def _batches(recipe: Recipe, sets: list[tuple[float, list[AnnotatedImage]]], first: int) -> Iterator[Batch]:
     """Make the batches ahead in a thread; each depends on the seed and its step alone."""
     config = CONFIGS["nano"]
 
@@ -226,7 +225,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(prog="python -m napari_sam.training.nano", description=__doc__)
     parser.add_argument("data", type=Path, help="folder with the data sets of napari_sam.training.data")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumed if it has a checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run, resumed if it was begun")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     for option in fields(Recipe):
         kind = type(option.default)

@@ -12,6 +12,9 @@ from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE
 from napari_sam.model.sam import Sam
 from napari_sam.training.crops import Batch
 
+# The share of corrective rounds in which the previous mask is not shown.
+_WITHOUT_MASK = 0.25
+
 
 class Rounds:
     """Decode all prompts of a batch in one call per round; the images are encoded once.
@@ -25,7 +28,8 @@ class Rounds:
         patch = sam.config.encoder.patch
         objects = len(batch.masks) // len(batch.images)
         side = batch.images.shape[-1]
-        self._embedding = sam.image_encoder(sam.normalise(batch.images.to(device))).repeat_interleave(objects, 0)
+        embedded = sam.image_encoder(sam.normalise(batch.images.to(device)))
+        self._embedding = embedded.repeat_interleave(objects, 0)
         self._pe = _crop_pe(sam, batch.offsets // patch, side // patch).repeat_interleave(objects, 0)
         self._offsets = batch.offsets.to(device).float().repeat_interleave(objects, 0)
         self._target = F.avg_pool2d(batch.masks.to(device).float()[:, None], side // self._low_side)[:, 0]
@@ -36,7 +40,7 @@ class Rounds:
 
     @property
     def _low_side(self) -> int:
-        return 4 * self._embedding.shape[-1]
+        return 4 * int(self._embedding.shape[-1])
 
     def run(self, rounds: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (logits, scores, target) of each round; see `prompt_losses` for the shapes."""
@@ -47,7 +51,9 @@ class Rounds:
             yield logits, scores, self._target
             if number + 1 < rounds:
                 shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
-                dense = encoder.embed_masks(shown[:, None])
+                # Now and then the clicks come without the mask, as in a batch of points from a file.
+                bare = float(torch.rand((), generator=self._generator)) < _WITHOUT_MASK
+                dense = encoder.no_mask() if bare else encoder.embed_masks(shown[:, None])
                 self._add_click(shown)
 
     def _sparse(self) -> Tensor:
@@ -71,8 +77,9 @@ class Rounds:
         """Click at random where the mask is wrong: positive on a missed, negative on a surplus pixel."""
         truth = self._target > 0.5
         wrong = (shown > 0) != truth
-        # Without an error, a further click on the object itself; somewhere, if it has no low-resolution pixel.
-        weights = torch.where(wrong.any(-1).any(-1)[:, None, None], wrong, truth).flatten(1).float().cpu() + 1e-9
+        # Without an error, a further click on the object itself; anywhere, if it has no such pixel either.
+        erring = wrong.any(-1).any(-1)[:, None, None]
+        weights = torch.where(erring, wrong, truth).flatten(1).float().cpu() + 1e-9
         index = torch.multinomial(weights, 1, generator=self._generator)[:, 0].to(shown.device)
         label = torch.where(truth.flatten(1).gather(1, index[:, None]), POSITIVE, NEGATIVE)
         row, column = index // self._low_side, index % self._low_side

@@ -82,5 +82,6 @@ def _render(rng: np.random.Generator, labels: NDArray[np.int32]) -> NDArray[np.f
     image += rng.uniform(0, 0.12) * texture / texture.std() * (labels > 0)
     shading = zoom(rng.normal(size=(4, 4)), SIDE / 4, order=1)
     image += rng.uniform(0, 0.2) * shading / shading.std()
-    image = gaussian_filter(image, rng.uniform(0.3, 1.8))
-    return image + rng.uniform(0, 0.12) * rng.normal(size=labels.shape)
+    sharp = rng.uniform(0.3, 1.8)
+    blurred: NDArray[np.float64] = gaussian_filter(image, sharp)
+    return blurred + rng.uniform(0, 0.12) * rng.normal(size=labels.shape)

@@ -1,8 +1,9 @@
-"""How well masks follow from one click or one box: the mean IoU over all objects."""
+"""How well masks follow from one click or one box: the IoU of every object."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,29 +14,60 @@ from napari_sam.training.crops import innermost_point, tight_box
 from napari_sam.training.data import AnnotatedImage
 
 
-def validate(predictor: Predictor, images: Sequence[AnnotatedImage], most: int = 25) -> dict[str, float]:
-    """Mean IoU over objects (at most ``most`` of an image, evenly picked) for a click and for a tight box."""
-    click, box = [], []
+@dataclass(frozen=True)
+class ObjectScore:
+    """The IoU that one object's innermost point and its tight box gave, and what the model said of itself."""
+
+    click: float
+    box: float
+    click_score: float
+    box_score: float
+
+
+def score_objects(
+    predictor: Predictor, images: Iterable[AnnotatedImage], most: int | None = None
+) -> list[ObjectScore]:
+    """Prompt every object of every image, or at most ``most`` of each image, evenly picked."""
+    scores = []
     for item in images:
         embedding = predictor.encode(item.image)
-        numbers = np.unique(item.labels)
-        numbers = numbers[numbers > 0]
-        for number in numbers[:: -(-len(numbers) // most)] if len(numbers) else ():
+        for number in _picked(item.labels, most):
             truth = item.labels == number
-            click.append(prompt_iou(predictor, embedding, Prompt([innermost_point(truth)]), truth))
-            box.append(prompt_iou(predictor, embedding, Prompt(box=tight_box(truth)), truth))
-    return {"click": float(np.mean(click)), "box": float(np.mean(box))}
+            click, click_score = _prompted(predictor, embedding, Prompt([innermost_point(truth)]), truth)
+            box, box_score = _prompted(predictor, embedding, Prompt(box=tight_box(truth)), truth)
+            scores.append(ObjectScore(click, box, click_score, box_score))
+    return scores
 
 
-def prompt_iou(
-    predictor: Predictor, embedding: Embedding, prompt: Prompt, truth: NDArray[np.bool_]
-) -> float:
-    """IoU of the highest-scored mask with the truth."""
-    prediction = predictor.predict(embedding, prompt)
-    return iou(prediction.masks[prediction.best], truth)
+def validate(
+    predictor: Predictor, images: Iterable[AnnotatedImage], most: int | None = 25
+) -> dict[str, float]:
+    """Mean IoU over objects for a click and for a tight box."""
+    scores = score_objects(predictor, images, most)
+    return {
+        "click": float(np.mean([x.click for x in scores])),
+        "box": float(np.mean([x.box for x in scores])),
+    }
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Intersection over union of two masks; 1 if both are empty."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def _prompted(
+    predictor: Predictor, embedding: Embedding, prompt: Prompt, truth: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """IoU of the highest-scored mask with the truth, and that score."""
+    prediction = predictor.predict(embedding, prompt)
+    best = prediction.best
+    return iou(prediction.masks[best], truth), float(prediction.scores[best])
+
+
+def _picked(labels: NDArray[np.int32], most: int | None) -> NDArray[np.int32]:
+    numbers: NDArray[np.int32] = np.unique(labels[labels > 0])
+    if most is None or len(numbers) <= most:
+        return numbers
+    evenly = np.linspace(0, len(numbers) - 1, most).round().astype(int)
+    return np.take(numbers, evenly)

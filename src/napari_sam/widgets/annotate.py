@@ -41,7 +41,7 @@ def session(viewer: ViewerModel) -> Session:
     widget = _widgets.get(model)
     if widget is None or widget.session is None:
         raise ValueError(
-            "No annotation runs in this viewer: open Plugins > Segment Anything: annotate, and start it there."
+            "No annotation runs in this viewer: open it in the menu Plugins, and start it there."
         )
     return widget.session
 
@@ -138,7 +138,7 @@ class AnnotateWidget(QWidget):
         self._layers.prompts.changed.connect(self._on_prompts_changed)
         self._add_keys()
         self.panel.show_session(True)
-        self.panel.labels.value = str(opened.store.path)
+        self.panel.labels.value = opened.store.path
         self.panel.show_polarity(self._layers.prompts.positive)
         self._choose_tool("points")
         self._tell(f"Click on an object. Labels: {opened.store.path}")
@@ -229,7 +229,9 @@ class AnnotateWidget(QWidget):
         self._refresh_choices()
         if self._layers is not None and self._layers.needs(event.value):
             self.stop()
-            self._tell(f"The layer {event.value.name!r} was removed, so the annotation ended; start it again.")
+            self._tell(
+                f"The layer {event.value.name!r} was removed, and the annotation ended; start it again."
+            )
 
     def _on_layer_inserted(self, _event: Any) -> None:
         self._refresh_choices()
@@ -301,8 +303,8 @@ class AnnotateWidget(QWidget):
         if isinstance(first, Image):
             self.panel.start.setEnabled(True)
             self._on_session_opened(first, second)
-        elif first is self.session and isinstance(second, Response):
-            first.accept(second)
+        elif self.session is not None and first is self.session and isinstance(second, Response):
+            self.session.accept(second)
 
     def _on_job_failed(self, error: Exception) -> None:
         self.panel.start.setEnabled(True)
@@ -357,6 +359,7 @@ class AnnotateWidget(QWidget):
     def _add_keys(self) -> None:
         if not self._keys_added:
             window = self.window()
+            assert window is not None
             self.panel.add_shortcuts(window)
             window.installEventFilter(self)
             self._keys_added = True
@@ -372,9 +375,14 @@ class AnnotateWidget(QWidget):
             signal.disconnect(handler)
         self._job.close()
 
-    def event(self, event: QEvent) -> bool:
+    def event(self, event: QEvent | None) -> bool:
         """Let go of everything when napari takes the widget out of its dock, or closes."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._keys_added:
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+            and self._keys_added
+        ):
             self.close_annotation()
         return super().event(event)
 
@@ -383,9 +391,9 @@ class AnnotateWidget(QWidget):
         self.close_annotation()
         super().closeEvent(event)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """See the main window close, of which a docked widget is not told."""
-        if event.type() == QEvent.Type.Close:
+        if event is not None and event.type() == QEvent.Type.Close:
             self.close_annotation()
         return super().eventFilter(watched, event)
 

@@ -49,8 +49,8 @@ def shown_plane(viewer: ViewerModel, image: Layer) -> Plane:
     others = [axis for axis in range(n) if axis not in displayed]
     if np.abs(to_data[np.ix_(others, displayed)]).max(initial=0) > _TOLERANCE:
         raise PlaneNotShown(
-            f"{image.name!r} is rotated or sheared out of the shown plane, which cuts obliquely through its pixels: "
-            "remove that rotation, or resample the image."
+            f"{image.name!r} is rotated or sheared out of the shown plane, which cuts obliquely through its "
+            "pixels: remove that rotation, or resample the image."
         )
     world = np.append(np.array(viewer.dims.point[missing:]), 1.0)
     position = np.floor((to_data @ world)[:n] + 0.5).astype(int)
@@ -61,9 +61,7 @@ def shown_plane(viewer: ViewerModel, image: Layer) -> Plane:
     return Plane.at((displayed[0], displayed[1]), position.tolist())
 
 
-def positions_on_image(
-    layer: Layer, positions: NDArray[np.floating], image: Layer
-) -> NDArray[np.float64]:
+def positions_on_image(layer: Layer, positions: NDArray[np.floating], image: Layer) -> NDArray[np.float64]:
     """Convert (N, n) positions in ``layer``'s data to those in ``image``'s, through world coordinates."""
     positions = np.asarray(positions, np.float64)
     to_image = np.linalg.inv(data_to_world(image)) @ data_to_world(layer)

@@ -75,21 +75,22 @@ class LatestJob(QObject):
         self._thread.join(timeout)
 
     def _loop(self) -> None:
-        while True:
-            with self._wake:
-                while self._waiting is None and not self._closed:
-                    self._wake.wait()
-                if self._closed:
-                    return
-                job, self._waiting = self._waiting, None
-                self._running = job
-            assert job is not None
+        while (job := self._take()) is not None:
             self._run(job)
             with self._wake:
                 self._running = None
-                empty = self._waiting is None and not self._closed
-            if empty:
+                idle = self._waiting is None
+            if idle:
                 self.idle.emit()
+
+    def _take(self) -> _Job | None:
+        """Wait for a job and mark it as running; None once closed."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._waiting is not None or self._closed)
+            if self._closed:
+                return None
+            self._running, self._waiting = self._waiting, None
+            return self._running
 
     def _run(self, job: _Job) -> None:
         def report(done: float) -> None:
@@ -102,7 +103,7 @@ class LatestJob(QObject):
             result: Any = job.work(report)
         except JobCancelled:
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the user is told in Qt's thread
             if not job.cancelled.is_set():
                 self.failed.emit(error)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
@@ -42,12 +43,12 @@ class Shortcut:
         return f"{self.text}  [{self.key}]"
 
 
-# Letters that napari leaves free while an image, points, shapes or labels layer is active; C alone is taken, by
-# the contrast of an active image layer.
+# Letters that napari leaves free while an image, points, shapes or labels layer is active; C alone is taken,
+# by the contrast of an active image layer.
 POINT_TOOL = Shortcut("G", "Points", "Click on the object; press G again for boxes.")
 BOX_TOOL = Shortcut("G", "Boxes", "Drag a rectangle around the object; press G again for points.")
 POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the object or beside it.")
-NEXT = Shortcut("W", "Next candidate", "A single click may mean a part or the whole: show the next of three masks.")
+NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
 UNDO = Shortcut("U", "Undo", "Take the last commit back; its prompts return.")
@@ -75,11 +76,14 @@ class AnnotatePanel(QWidget):
         self._shortcuts: list[QShortcut] = []
         self.image = ComboBox(label="Image", choices=[], nullable=True)
         self.model = ComboBox(label="Model", choices=models, value=models[0])
-        self.checkpoint = FileEdit(label="Weights", mode="r", filter="*.pth *.safetensors")
-        self.labels = FileEdit(label="Labels", mode="d")
+        self.checkpoint = FileEdit(
+            label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
+        )
+        self.labels = FileEdit(label="Labels", mode=FileDialogMode.EXISTING_DIRECTORY)
         self.points = ComboBox(label="Points", choices=[NEW_LAYER], value=NEW_LAYER)
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
-        self.start = _button("Start annotating", "Load the model and open the labels.", self.start_requested.emit)
+        tip = "Load the model and open the labels."
+        self.start = _button("Start annotating", tip, self.start_requested.emit)
         self.status = QLabel("Choose an image and start.")
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -253,5 +257,5 @@ class AnnotatePanel(QWidget):
 def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
     button = QPushButton(text)
     button.setToolTip(tip)
-    button.clicked.connect(lambda: clicked())
+    button.clicked.connect(lambda _checked: clicked())
     return button

@@ -43,8 +43,8 @@ class PromptLayers:
         for layer in (points, boxes):
             if layer is not None and layer.ndim != image.ndim:
                 raise ValueError(
-                    f"The layer {layer.name!r} has {layer.ndim} axes, the image {image.ndim}: its prompts belong to "
-                    "no single plane. Choose another layer, or a new one."
+                    f"The layer {layer.name!r} has {layer.ndim} axes, the image {image.ndim}: its prompts "
+                    "belong to no single plane. Choose another layer, or a new one."
                 )
         self._image = image
         self._silent = False
@@ -140,7 +140,8 @@ class PromptLayers:
         """Give 1 or 0 for every point of the layer."""
         if FEATURE not in self.points.features:
             return np.ones(len(self.points.data), np.intp)
-        return self.points.features[FEATURE].fillna(True).to_numpy().astype(bool).astype(np.intp)
+        given = self.points.features[FEATURE]
+        return np.where(given.isna(), True, given).astype(bool).astype(np.intp)
 
     def _point_numbers(self, plane: Plane) -> NDArray[np.intp]:
         return np.nonzero(on_plane(plane, self._points_on_image()))[0]
@@ -171,7 +172,7 @@ class PromptLayers:
 
 
 def _new_points(image: Image, size: float) -> Points:
-    layer = Points(
+    return Points(
         np.empty((0, image.ndim)),
         ndim=image.ndim,
         name="SAM points",
@@ -184,7 +185,6 @@ def _new_points(image: Image, size: float) -> Points:
         size=size,
         **transform_of(image),
     )
-    return layer
 
 
 def _new_boxes(image: Image, size: float) -> Shapes:
@@ -212,8 +212,7 @@ def _plane_sides(image: Image) -> tuple[int, int]:
 def _inside(positions: NDArray[np.float64], plane: Plane, shape: Any) -> NDArray[np.bool_]:
     """Tell which (N, 2) positions lie on pixels of the plane."""
     limits = np.array(plane.shape(shape)) - 0.5
-    inside: NDArray[np.bool_] = ((positions >= -0.5) & (positions <= limits)).all(axis=1)
-    return inside
+    return np.asarray(((positions >= -0.5) & (positions <= limits)).all(axis=1), np.bool_)
 
 
 def _overlaps(low: NDArray[np.float64], high: NDArray[np.float64], plane: Plane, shape: Any) -> bool:

@@ -1,10 +1,10 @@
-"""The layers that belong to one session: prompts, preview, labels; the one place that makes and changes them."""
+"""The layers of one session (prompts, preview, labels): the one place that makes and changes them."""
 
 from __future__ import annotations
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.layers import Image, Layer, Points, Shapes
 
 from napari_sam.annotation import Preview, Session
 from napari_sam.planes import Plane

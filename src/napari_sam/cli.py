@@ -1,0 +1,71 @@
+"""The command ``napari-sam``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import napari_sam
+from napari_sam.installation import conflict
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    options = _parser().parse_args(arguments)
+    if (problem := conflict()) is not None:
+        print(f"napari-sam: {problem}", file=sys.stderr)
+    try:
+        status: int = options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"napari-sam: {error}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("napari-sam", description="Segment Anything for image stacks in napari.")
+    parser.add_argument("--version", action="version", version=f"napari-sam-stack {napari_sam.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo", help="annotate the microscopy stack that ships with the package, in a window or without one"
+    )
+    demo.add_argument("--headless", action="store_true", help="open no window, even if there is a display")
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("napari-sam-demo"),
+        help="folder for the labels and the picture (default: %(default)s)",
+    )
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    if options.headless or not _has_display():
+        from napari_sam.demo import run_headless  # noqa: PLC0415 - `--version` need not load torch
+
+        run_headless(options.out)
+        return 0
+    if not any(find_spec(binding) for binding in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
+        raise ValueError(
+            "napari needs a Qt binding for a window: pip install 'napari-sam-stack[qt]', or add --headless."
+        )
+    from napari_sam.widgets.demo_window import run_window  # noqa: PLC0415 - needs Qt
+
+    run_window(options.out)
+    return 0
+
+
+def _has_display() -> bool:
+    """Whether a window can be opened; only X11 and Wayland name their display in the environment."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A napari window with a small stack of bright discs, and a user in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from widgets.driving import User
+
+SCALE, TRANSLATE = (2.0, 0.5, 0.5), (10.0, 20.0, -30.0)
+# Centre (row, column) and radius of the disc on each plane.
+DISCS = ((30, 40, 14), (60, 60, 16), (34, 70, 15))
+
+
+def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = (96, 112)) -> NDArray[np.bool_]:
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    inside: NDArray[np.bool_] = np.hypot(y - centre[0], x - centre[1]) <= radius
+    return inside
+
+
+@pytest.fixture
+def stack() -> NDArray[np.uint8]:
+    """Three planes, each with one bright nucleus-like disc on a dim, slightly noisy background."""
+    rng = np.random.default_rng(0)
+    planes = [40 + 140 * disc((row, column), radius) for row, column, radius in DISCS]
+    return np.clip(np.stack(planes) + rng.normal(0, 4, (3, 96, 112)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's cache and data out of the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def open_window(make_napari_viewer: Callable[..., napari.Viewer]) -> Iterator[Callable[..., User]]:
+    """Open a shown window of 1280 x 800 with an image layer, and put a user in front of it."""
+    users: list[User] = []
+
+    def make(image: NDArray[Any], **arguments: Any) -> User:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1280, 800)
+        user = User(viewer, viewer.add_image(image, name="cells", **arguments))
+        users.append(user)
+        return user
+
+    yield make
+    for user in users:
+        user.widget.close_annotation()
+
+
+@pytest.fixture
+def user(open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path) -> User:
+    """A user who has started to annotate the stack, on plane 0."""
+    someone = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    someone.start(tmp_path / "cells.zarr")
+    someone.go_to(0, 0)
+    return someone

@@ -1,0 +1,103 @@
+"""A user of the napari window: real mouse and key events, and the patience to wait for what they start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.annotation import Session
+from napari_sam.widgets.annotate import AnnotateWidget
+
+_PATIENCE_S = 60.0
+
+
+class User:
+    """Somebody who annotates ``image`` in ``viewer`` with the docked ``widget``."""
+
+    def __init__(self, viewer: napari.Viewer, image: Image) -> None:
+        self.viewer = viewer
+        self.image = image
+        self.widget = AnnotateWidget(viewer)
+        self.panel = self.widget.panel
+        viewer.window.add_dock_widget(self.widget, name="Segment Anything: annotate", area="right")
+        self.canvas = viewer.window._qt_viewer.canvas
+
+    @property
+    def session(self) -> Session:
+        assert self.widget.session is not None, self.status
+        return self.widget.session
+
+    @property
+    def status(self) -> str:
+        return self.panel.status.text()
+
+    def layer(self, name: str) -> Any:
+        return self.viewer.layers[name]
+
+    def start(self, labels: Path) -> None:
+        """Choose the labels' folder, press the button, and wait until the first plane is embedded."""
+        self.panel.labels.value = labels
+        self.panel.start.click()
+        self.settle()
+
+    def click(self, *position: float) -> None:
+        """Click on the canvas at a position in the image's array."""
+        place = self.place(position)
+        QTest.mouseMove(self.canvas.native, place)
+        QTest.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+        self.settle()
+
+    def drag(self, start: tuple[float, ...], end: tuple[float, ...]) -> None:
+        """Press at one position in the image's array, move, and let go at another."""
+        a, b = self.place(start), self.place(end)
+        native, left, none = self.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        QTest.mouseMove(native, a)
+        QTest.mousePress(native, left, none, a)
+        for step in range(1, 6):
+            QTest.mouseMove(native, a + (b - a) * step / 5)
+            QApplication.processEvents()
+        QTest.mouseRelease(native, left, none, b)
+        self.settle()
+
+    def press(self, key: str) -> None:
+        """Press a key while the main window has the focus."""
+        QTest.keyClick(self.viewer.window._qt_window, key.lower())
+        self.settle()
+
+    def go_to(self, axis: int, index: int) -> None:
+        """Move the slider of an image axis to the plane with this index."""
+        world = self.image.data_to_world([index] * self.image.ndim)
+        self.viewer.dims.set_point(axis, world[axis])
+        self.settle()
+
+    def place(self, position: tuple[float, ...]) -> QPoint:
+        """Give the canvas pixel that shows a position in the image's array."""
+        rows_columns = np.array(position)[list(self.viewer.dims.displayed)]
+        node = self.canvas.layer_to_visual[self.image].node
+        x, y, _, w = node.get_transform("visual", "canvas").map([*(rows_columns[::-1] + 0.5), 0, 1])
+        return QPoint(round(x / w), round(y / w))
+
+    def settle(self) -> None:
+        """Wait until nothing is computed or about to be, and all events are handled."""
+        wait_until(lambda: not (self.widget._settle.isActive() or self.widget._job.is_busy))
+        for _ in range(3):
+            QApplication.processEvents()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Handle events until the condition holds."""
+    end = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "nothing came of it"
+        QApplication.processEvents()
+        time.sleep(0.005)
+    QApplication.processEvents()

@@ -1,0 +1,332 @@
+"""The annotation widget as a user meets it: mouse and keys in a real napari window."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from numpy.typing import NDArray
+
+import napari_sam
+from napari_sam.planes import Plane
+from napari_sam.training.validation import iou
+from widgets.conftest import DISCS, SCALE, TRANSLATE, disc
+from widgets.driving import User
+
+
+def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
+    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    row, column, radius = DISCS[1]
+    user.go_to(0, 1)
+    user.click(1, row, column)
+    user.press("C")
+
+    on_disk = zarr.open_group(tmp_path / "cells.zarr", mode="r")["0"][:]
+    assert on_disk.dtype == np.uint32
+    assert not on_disk[[0, 2]].any()
+    assert iou(on_disk[1] == 1, disc((row, column), radius)) > 0.8
+
+    user.viewer.close()
+    later = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    later.start(tmp_path / "cells.zarr")
+    np.testing.assert_array_equal(later.session.labels[:], on_disk)
+    np.testing.assert_array_equal(np.asarray(later.viewer.layers["cells [1]"].data), on_disk)
+    later.click(0, *DISCS[0][:2])
+    later.press("C")
+    assert np.unique(later.session.labels[0]).tolist() == [0, 2]
+
+
+def test_a_dragged_box_gives_the_object_in_it(user: User) -> None:
+    row, column, radius = DISCS[0]
+    user.press("G")
+    assert user.layer("SAM boxes").mode == "add_rectangle"
+    user.drag((0, row - radius, column - radius), (0, row + radius, column + radius))
+    assert user.session.prompt.box == pytest.approx(
+        (row - radius, column - radius, row + radius, column + radius), abs=1
+    )
+    assert user.session.preview is not None
+    assert iou(user.session.preview.mask, disc((row, column), radius)) > 0.8
+    user.press("C")
+    assert len(user.layer("SAM boxes").data) == 0
+    assert iou(user.session.labels[0] == 1, disc((row, column), radius)) > 0.8
+
+
+def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
+    user.go_to(0, 2)
+    user.click(2, *DISCS[2][:2])
+    preview = user.layer("SAM preview")
+    assert preview.visible
+    mask = np.asarray(preview.data)
+    assert mask.shape == (1, 96, 112)
+    inside = np.argwhere(mask)[len(np.argwhere(mask)) // 2]
+    world = preview.data_to_world(inside)
+    on_image = user.image.world_to_data(world)
+    np.testing.assert_allclose(on_image, [2, *inside[1:]], atol=1e-6)
+
+
+def test_each_key_does_what_its_button_says(user: User) -> None:
+    panel = user.panel
+    user.click(0, *DISCS[0][:2])
+    first = user.session.preview
+    assert first is not None and len(first.scores) == 3
+    assert "candidate 1 of 3" in panel.score.text()
+
+    user.press("W")
+    assert user.session.preview is not None
+    assert user.session.preview.chosen != first.chosen
+    assert "candidate 2 of 3" in panel.score.text()
+
+    user.press("Q")
+    assert "background" in panel.polarity.text()
+    user.click(0, 80, 100)
+    assert user.session.prompt.labels == (1, 0)
+
+    user.press("K")
+    assert user.session.prompt.is_empty and user.session.preview is None
+    assert len(user.layer("SAM points").data) == 0
+    assert not user.layer("SAM preview").visible
+
+    user.press("Q")
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    assert user.session.labels[0].max() == 1
+    assert user.session.prompt.is_empty
+
+    user.press("U")
+    assert user.session.labels[0].max() == 0
+    assert len(user.session.prompt.points) == 1
+    assert user.session.preview is not None
+
+    user.press("G")
+    assert panel.box_tool.isChecked() and not panel.point_tool.isChecked()
+
+
+def test_each_plane_keeps_its_own_prompts(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.go_to(0, 1)
+    assert user.session.prompt.is_empty and user.session.preview is None
+    user.click(1, *DISCS[1][:2])
+    user.press("C")
+    user.go_to(0, 0)
+    assert user.session.prompt.points == (pytest.approx(DISCS[0][:2], abs=1),)
+    assert user.session.preview is not None and user.session.preview.plane.position == (0, 0, 0)
+
+
+def test_the_other_planes_of_the_array_work_like_the_first(user: User) -> None:
+    user.viewer.dims.order = (2, 1, 0)
+    user.viewer.reset_view()
+    user.settle()
+    assert user.session.plane.displayed == (1, 0)
+    column = user.session.plane.position[2]
+    user.click(1, DISCS[1][0], column)
+    user.press("C")
+    assert np.argwhere(np.asarray(user.session.labels))[:, 2].tolist().count(column) > 0
+    assert set(np.argwhere(np.asarray(user.session.labels))[:, 2]) == {column}
+
+
+def test_without_live_previews_the_mask_comes_when_asked_for(user: User) -> None:
+    user.panel.live.setChecked(False)
+    user.click(0, *DISCS[0][:2])
+    assert user.session.preview is None
+    user.press("J")
+    assert user.session.preview is not None
+
+
+def test_a_script_and_the_widget_give_the_same_labels(
+    user: User, stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("Q")
+    user.click(0, 85, 100)
+    prompt = user.session.prompt
+    user.press("C")
+
+    script = napari_sam.open_session(
+        stack, axes="zyx", labels=tmp_path / "script.zarr", cache=tmp_path / "cache of the script"
+    )
+    script.go_to(z=0)
+    for point, label in zip(prompt.points, prompt.labels or (), strict=True):
+        script.add_point(point, label)
+    script.predict()
+    script.commit()
+    np.testing.assert_array_equal(script.labels[:], user.session.labels[:])
+
+
+def test_the_console_drives_the_window(user: User) -> None:
+    session = napari_sam.session(user.viewer)
+    session.go_to(z=2)
+    user.settle()
+    assert user.viewer.dims.point[0] == TRANSLATE[0] + 2 * SCALE[0]
+    session.add_point((34, 70))
+    session.add_point((5, 5), label=0)
+    session.set_box((15, 50, 55, 90))
+    user.settle()
+    np.testing.assert_allclose(user.layer("SAM points").data, [[2, 34, 70], [2, 5, 5]])
+    assert user.layer("SAM points").features["on_object"].tolist() == [True, False]
+    np.testing.assert_allclose(user.layer("SAM boxes").data[0].min(0), [2, 15, 50])
+    assert user.layer("SAM preview").visible
+    session.commit()
+    assert session.labels[2].max() == 1
+    assert len(user.layer("SAM points").data) == 0
+
+
+def test_existing_layers_with_another_transform_are_read_through_the_world(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    someone = open_window(stack, scale=SCALE, translate=TRANSLATE)
+    row, column, _ = DISCS[0]
+    world = someone.image.data_to_world((0, row, column))
+    mine = someone.viewer.add_points([world], name="mine")
+    someone.panel.points.value = mine
+    someone.start(tmp_path / "cells.zarr")
+    someone.go_to(0, 0)
+    assert someone.session.prompt.points == (pytest.approx((row, column)),)
+    assert (mine.name, mine.scale.tolist()) == ("mine", [1, 1, 1])
+    assert "SAM points" not in someone.viewer.layers
+
+
+def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User) -> None:
+    labels = user.layer("cells [1]")
+    labels.selected_label = 7
+    labels.mode = "paint"
+    user.viewer.layers.selection.active = labels
+    user.click(0, 80, 20)
+    painted = np.argwhere(np.asarray(user.session.labels[0]) == 7)
+    assert abs(painted.mean(0) - (80, 20)).max() < 1
+    user.panel.point_tool.click()
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    assert set(np.unique(user.session.labels[0])) == {0, 7, 8}
+
+
+def test_what_the_user_owns_stays_as_it_was(user: User, stack: NDArray[np.uint8]) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    assert user.image.name == "cells"
+    np.testing.assert_array_equal(user.image.data, stack)
+    np.testing.assert_allclose(user.image.scale, SCALE)
+    np.testing.assert_allclose(user.image.translate, TRANSLATE)
+    for name in ("SAM points", "SAM boxes", "cells [1]"):
+        np.testing.assert_allclose(user.layer(name).scale, SCALE)
+        np.testing.assert_allclose(user.layer(name).translate, TRANSLATE)
+
+
+def test_start_without_an_image_says_what_to_do(user: User, tmp_path: Path) -> None:
+    user.viewer.layers.clear()
+    user.panel.start.click()
+    user.settle()
+    assert "no image" in user.status
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        pytest.param(
+            lambda folder: zarr.create_array(folder / "x.zarr", shape=(4, 5, 6), dtype="uint32"),
+            r"shape \(4, 5, 6\)",
+            id="labels of another image",
+        ),
+        pytest.param(
+            lambda folder: (folder / "x.zarr").mkdir() or (folder / "x.zarr/notes.txt").write_text("hi"),
+            "no labels store",
+            id="a folder that is no store",
+        ),
+    ],
+)
+def test_unusable_labels_are_refused_and_left_alone(
+    open_window: Callable[..., User],
+    stack: NDArray[np.uint8],
+    tmp_path: Path,
+    prepare: Callable[[Path], object],
+    message: str,
+) -> None:
+    someone = open_window(stack)
+    prepare(tmp_path)
+    before = sorted(path.name for path in (tmp_path / "x.zarr").rglob("*"))
+    someone.start(tmp_path / "x.zarr")
+    assert someone.widget.session is None
+    assert re.search(message, someone.status)
+    assert sorted(path.name for path in (tmp_path / "x.zarr").rglob("*")) == before
+
+
+def test_a_foreign_checkpoint_is_refused(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    someone = open_window(stack)
+    someone.panel.model.value = "vit_b"
+    assert someone.panel.checkpoint.native.isVisible()
+    someone.panel.checkpoint.value = tmp_path / "other.pth"
+    someone.start(tmp_path / "cells.zarr")
+    assert someone.widget.session is None
+    assert "is not a checkpoint of vit_b" in someone.status
+    assert not (tmp_path / "cells.zarr").exists()
+
+
+def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
+    user.viewer.camera.zoom /= 2
+    user.settle()
+    user.click(0, -20, 40)
+    assert user.session.prompt.is_empty
+    assert "beside the image" in user.status
+
+
+def test_the_3d_view_asks_for_the_2d_one(user: User) -> None:
+    user.viewer.dims.ndisplay = 3
+    user.settle()
+    assert "2-D view" in user.status
+
+
+def test_commit_without_a_mask_changes_nothing(user: User) -> None:
+    user.press("C")
+    assert "no preview" in user.status
+    assert not np.asarray(user.session.labels).any()
+
+
+def test_removing_the_image_ends_the_annotation_but_not_the_labels(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.viewer.layers.remove(user.image)
+    user.settle()
+    assert user.widget.session is None
+    assert np.asarray(user.layer("cells [1]").data).max() == 1
+    with pytest.raises(ValueError, match="No annotation runs"):
+        napari_sam.session(user.viewer)
+
+
+def test_closing_lets_go_of_everything(user: User) -> None:
+    dims, layers = user.viewer.dims.events.current_step, user.viewer.layers.events.inserted
+    points = user.layer("SAM points")
+    assert any("AnnotateWidget" in str(x) for x in dims.callbacks)
+    user.viewer.window.remove_dock_widget(user.widget)
+    for emitter in (dims, layers, points.events.data):
+        assert not any("Annotate" in str(x) or "PromptLayers" in str(x) for x in emitter.callbacks)
+    assert not any(thread.name == "napari-sam" for thread in threading.enumerate())
+    user.viewer.layers.selection.active = points
+    points.add([[0, 5, 5]])  # must not reach the closed widget
+
+
+def test_nothing_is_cut_off_at_1280_by_800(user: User) -> None:
+    panel = user.panel
+    for button in (panel.commit, panel.next, panel.undo, panel.polarity, panel.predict, panel.start):
+        assert button.width() >= button.sizeHint().width()
+        assert panel.rect().contains(button.geometry().center())
+    assert user.viewer.window._qt_window.height() <= 800
+
+
+def test_planes_of_a_2d_image_need_no_slider(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    someone = open_window(stack[0])
+    someone.start(tmp_path / "flat.zarr")
+    assert someone.session.plane == Plane((0, 1), (0, 0))
+    someone.click(*DISCS[0][:2])
+    someone.press("C")
+    assert iou(np.asarray(someone.session.labels) == 1, disc(DISCS[0][:2], DISCS[0][2])) > 0.8
