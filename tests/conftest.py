@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from napari_sam.inference.predictor import Predictor
 
 _FOLDERS = tempfile.TemporaryDirectory(prefix="napari_sam_tests_", ignore_cleanup_errors=True)
+
+# A busy machine must fail no test.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
