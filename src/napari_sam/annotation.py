@@ -168,7 +168,6 @@ class Session:
             self._plane = plane
             self._outdate()
             self.plane_changed.emit()
-            self.prompt_changed.emit()
 
     # Prompts
 

@@ -25,7 +25,7 @@ from napari_sam.annotation import Session, open_session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 
-NAME, AXES = "cells (phase contrast, time-lapse)", "tyx"
+NAME, AXES = "cells", "tyx"
 # What the headless demo does: a plane and a prompt for each object.
 STEPS: tuple[tuple[int, Prompt], ...] = ()
 _ZOOM = 2

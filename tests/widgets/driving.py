@@ -70,7 +70,11 @@ class User:
 
     def press(self, key: str) -> None:
         """Press a key while the main window has the focus."""
-        QTest.keyClick(self.viewer.window._qt_window, key.lower())
+        window = self.viewer.window._qt_window
+        if not window.isActiveWindow():  # shortcuts, as on any desktop, belong to the active window
+            window.activateWindow()
+            wait_until(window.isActiveWindow)
+        QTest.keyClick(window, key.lower())
         self.settle()
 
     def go_to(self, axis: int, index: int) -> None:
@@ -88,7 +92,7 @@ class User:
 
     def settle(self) -> None:
         """Wait until nothing is computed or about to be, and all events are handled."""
-        wait_until(lambda: not (self.widget._settle.isActive() or self.widget._job.is_busy))
+        wait_until(lambda: not self.widget.is_busy)
         for _ in range(3):
             QApplication.processEvents()
 

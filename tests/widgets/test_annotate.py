@@ -38,9 +38,10 @@ def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
     later.start(tmp_path / "cells.zarr")
     np.testing.assert_array_equal(later.session.labels[:], on_disk)
     np.testing.assert_array_equal(np.asarray(later.viewer.layers["cells [1]"].data), on_disk)
+    later.go_to(0, 0)
     later.click(0, *DISCS[0][:2])
     later.press("C")
-    assert np.unique(later.session.labels[0]).tolist() == [0, 2]
+    assert np.unique(later.session.labels[0]).tolist() == [0, 2], later.status
 
 
 def test_a_dragged_box_gives_the_object_in_it(user: User) -> None:
@@ -262,6 +263,7 @@ def test_a_foreign_checkpoint_is_refused(
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     someone = open_window(stack)
     someone.panel.model.value = "vit_b"
+    someone.settle()
     assert someone.panel.checkpoint.native.isVisible()
     someone.panel.checkpoint.value = tmp_path / "other.pth"
     someone.start(tmp_path / "cells.zarr")
@@ -271,9 +273,7 @@ def test_a_foreign_checkpoint_is_refused(
 
 
 def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
-    user.viewer.camera.zoom /= 2
-    user.settle()
-    user.click(0, -20, 40)
+    user.click(0, -8, 40)
     assert user.session.prompt.is_empty
     assert "beside the image" in user.status
 
@@ -304,10 +304,12 @@ def test_removing_the_image_ends_the_annotation_but_not_the_labels(user: User) -
 def test_closing_lets_go_of_everything(user: User) -> None:
     dims, layers = user.viewer.dims.events.current_step, user.viewer.layers.events.inserted
     points = user.layer("SAM points")
-    assert any("AnnotateWidget" in str(x) for x in dims.callbacks)
+    assert any("SessionController" in str(x) for x in dims.callbacks)
+    assert any("AnnotateWidget" in str(x) for x in layers.callbacks)
     user.viewer.window.remove_dock_widget(user.widget)
     for emitter in (dims, layers, points.events.data):
-        assert not any("Annotate" in str(x) or "PromptLayers" in str(x) for x in emitter.callbacks)
+        ours = ("AnnotateWidget", "SessionController", "PromptLayers")
+        assert not any(name in str(x) for x in emitter.callbacks for name in ours)
     assert not any(thread.name == "napari-sam" for thread in threading.enumerate())
     user.viewer.layers.selection.active = points
     points.add([[0, 5, 5]])  # must not reach the closed widget
@@ -330,3 +332,13 @@ def test_planes_of_a_2d_image_need_no_slider(
     someone.click(*DISCS[0][:2])
     someone.press("C")
     assert iou(np.asarray(someone.session.labels) == 1, disc(DISCS[0][:2], DISCS[0][2])) > 0.8
+
+
+def test_the_choices_of_last_time_are_remembered(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    someone = open_window(stack)
+    someone.panel.live.setChecked(False)
+    someone.panel.start.click()
+    someone.settle()
+    assert not open_window(stack).panel.live.isChecked()

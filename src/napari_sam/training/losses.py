@@ -9,7 +9,9 @@ from torch import Tensor
 # Kirillov et al., "Segment Anything" (2023), appendix A: focal and dice loss in the ratio 20 to 1.
 _FOCAL_WEIGHT = 20.0
 # The share of the mean over the three candidates beside their best, which keeps all of them alive.
-_MEAN_WEIGHT = 0.1
+_MEAN_WEIGHT = 0.4
+# The score is what chooses among the candidates, so its error weighs as much as a mask.
+_SCORE_WEIGHT = 4.0
 
 
 def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +37,7 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
     per_mask = _FOCAL_WEIGHT * focal_loss(logits, target) + dice_loss(logits, target)
     candidates = per_mask[:, 1:]
     masks = per_mask[:, 0] + candidates.min(1).values + _MEAN_WEIGHT * candidates.mean(1)
-    return masks + F.mse_loss(scores, iou, reduction="none").mean(1), iou
+    return masks + _SCORE_WEIGHT * F.mse_loss(scores, iou, reduction="none").mean(1), iou
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:

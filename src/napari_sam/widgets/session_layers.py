@@ -44,11 +44,6 @@ class SessionLayers:
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, image, points, boxes)
 
-    @property
-    def own(self) -> tuple[Layer, ...]:
-        """The layers that a next session may not be offered as foreign ones."""
-        return (self._preview,)
-
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
         return layer in (self._image, self.labels, self._preview, self.prompts.points, self.prompts.boxes)

@@ -1,0 +1,24 @@
+"""Every connect has its disconnect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Connections:
+    """Connections that are undone together; for Qt's, psygnal's and napari's signals alike."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[Any, Callable[..., Any]]] = []
+
+    def add(self, signal: Any, handler: Callable[..., Any]) -> None:
+        """Connect ``handler``, and remember to disconnect it."""
+        signal.connect(handler)
+        self._made.append((signal, handler))
+
+    def close(self) -> None:
+        """Disconnect all."""
+        while self._made:
+            signal, handler = self._made.pop()
+            signal.disconnect(handler)

@@ -1,0 +1,239 @@
+"""One running annotation: what the user does goes to the session, what the session says to the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points, Shapes
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtCore import QTimer
+
+from napari_sam.annotation import Session
+from napari_sam.storage.labels import Commit
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import PlaneNotShown
+from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.session_layers import SessionLayers
+
+# While the slider moves, planes that are only passed are not encoded.
+_SETTLE_MS = 60
+
+
+def tell(panel: AnnotatePanel, text: str, problem: bool = False) -> None:
+    """Say it in the panel; a problem in napari's notifications too."""
+    panel.show_status(text, problem)
+    if problem:
+        show_error(text)
+
+
+class SessionController:
+    """Bind a session to its layers, the viewer and the panel, until it is closed.
+
+    The layers hold the prompts of all planes; the session follows them for the plane that is shown, and they
+    follow the session when a script sets its prompt.
+
+    Raises
+    ------
+    ValueError
+        If a chosen Points or Shapes layer cannot hold prompts of the image.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        panel: AnnotatePanel,
+        image: Image,
+        session: Session,
+        points: Points | None,
+        boxes: Shapes | None,
+    ) -> None:
+        self.session = session
+        self._viewer = viewer
+        self._panel = panel
+        self._layers = SessionLayers(viewer, image, session, points, boxes)
+        self._job = LatestJob()
+        self._settle = QTimer()
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._connections = Connections()
+        for signal, handler in self._signals():
+            self._connections.add(signal, handler)
+        panel.show_session(True)
+        panel.show_polarity(self._layers.prompts.positive)
+        self._on_tool_chosen("points")
+        tell(panel, f"Click on an object. Labels: {session.store.path}")
+        self._on_dims_changed()
+        self._read_prompts()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being computed, or about to be."""
+        return self._settle.isActive() or self._job.is_busy
+
+    def close(self) -> None:
+        """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
+        self._settle.stop()
+        self._connections.close()
+        self._job.close()
+        self._layers.close()
+        self._panel.show_session(False)
+        self._panel.show_preview(None)
+        self._panel.show_progress(None)
+
+    def needs(self, layer: Layer) -> bool:
+        """Whether the annotation cannot go on without ``layer``."""
+        return self._layers.needs(layer)
+
+    def _signals(self) -> list[tuple[Any, Callable[..., Any]]]:
+        session, panel, job, dims = self.session, self._panel, self._job, self._viewer.dims.events
+        return [
+            (session.plane_changed, self._on_session_plane_changed),
+            (session.prompt_changed, self._on_session_prompt_changed),
+            (session.preview_changed, self._on_session_preview_changed),
+            (session.committed, self._on_session_committed),
+            (session.noticed, self._on_session_noticed),
+            (self._layers.prompts.changed, self._on_prompts_changed),
+            (dims.current_step, self._on_dims_changed),
+            (dims.order, self._on_dims_changed),
+            (dims.ndisplay, self._on_dims_changed),
+            (self._viewer.layers.selection.events.active, self._on_active_changed),
+            (panel.tool_chosen, self._on_tool_chosen),
+            (panel.polarity_requested, self._on_polarity_requested),
+            (panel.next_requested, session.next_candidate),
+            (panel.commit_requested, self._on_commit_requested),
+            (panel.clear_requested, session.clear_prompt),
+            (panel.undo_requested, self._on_undo_requested),
+            (panel.predict_requested, self._on_predict_requested),
+            (panel.cancel_requested, self._on_cancel_requested),
+            (panel.live_changed, self._on_live_changed),
+            (self._settle.timeout, self._compute),
+            (job.progressed, panel.show_progress),
+            (job.finished, session.accept),
+            (job.failed, self._on_job_failed),
+            (job.idle, self._on_job_idle),
+        ]
+
+    # The session tells
+
+    def _on_session_plane_changed(self) -> None:
+        """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
+        self._layers.show_plane(self.session.plane)
+        self._read_prompts()
+        self._settle.start()
+
+    def _on_session_prompt_changed(self) -> None:
+        self._layers.prompts.write(self.session.plane, self.session.prompt)
+        if self._panel.live.isChecked():
+            self._settle.start(0)
+
+    def _on_session_preview_changed(self) -> None:
+        preview = self.session.preview
+        self._layers.show_preview(preview)
+        if preview is None:
+            self._panel.show_preview(None)
+        else:
+            order = np.argsort(-preview.scores, kind="stable").tolist()
+            self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
+
+    def _on_session_committed(self, commit: Commit) -> None:
+        self._layers.show_commit(commit)
+
+    def _on_session_noticed(self, message: str) -> None:
+        show_warning(message)
+        self._panel.show_status(message, problem=True)
+
+    # The viewer and its layers tell
+
+    def _on_prompts_changed(self) -> None:
+        try:
+            self.session.show(self._layers.shown_plane())
+        except ValueError as error:
+            tell(self._panel, str(error), problem=True)
+            return
+        self._read_prompts()
+        self._panel.show_polarity(self._layers.prompts.positive)
+        if self._layers.prompts.outside:
+            tell(self._panel, "Clicks beside the image are no prompts; click on the image.", problem=True)
+
+    def _on_dims_changed(self, _event: Any = None) -> None:
+        try:
+            plane = self._layers.shown_plane()
+        except PlaneNotShown as error:
+            self._panel.show_status(str(error), problem=True)
+            return
+        self._panel.show_status(self._where(plane.position))
+        self.session.show(plane)
+        self._settle.start()
+
+    def _on_active_changed(self, _event: Any) -> None:
+        self._panel.show_tool(self._layers.tool())
+
+    def _read_prompts(self) -> None:
+        """Give the session what the layers hold for its plane."""
+        self.session.set_prompt(self._layers.prompts.read(self.session.plane))
+
+    def _where(self, position: tuple[int, ...]) -> str:
+        axes, displayed = self.session.planes.axes, self.session.plane.displayed
+        named = [f"{axes[i]} {x}" for i, x in enumerate(position) if i not in displayed]
+        return f"Plane {', '.join(named)}." if named else ""
+
+    # The panel asks
+
+    def _on_tool_chosen(self, tool: str) -> None:
+        self._layers.choose_tool(tool)
+        self._panel.show_tool(tool)
+
+    def _on_polarity_requested(self) -> None:
+        prompts = self._layers.prompts
+        prompts.positive = not prompts.positive
+        self._panel.show_polarity(prompts.positive)
+
+    def _on_commit_requested(self) -> None:
+        if self.session.preview is None and self.is_busy:
+            tell(self._panel, "The mask is still being computed; commit when it is shown.")
+            return
+        try:
+            label = self.session.commit()
+        except (ValueError, OSError) as error:
+            tell(self._panel, str(error), problem=True)
+            return
+        tell(self._panel, f"Committed as label {label}.")
+
+    def _on_undo_requested(self) -> None:
+        try:
+            label = self.session.undo()
+        except (ValueError, OSError) as error:
+            tell(self._panel, str(error), problem=True)
+            return
+        tell(self._panel, "There is nothing to undo." if label is None else f"Label {label} was taken back.")
+
+    def _on_predict_requested(self) -> None:
+        if self.session.prompt.is_empty:
+            tell(self._panel, "There is no prompt on this plane; click on an object or drag a box.")
+        self._compute(asked=True)
+
+    def _on_cancel_requested(self) -> None:
+        self._job.cancel()
+        tell(self._panel, "Stopped. Move to another plane, or press Predict, to go on.")
+
+    def _on_live_changed(self, live: bool) -> None:
+        if live:
+            self._compute()
+
+    # Computing
+
+    def _compute(self, asked: bool = False) -> None:
+        """Ask for the embedding of the shown plane, and for the preview if it is wanted."""
+        session = self.session
+        request = session.request(preview=asked or self._panel.live.isChecked())
+        self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
+
+    def _on_job_failed(self, error: Exception) -> None:
+        tell(self._panel, str(error) or type(error).__name__, problem=True)
+
+    def _on_job_idle(self) -> None:
+        self._panel.show_progress(None)
