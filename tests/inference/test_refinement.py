@@ -99,7 +99,7 @@ class TestSeveralSteps:
         second = nano_predictor.predict(embedding, Prompt([A], [0], BOX, mask=first.logits[0]))
         assert same(predict_refined(nano_predictor, embedding, Prompt([A], [0], BOX), candidate), second)
 
-    @settings(deadline=None, max_examples=5)
+    @settings(max_examples=5)
     @given(
         st.lists(st.tuples(st.integers(0, 89), st.integers(0, 120), st.booleans()), min_size=2, max_size=4),
         st.sampled_from([None, BOX]),

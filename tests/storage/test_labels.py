@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
@@ -216,7 +216,7 @@ class TestCommit:
         assert_array_equal(store.read(PLANE), np.where(SQUARE, 1, 2))
         assert np.count_nonzero(store.array[:]) == 42
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(data=st.data())
     def test_others_pixels_never_change(
         self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

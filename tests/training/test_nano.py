@@ -1,0 +1,150 @@
+"""A short training goes on where it stopped, and what it exports is the bundled model's kind of file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+
+from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.training.crops import Batch, sample_batch
+from napari_sam.training.data import TRAINING_SETS, AnnotatedImage
+from napari_sam.training.nano import Recipe, Trainer, export, train
+from napari_sam.training.validation import iou, score_objects
+
+RECIPE = Recipe(
+    steps=4,
+    crops=2,
+    objects=2,
+    side=64,
+    warmup=1,
+    checkpoint_every=2,
+    validate_every=2,
+    validation_images=1,
+    synthetic_images=1,
+)
+CPU = torch.device("cpu")
+
+
+def discs(size: int = 96) -> AnnotatedImage:
+    """Four bright discs on a dark ground."""
+    rows, columns = np.ogrid[:size, :size]
+    labels = np.zeros((size, size), np.int32)
+    for number, (row, column) in enumerate([(24, 24), (24, 72), (72, 24), (72, 72)], start=1):
+        labels[np.hypot(rows - row, columns - column) < 12] = number
+    return AnnotatedImage("discs", np.where(labels > 0, 220, 30).astype(np.uint8), labels)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder, one image in each set."""
+    root = tmp_path_factory.mktemp("data")
+    image = discs()
+    for folder in (*(source.folder for source in TRAINING_SETS), "dsb2018/val"):
+        (root / folder).mkdir(parents=True)
+        imsave(root / folder / "discs_image.png", image.image, check_contrast=False)
+        imsave(root / folder / "discs_labels.png", image.labels.astype(np.uint8), check_contrast=False)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in the same order on every machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def batch_of(step: int) -> Batch:
+    rng = np.random.default_rng(step)
+    return sample_batch(rng, [(1.0, [discs()])], RECIPE.crops, RECIPE.objects, RECIPE.side, 512, 8)
+
+
+class TestTrainer:
+    def test_learns(self) -> None:
+        """The loss of a batch that is seen again and again falls."""
+        trainer = Trainer(Recipe(steps=100, side=64, warmup=1, rounds=1), CPU)
+        losses = [trainer.train_step(batch_of(0))["loss"] for _ in range(8)]
+        assert losses[-1] < 0.8 * losses[0]
+        assert trainer.step == 8
+
+    def test_goes_on_from_its_checkpoint_as_if_never_stopped(self, tmp_path: Path) -> None:
+        whole, first = Trainer(RECIPE, CPU), Trainer(RECIPE, CPU)
+        for step in range(4):
+            expected = whole.train_step(batch_of(step))
+        for step in range(2):
+            first.train_step(batch_of(step))
+        first.save(tmp_path / "last.pt")
+        resumed = Trainer(RECIPE, CPU)
+        resumed.restore(tmp_path / "last.pt")
+        for step in range(resumed.step, 4):
+            found = resumed.train_step(batch_of(step))
+        assert found == expected
+        for part in ("sam", "average"):
+            states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
+            for one, other in zip(*(state.values() for state in states), strict=True):
+                assert torch.equal(one, other)
+
+    def test_exports_what_the_predictor_loads(self, tmp_path: Path) -> None:
+        trainer = Trainer(RECIPE, CPU)
+        path = tmp_path / "nano.safetensors"
+        export(trainer.average, path, {"step": "0"})
+        assert path.stat().st_size < 12e6
+        assert [file.name for file in tmp_path.iterdir()] == ["nano.safetensors"]
+        loaded, image = load_predictor("nano", path, device="cpu"), discs().image
+        full, half = (x.predict(x.encode(image), Prompt([(24, 24)])) for x in (trainer.predictor(), loaded))
+        assert iou(full.masks, half.masks) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [(0, 0.1), (4, 0.5), (9, 1.0), (50, 1.0), (60, 1.0), (80, 0.5), (99, 0.025), (100, 0.0)],
+)
+def test_the_learning_rate_rises_stays_and_falls(step: int, rate: float) -> None:
+    recipe = Recipe(steps=100, learning_rate=1.0, warmup=10, cooldown=0.4)
+    assert recipe.rate(step) == pytest.approx(rate)
+
+
+def test_a_run_that_broke_off_ends_like_one_that_did_not(data: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(data, whole, RECIPE, CPU)
+    (broken / "validation.csv").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):  # at step 2, with its checkpoint written
+        train(data, broken, RECIPE, CPU)
+    (broken / "validation.csv").rmdir()
+    train(data, broken, RECIPE, CPU)
+    assert (broken / "nano.safetensors").read_bytes() == (whole / "nano.safetensors").read_bytes()
+    rows = [(folder / "validation.csv").read_text().splitlines() for folder in (whole, broken)]
+    assert rows[0][0] == rows[1][0] == "step,click,box"
+    assert rows[0][-1] == rows[1][-1]
+
+
+def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="dsb2018/train holds no NAME_image"):
+        train(tmp_path, tmp_path / "run", RECIPE, CPU)
+
+
+class TestValidation:
+    def test_every_object_is_prompted(self, tmp_path: Path) -> None:
+        trainer = Trainer(RECIPE, CPU)
+        scores = score_objects(trainer.predictor(), [discs(), discs(110)], most=3)
+        assert len(scores) == 6
+        assert all(0 <= value <= 1 for score in scores for value in (score.click, score.box))
+
+    @pytest.mark.parametrize(
+        ("a", "b", "expected"),
+        [
+            pytest.param([1, 1, 0], [1, 1, 0], 1, id="equal"),
+            pytest.param([1, 1, 0], [0, 1, 1], 1 / 3, id="overlapping"),
+            pytest.param([1, 0, 0], [0, 0, 1], 0, id="apart"),
+            pytest.param([0, 0, 0], [0, 0, 0], 1, id="both empty"),
+        ],
+    )
+    def test_iou(self, a: list[int], b: list[int], expected: float) -> None:
+        assert iou(np.array(a, bool), np.array(b, bool)) == pytest.approx(expected)
