@@ -34,6 +34,8 @@ from napari_sam.weights.loading import ModelIdentity
 
 _PREFETCHED = 3
 _HIGHEST_FREQUENCY = 6.0
+# Sides of the large crops, as multiples of the small ones'.
+_ENLARGED = (4 / 3, 2, 8 / 3)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Recipe:
 
     The learning rate rises over ``warmup`` steps, stays, and falls to zero over the last ``cooldown`` share
     of ``steps``; so a run can be lengthened until the fall begins.
+
+    From step ``enlarge_at`` on, a share ``large`` of the steps has crops of up to the model's whole input,
+    and the batch norms keep their statistics: with small crops alone the decoder never meets the many
+    distant tokens of a whole plane, and marks other objects too.
     """
 
     steps: int = 8000
@@ -52,6 +58,8 @@ class Recipe:
     weight_decay: float = 0.02
     warmup: int = 200
     cooldown: float = 0.35
+    enlarge_at: int = 2000
+    large: float = 0.8
     correction: float = 0.4
     rounds: int = 3
     average: float = 0.998
@@ -66,6 +74,26 @@ class Recipe:
         """Learning rate of ``step``."""
         fall = self.cooldown * self.steps
         return self.learning_rate * max(0.0, min(1.0, (step + 1) / self.warmup, (self.steps - step) / fall))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many crops of which side, with how many prompted objects each, one step has."""
+
+    crops: int
+    objects: int
+    side: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, step: int, largest: int) -> Layout:
+        """Choose the layout of ``step``, with about as many tokens times prompts as any other step has."""
+        rng = np.random.default_rng([recipe.seed, step, 1])
+        if step < recipe.enlarge_at or rng.random() >= recipe.large:
+            return cls(recipe.crops, recipe.objects, recipe.side)
+        side = min(largest, 32 * round(recipe.side * float(rng.choice(_ENLARGED)) / 32))
+        shrunk = (recipe.side / side) ** 2
+        crops = max(1, round(recipe.crops * shrunk))
+        return cls(crops, max(1, round(recipe.crops * recipe.objects * shrunk / crops)), side)
 
 
 class Trainer:
@@ -109,6 +137,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(self.step)
         self.sam.train()
+        if self.step >= recipe.enlarge_at:
+            for module in self.sam.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         # Rounds and corrective clicks depend on the step alone, so a resumed run repeats them.
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
         extra = torch.rand(recipe.rounds - 1, generator=generator)
@@ -203,9 +235,9 @@ def _batches(recipe: Recipe, sets: list[tuple[float, list[AnnotatedImage]]], fir
 
     def make(step: int) -> Batch:
         rng = np.random.default_rng([recipe.seed, step])
-        return sample_batch(
-            rng, sets, recipe.crops, recipe.objects, recipe.side, config.image_size, config.encoder.patch
-        )
+        size = config.image_size
+        layout = Layout.of(recipe, step, size)
+        return sample_batch(rng, sets, layout.crops, layout.objects, layout.side, size, config.encoder.patch)
 
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(make, step) for step in range(first, min(first + _PREFETCHED, recipe.steps))]
