@@ -361,7 +361,7 @@ class TestCommit:
         preview = session.predict()
         blocked = session.store.path / "0" / "c"
         blocked.write_text("a file where a folder has to be")
-        with pytest.raises(LabelsError, match="nothing was changed"):
+        with pytest.raises(LabelsError, match="cannot be written"):
             session.commit()
         assert (session.preview, session.prompt) == (preview, Prompt(box=BOX))
         blocked.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,19 +78,24 @@ class LabelsStore:
         if scale is not None and len(scale) != len(shape):
             raise LabelsError(f"The scale {list(scale)} has not one number for each axis of {axes!r}.")
         chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
+        # Made aside and moved in one step, so that a crash leaves no half of a store under this name.
+        partial = path.with_name(f".{path.name}.partial")
         try:
-            path.mkdir(parents=True)
-            group = zarr.create_group(path, zarr_format=3, attributes=_ome_attributes(path.stem, axes, scale))
-            array = group.create_array(
+            if path.exists():
+                raise LabelsError(f"{path} exists already; open it, or choose another name.")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            attributes = _ome_attributes(path.stem, axes, scale)
+            group = zarr.create_group(partial, zarr_format=3, attributes=attributes)
+            group.create_array(
                 _LEVEL, shape=tuple(shape), chunks=tuple(chunks), dtype=np.uint32, dimension_names=list(axes)
             )
-        except FileExistsError as error:
-            raise LabelsError(f"{path} exists already; open it, or choose another name.") from error
+            partial.rename(path)
         except OSError as error:
             raise LabelsError(
                 f"The labels cannot be stored at {path} ({error.strerror or error}); choose another folder."
             ) from error
-        return cls(path, array)
+        return cls.open(path, shape)
 
     @classmethod
     def open(cls, path: str | Path, shape: Sequence[int] | None = None) -> LabelsStore:
@@ -190,8 +196,8 @@ class LabelsStore:
             self.array[region] = plane.to_plane(values)
         except OSError as error:
             raise LabelsError(
-                f"The labels at {self.path} cannot be written ({error.strerror or error}); nothing was "
-                "changed. Free some space or make the folder writable, and commit again."
+                f"The labels at {self.path} cannot be written ({error.strerror or error}). "
+                "Free some space or make the folder writable, and try again."
             ) from error
 
 

@@ -21,6 +21,8 @@ _MIN_VISIBLE = 0.4
 _SCALES = (0.6, 1.6)
 # Random positions that are tried to find one on an object.
 _ANCHOR_TRIES = 30
+# Crops that are tried to find one with an object.
+_CROP_TRIES = 1000
 # What padding looks like before normalisation: close to the mean that becomes zero.
 _PADDING = (124, 116, 104)
 
@@ -99,7 +101,7 @@ def _sample_crop(
     image_size: int,
 ) -> Crop:
     """Try crops until one holds an object."""
-    while True:
+    for _ in range(_CROP_TRIES):
         item = _choose(rng, sets)
         scale = image_size / max(item.labels.shape) * np.exp(rng.uniform(*np.log(_SCALES)))
         window = _window(rng, item.labels, side, scale)
@@ -110,6 +112,9 @@ def _sample_crop(
             chosen = np.resize(rng.permutation(found), objects)
             masks = np.stack([labels == number for number in chosen])
             return Crop(_change_looks(rng, image), masks)
+    raise ValueError(
+        f"Of {_CROP_TRIES} crops none holds an object of {_MIN_AREA} pixels; check the labels of the sets."
+    )
 
 
 def _choose(

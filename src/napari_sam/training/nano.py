@@ -72,7 +72,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``."""
-        fall = self.cooldown * self.steps
+        fall = max(1.0, self.cooldown * self.steps)
         return self.learning_rate * max(0.0, min(1.0, (step + 1) / self.warmup, (self.steps - step) / fall))
 
 
