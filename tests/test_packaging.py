@@ -114,7 +114,7 @@ def test_npe2_finds_the_manifest_of_this_installation() -> None:
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == [
         "Segment Anything: annotate"
     ]
-    assert [sample.key for sample in manifest.contributions.sample_data or []] == ["cells"]
+    assert [sample.key for sample in manifest.contributions.sample_data or []] == ["nuclei"]
 
 
 def test_every_command_of_the_manifest_can_be_imported() -> None:

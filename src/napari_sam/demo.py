@@ -25,9 +25,15 @@ from napari_sam.annotation import Session, open_session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 
-NAME, AXES = "cells", "tyx"
+NAME, AXES = "nuclei", "pyx"
 # What the headless demo does: a plane and a prompt for each object.
-STEPS: tuple[tuple[int, Prompt], ...] = ()
+STEPS = (
+    (0, Prompt([(310, 144)])),
+    (0, Prompt([(434, 411)])),
+    (0, Prompt(box=(236, 178, 290, 234))),
+    (2, Prompt([(423, 379)])),
+    (2, Prompt([(284, 264)])),
+)
 _ZOOM = 2
 _COLOURS = ((46, 230, 107), (255, 77, 109), (255, 210, 63), (63, 208, 255), (201, 120, 255), (255, 150, 60))
 
@@ -43,8 +49,8 @@ class _Annotated:
 
 
 def demo_stack() -> NDArray[np.uint8]:
-    """Read the stack: (T, Y, X) bytes."""
-    with as_file(files("napari_sam") / "data" / "cells.tif") as path:
+    """Read the stack: (P, Y, X) bytes, four fields of view."""
+    with as_file(files("napari_sam") / "data" / "nuclei.tif") as path:
         return np.asarray(tifffile.imread(path))
 
 
@@ -84,12 +90,12 @@ def run_headless(out: Path) -> Path:
 
 def _annotate(session: Session, index: int, prompt: Prompt) -> _Annotated:
     """Prompt one object, print what came, and commit it."""
-    session.go_to(t=index)
-    with _timed(f"t={index}: encode the plane (or take it from the cache)"):
+    session.go_to(p=index)
+    with _timed(f"p={index}: encode the plane (or take it from the cache)"):
         session.run(session.request(preview=False))
     session.set_prompt(prompt)
     what = f"{len(prompt.points)} click(s)" if prompt.points else "box"
-    with _timed(f"t={index}: mask of {what}"):
+    with _timed(f"p={index}: mask of {what}"):
         preview = session.predict()
     assert preview is not None
     label = session.commit()

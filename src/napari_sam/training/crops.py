@@ -180,21 +180,21 @@ def _turn(
 def _change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Change contrast, gamma, polarity, colours, sharpness and noise."""
     x = image.astype(np.float32) / 255
-    if rng.random() < 0.25:
+    if rng.random() < 0.1:
         x = 1 - x
-    if rng.random() < 0.25:
+    if rng.random() < 0.1:
         x = np.repeat(x @ rng.dirichlet((1, 1, 1)).astype(np.float32)[:, None], 3, axis=2)
-    if rng.random() < 0.3:
+    if rng.random() < 0.15:
         x = x[..., rng.permutation(3)]
-    if rng.random() < 0.6:
-        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.6, 0.6))
     if rng.random() < 0.5:
-        x = rng.uniform(0.4, 1.3) * x + rng.uniform(-0.15, 0.25)
-    if rng.random() < 0.25:
+        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))
+    if rng.random() < 0.3:
+        x = rng.uniform(0.5, 1.2) * x + rng.uniform(-0.1, 0.2)
+    if rng.random() < 0.15:
         x = gaussian_filter(x, (sigma := rng.uniform(0.4, 2.0), sigma, 0))
-    if rng.random() < 0.4:
+    if rng.random() < 0.25:
         noise = rng.normal(size=x.shape[:2]).astype(np.float32)[..., None]
-        x = x + rng.uniform(0.01, 0.12) * noise
+        x = x + rng.uniform(0.01, 0.1) * noise
     return np.clip(np.rint(255 * x), 0, 255).astype(np.uint8)
 
 

@@ -35,7 +35,7 @@ from napari_sam.weights.loading import ModelIdentity
 _PREFETCHED = 3
 _HIGHEST_FREQUENCY = 6.0
 # Sides of the large crops, as multiples of the small ones'.
-_ENLARGED = (4 / 3, 2, 8 / 3)
+_ENLARGED = (4 / 3, 4 / 3, 2, 2, 8 / 3)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Recipe:
     cooldown: float = 0.35
     enlarge_at: int = 2000
     large: float = 0.8
-    correction: float = 0.25
+    correction: float = 0.15
     rounds: int = 3
     average: float = 0.998
     clip: float = 1.0

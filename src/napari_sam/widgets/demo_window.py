@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import napari
@@ -13,7 +14,15 @@ WINDOW_SIZE = (1280, 800)
 TITLE = "Segment Anything: annotate"
 
 
-def open_window(out: Path) -> tuple[napari.Viewer, AnnotateWidget]:
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """The viewer, and the widget docked in it."""
+
+    viewer: napari.Viewer
+    widget: AnnotateWidget
+
+
+def open_window(out: Path) -> Demo:
     """Open napari with the stack and the docked widget, and start the annotation.
 
     The labels lie in ``out``; those of an earlier demo are opened again.
@@ -27,7 +36,7 @@ def open_window(out: Path) -> tuple[napari.Viewer, AnnotateWidget]:
     out.mkdir(parents=True, exist_ok=True)
     widget.panel.labels.value = out.absolute() / "labels.zarr"
     widget.start()
-    return viewer, widget
+    return Demo(viewer, widget)
 
 
 def run_window(out: Path) -> None:
