@@ -93,8 +93,8 @@ class Session:
     ----------
     plane_changed, prompt_changed, preview_changed
         Emitted without arguments.
-    committed
-        Emitted with the `Commit` that was written or taken back.
+    committed, undone
+        Emitted with the `Commit` that was written, or taken back.
     noticed
         Emitted with a message that the user should read.
     """
@@ -103,6 +103,7 @@ class Session:
     prompt_changed = Signal()
     preview_changed = Signal()
     committed = Signal(Commit)
+    undone = Signal(Commit)
     noticed = Signal(str)
 
     def __init__(
@@ -184,7 +185,7 @@ class Session:
             return
         # A candidate that was chosen stays the one that further points refine.
         same_start = first_step(prompt) == first_step(self.prompt)
-        self._replace_prompt(prompt, self._candidates.get(self._plane) if same_start else None)
+        self._put_prompt(self._plane, prompt, self._candidates.get(self._plane) if same_start else None)
 
     def set_points(self, points: Sequence[Point], labels: Sequence[int] | None = None) -> None:
         """Replace the points; labels are 1 (on the object) or 0 (beside it), all 1 if left out."""
@@ -292,9 +293,9 @@ class Session:
         commit, prompt, candidate = self._history[-1]
         self.store.undo(commit)
         self._history.pop()
-        self.committed.emit(commit)
+        self.undone.emit(commit)
         self.show(commit.plane)
-        self._replace_prompt(prompt, candidate)
+        self._put_prompt(commit.plane, prompt, candidate)
         return commit.label
 
     def _embed(self, plane: Plane, progress: Progress) -> Embedding:
@@ -303,18 +304,18 @@ class Session:
         digest = plane_digest(image)
         embedding = self._cache.get(plane, digest)
         if embedding is None:
-            embedding = self.predictor.encode(image, progress)
+            embedding = self.predictor.encode(image, progress).rounded()
             self._cache.put(plane, digest, embedding)
         return embedding
 
-    def _replace_prompt(self, prompt: Prompt, candidate: int | None) -> None:
-        """Make ``prompt`` that of the shown plane, ``candidate`` of its first step to be refined."""
-        self._prompts.pop(self._plane, None)
-        self._candidates.pop(self._plane, None)
+    def _put_prompt(self, plane: Plane, prompt: Prompt, candidate: int | None) -> None:
+        """Make ``prompt`` that of ``plane``, with the ``candidate`` of its first step that is refined."""
+        self._prompts.pop(plane, None)
+        self._candidates.pop(plane, None)
         if not prompt.is_empty:
-            self._prompts[self._plane] = prompt
+            self._prompts[plane] = prompt
         if candidate is not None:
-            self._candidates[self._plane] = candidate
+            self._candidates[plane] = candidate
         self._outdate()
         self.prompt_changed.emit()
 

@@ -16,6 +16,8 @@ from napari_sam.contrast import Contrast
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
 _SAMPLED_PIXELS = 256 * 256
+# Full-size masks of larger planes would take gigabytes.
+_LARGEST_SIDE = 16384
 
 
 class ArrayLike(Protocol):
@@ -151,7 +153,18 @@ class Planes:
         """Read the plane as the model sees it: 0-255, with the same contrast for all planes.
 
         Colour images of unsigned bytes stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If the plane is too large to be held with its masks.
         """
+        height, width = plane.shape(self.shape)
+        if max(height, width) > _LARGEST_SIDE:
+            raise ValueError(
+                f"The plane of {height} x {width} pixels is larger than {_LARGEST_SIDE} on a side; "
+                "annotate a crop of it, or a coarser level."
+            )
         raw = self.read(plane)
         if self.rgb and raw.dtype == np.uint8:
             return raw.astype(np.uint8, copy=False)
@@ -175,7 +188,9 @@ class Planes:
         step = max(1, int(np.sqrt(np.prod(self.shape[-2:]) / _SAMPLED_PIXELS)))
         for number in np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int):
             position = np.unravel_index(number, lengths) if lengths else ()
-            yield self.read(Plane.at(displayed, (*(int(x) for x in position), 0, 0)))[::step, ::step]
+            plane = Plane.at(displayed, (*(int(x) for x in position), 0, 0))
+            block = np.asarray(self._data[plane.index(slice(None, None, step), slice(None, None, step))])
+            yield block[..., :3] if self.rgb else block
 
 
 def plane_digest(image: NDArray[np.uint8]) -> bytes:

@@ -14,12 +14,13 @@ from qtpy.QtCore import QSettings
 
 from widgets.driving import User
 
+SHAPE = (192, 224)
 SCALE, TRANSLATE = (2.0, 0.5, 0.5), (10.0, 20.0, -30.0)
 # Centre (row, column) and radius of the disc on each plane.
 DISCS = ((30, 40, 14), (60, 60, 16), (34, 70, 15))
 
 
-def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = (96, 112)) -> NDArray[np.bool_]:
+def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = SHAPE) -> NDArray[np.bool_]:
     y, x = np.ogrid[: shape[0], : shape[1]]
     inside: NDArray[np.bool_] = np.hypot(y - centre[0], x - centre[1]) <= radius
     return inside
@@ -30,7 +31,7 @@ def stack() -> NDArray[np.uint8]:
     """Three planes, each with one bright nucleus-like disc on a dim, slightly noisy background."""
     rng = np.random.default_rng(0)
     planes = [40 + 140 * disc((row, column), radius) for row, column, radius in DISCS]
-    return np.clip(np.stack(planes) + rng.normal(0, 4, (3, 96, 112)), 0, 255).astype(np.uint8)
+    return np.clip(np.stack(planes) + rng.normal(0, 4, (3, *SHAPE)), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(autouse=True)

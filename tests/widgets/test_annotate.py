@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 import napari_sam
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
-from widgets.conftest import DISCS, SCALE, TRANSLATE, disc
-from widgets.driving import User
+from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
+from widgets.driving import User, wait_until
 
 
 def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
@@ -65,7 +65,7 @@ def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
     preview = user.layer("SAM preview")
     assert preview.visible
     mask = np.asarray(preview.data)
-    assert mask.shape == (1, 96, 112)
+    assert mask.shape == (1, *SHAPE)
     inside = np.argwhere(mask)[len(np.argwhere(mask)) // 2]
     world = preview.data_to_world(inside)
     on_image = user.image.world_to_data(world)
@@ -275,6 +275,7 @@ def test_a_foreign_checkpoint_is_refused(
 def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
     user.click(0, -8, 40)
     assert user.session.prompt.is_empty
+    assert len(user.layer("SAM points").data) == 0
     assert "beside the image" in user.status
 
 
@@ -301,16 +302,92 @@ def test_removing_the_image_ends_the_annotation_but_not_the_labels(user: User) -
         napari_sam.session(user.viewer)
 
 
+def test_another_image_does_not_get_the_labels_of_the_first(user: User, tmp_path: Path) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    other = user.viewer.add_image(np.zeros((3, *SHAPE), np.uint8), name="other")
+    user.panel.image.value = other
+    user.panel.start.click()
+    user.settle()
+    assert user.session.store.path != tmp_path / "cells.zarr"
+    assert not np.asarray(user.session.labels).any()
+    user.panel.image.value = user.image
+    assert user.panel.labels.value == tmp_path / "cells.zarr"
+
+
+def test_starting_again_takes_up_the_same_layers(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    before = sorted(layer.name for layer in user.viewer.layers)
+    user.panel.start.click()
+    user.settle()
+    assert sorted(layer.name for layer in user.viewer.layers) == before
+    user.go_to(0, 1)
+    user.click(1, *DISCS[1][:2])
+    user.press("C")
+    assert np.unique(user.session.labels[:]).tolist() == [0, 1, 2]
+
+
+def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -> None:
+    user.viewer.dims.order = (1, 0, 2)
+    user.viewer.reset_view()
+    user.settle()
+    made_on = user.session.plane
+    user.session.add_point((1, 60))
+    user.settle()
+    user.press("C")
+    user.viewer.dims.order = (0, 1, 2)
+    user.settle()
+    user.press("U")
+    assert user.session.plane == made_on
+    assert tuple(user.viewer.dims.displayed) == made_on.displayed
+    assert user.session.prompt.points == ((1, 60),)
+
+
+def test_my_points_keep_their_own_columns_and_sizes(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    someone = open_window(stack)
+    mine = someone.viewer.add_points(
+        [[0, 30, 40], [1, 60, 60], [2, 34, 70]],
+        features={"cell_id": [11, 12, 13]},
+        size=[3, 5, 9],
+        name="mine",
+    )
+    someone.panel.points.value = mine
+    someone.start(tmp_path / "cells.zarr")
+    someone.go_to(0, 0)
+    someone.press("C")
+    assert mine.features["cell_id"].tolist() == [12, 13]
+    assert mine.size.tolist() == [5, 9]
+
+
+def test_what_is_not_shown_is_not_committed(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.viewer.dims.ndisplay = 3
+    user.settle()
+    user.press("C")
+    assert not np.asarray(user.session.labels).any()
+    assert "2-D view" in user.status
+
+
+def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:
+    user.image.scale = (3, 1, 1)
+    for name in ("SAM points", "SAM boxes", "cells [1]"):
+        np.testing.assert_allclose(user.layer(name).scale, (3, 1, 1))
+
+
 def test_closing_lets_go_of_everything(user: User) -> None:
     dims, layers = user.viewer.dims.events.current_step, user.viewer.layers.events.inserted
     points = user.layer("SAM points")
+    user.click(0, 5, 5)
     assert any("SessionController" in str(x) for x in dims.callbacks)
     assert any("AnnotateWidget" in str(x) for x in layers.callbacks)
     user.viewer.window.remove_dock_widget(user.widget)
     for emitter in (dims, layers, points.events.data):
         ours = ("AnnotateWidget", "SessionController", "PromptLayers")
         assert not any(name in str(x) for x in emitter.callbacks for name in ours)
-    assert not any(thread.name == "napari-sam" for thread in threading.enumerate())
+    wait_until(lambda: not any(thread.name == "napari-sam" for thread in threading.enumerate()))
     user.viewer.layers.selection.active = points
     points.add([[0, 5, 5]])  # must not reach the closed widget
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class Embedding:
     features: Tensor
     geometry: Geometry
     model: ModelIdentity
+
+    def rounded(self) -> Embedding:
+        """Give this embedding in the precision of the stores, so that results depend on no cache."""
+        return replace(self, features=self.features.half().to(self.features.dtype))
 
     @property
     def nbytes(self) -> int:

@@ -85,6 +85,7 @@ class EmbeddingCache:
         number = self._number(plane)
         try:
             features, digests = self._arrays(plane.displayed, create=True)
+            digests[number] = 0  # until the new chunk is whole, neither it nor the old one is valid
             features[number] = embedding.features[0].cpu().numpy().astype(np.float16)
             digests[number] = np.frombuffer(digest, np.uint8)
         except _DAMAGES as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class LabelsStore:
         Parameters
         ----------
         path
-            Folder that does not exist yet.
+            Folder that does not exist yet, or is empty.
         shape, axes
             Those of the image, colours left out.
         scale
@@ -81,7 +82,7 @@ class LabelsStore:
         # Made aside and moved in one step, so that a crash leaves no half of a store under this name.
         partial = path.with_name(f".{path.name}.partial")
         try:
-            if path.exists():
+            if _is_taken(path):
                 raise LabelsError(f"{path} exists already; open it, or choose another name.")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
@@ -90,6 +91,8 @@ class LabelsStore:
             group.create_array(
                 _LEVEL, shape=tuple(shape), chunks=tuple(chunks), dtype=np.uint32, dimension_names=list(axes)
             )
+            if path.exists():
+                path.rmdir()  # it is empty: a file dialog made it
             partial.rename(path)
         except OSError as error:
             raise LabelsError(
@@ -112,7 +115,7 @@ class LabelsStore:
             array = node[_LEVEL] if isinstance(node, zarr.Group) and _LEVEL in node else node
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LabelsError(
-                f"{path} is no labels store ({error}); choose another folder or a new name."
+                f"{path} is no labels store, or not a whole one; choose another folder or a new name."
             ) from error
         if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
             raise LabelsError(
@@ -133,8 +136,8 @@ class LabelsStore:
     def open_or_create(
         cls, path: str | Path, shape: Sequence[int], axes: str, scale: Sequence[float] | None = None
     ) -> LabelsStore:
-        """Open the store at ``path`` if there is one, else make it."""
-        if Path(path).expanduser().exists():
+        """Open the store at ``path`` if there is one, else make it; an empty folder becomes a store."""
+        if _is_taken(Path(path).expanduser()):
             return cls.open(path, shape)
         return cls.create(path, shape, axes, scale)
 
@@ -178,8 +181,14 @@ class LabelsStore:
             )
         after = np.where(free, before.dtype.type(self.next_label), before)
         commit = Commit(self.next_label, plane, region, before, after)
-        self._write(commit.plane, commit.region, commit.after)
+        # First: a write that fails half-way must not leave its number to another object.
         self.note_label(commit.label)
+        try:
+            self._write(commit.plane, commit.region, commit.after)
+        except LabelsError:
+            with suppress(LabelsError):  # what was written of it, in the first of several chunks
+                self._write(commit.plane, commit.region, commit.before)
+            raise
         return commit
 
     def undo(self, commit: Commit) -> None:
@@ -199,6 +208,11 @@ class LabelsStore:
                 f"The labels at {self.path} cannot be written ({error.strerror or error}). "
                 "Free some space or make the folder writable, and try again."
             ) from error
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether there is anything at ``path`` but an empty folder."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def _highest_label(array: zarr.Array[Any]) -> int:

@@ -21,6 +21,9 @@ _MIN_VISIBLE = 0.4
 _SCALES = (0.6, 1.6)
 # Random positions that are tried to find one on an object.
 _ANCHOR_TRIES = 30
+# The share of objects that are prompted by a box, and of these boxes the share that is not tight.
+_BY_BOX = 0.5
+_JITTERED = 0.5
 # Crops that are tried to find one with an object.
 _CROP_TRIES = 1000
 # What padding looks like before normalisation: close to the mean that becomes zero.
@@ -73,7 +76,7 @@ def sample_batch(
         torch.from_numpy(masks),
         torch.from_numpy(points).float(),
         torch.from_numpy(boxes).float(),
-        torch.from_numpy(rng.random(len(masks)) < 0.4),
+        torch.from_numpy(rng.random(len(masks)) < _BY_BOX),
     )
 
 
@@ -209,9 +212,10 @@ def _point(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.floa
 
 
 def _box(rng: np.random.Generator, mask: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
-    """Give the box (x0, y0, x1, y1) with jitter of up to a tenth of its sides, as SAM was trained."""
+    """Give the box (x0, y0, x1, y1), tight or, as SAM was trained, off by up to a tenth of its sides."""
     row0, column0, row1, column1 = tight_box(mask)
     spans = np.array([column1 - column0, row1 - row0] * 2)
-    jitter = np.clip(rng.normal(size=4) * 0.1 * rng.random(), -0.25, 0.25) * spans
+    deviation = 0.1 * rng.random() * (rng.random() < _JITTERED)
+    jitter = np.clip(rng.normal(size=4) * deviation, -0.25, 0.25) * spans
     box: NDArray[np.float64] = np.clip(np.array([column0, row0, column1, row1]) + jitter, -0.5, side - 0.5)
     return box

@@ -62,6 +62,11 @@ class AnnotateWidget(QWidget):
         self._controller: SessionController | None = None
         self._loading = LatestJob(self)
         self._window: QWidget | None = None
+        self._closed = False
+        # The labels that each image was annotated into, so that no image gets another's.
+        self._stores: weakref.WeakKeyDictionary[Image, Path] = weakref.WeakKeyDictionary()
+        if (earlier := _widgets.get(self._viewer)) is not None:
+            earlier.close_annotation()  # two would fight for the keys
         self._connections = Connections()
         for signal, handler in (
             (self.panel.start_requested, self.start),
@@ -73,6 +78,7 @@ class AnnotateWidget(QWidget):
             self._connections.add(signal, handler)
         self._offer_layers()
         self._recall()
+        self._connections.add(self.panel.image.changed, self._on_image_chosen)
         _widgets[self._viewer] = self
         if (problem := conflict()) is not None:
             show_warning(problem)
@@ -93,8 +99,8 @@ class AnnotateWidget(QWidget):
         if layer is None:
             tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
             return
-        axes = "".join(layer.axis_labels)
-        known = len(set(axes)) == len(axes) == layer.ndim
+        axes = "".join(label[:1].lower() for label in layer.axis_labels)
+        known = axes.isalpha() and len(set(axes)) == len(axes) == layer.ndim and "s" not in axes
         open_it = partial(
             open_session,
             layer.data,
@@ -120,9 +126,11 @@ class AnnotateWidget(QWidget):
 
     def close_annotation(self) -> None:
         """Let go of the viewer: end the session, its threads, its keys and every connection."""
-        if _widgets.get(self._viewer) is not self:
+        if self._closed:
             return
-        del _widgets[self._viewer]
+        self._closed = True
+        if _widgets.get(self._viewer) is self:
+            del _widgets[self._viewer]
         self.stop()
         self.panel.remove_shortcuts()
         if self._window is not None:
@@ -139,6 +147,7 @@ class AnnotateWidget(QWidget):
         if layer not in self._viewer.layers:
             tell(self.panel, f"The image {layer.name!r} is gone; choose another one.", problem=True)
             return
+        self.stop()
         self._add_keys()
         points, boxes = self.panel.points.value, self.panel.boxes.value
         try:
@@ -153,7 +162,8 @@ class AnnotateWidget(QWidget):
         except ValueError as error:
             tell(self.panel, str(error), problem=True)
             return
-        self.panel.labels.value = opened.store.path
+        self._stores[layer] = opened.store.path
+        self._on_image_chosen()
         self._offer_layers()
 
     def _on_loading_failed(self, error: Exception) -> None:
@@ -197,17 +207,24 @@ class AnnotateWidget(QWidget):
             tell(self.panel, f"The layer {event.value.name!r} was removed and the annotation ended.")
         self._offer_layers()
 
+    def _on_image_chosen(self, _image: Any = None) -> None:
+        """Name the labels of the chosen image; none yet, if it was not annotated."""
+        chosen = self.panel.image.value
+        path = None if chosen is None else self._stores.get(chosen)
+        self.panel.labels.line_edit.value = str(path or "")
+
     def _offer_layers(self) -> None:
         """Offer the layers that are there, keeping what is chosen; the active image first."""
         panel, layers = self.panel, list(self._viewer.layers)
         active = self._viewer.layers.selection.active
         images = [x for x in reversed(layers) if isinstance(x, Image)]
         chosen = panel.image.value
-        panel.image.choices = images
-        if chosen in images:
-            panel.image.value = chosen
-        elif images:
-            panel.image.value = active if isinstance(active, Image) else images[0]
+        if chosen not in images and images:
+            chosen = active if isinstance(active, Image) else images[0]
+        with panel.image.changed.blocked():
+            panel.image.choices = images
+            if images:
+                panel.image.value = chosen
         for box, kind in ((panel.points, Points), (panel.boxes, Shapes)):
             kept = box.value
             box.choices = [NEW_LAYER, *(x for x in layers if isinstance(x, kind))]

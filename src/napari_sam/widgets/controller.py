@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class SessionController:
         self._settle = QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
+        self._following = False
         self._connections = Connections()
         for signal, handler in self._signals():
             self._connections.add(signal, handler)
@@ -94,7 +96,8 @@ class SessionController:
             (session.plane_changed, self._on_session_plane_changed),
             (session.prompt_changed, self._on_session_prompt_changed),
             (session.preview_changed, self._on_session_preview_changed),
-            (session.committed, self._on_session_committed),
+            (session.committed, self._layers.show_commit),
+            (session.undone, self._on_session_undone),
             (session.noticed, self._on_session_noticed),
             (self._layers.prompts.changed, self._on_prompts_changed),
             (dims.current_step, self._on_dims_changed),
@@ -121,7 +124,12 @@ class SessionController:
 
     def _on_session_plane_changed(self) -> None:
         """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
-        self._layers.show_plane(self.session.plane)
+        self._following = True  # on the way the viewer passes planes that nobody asked for
+        try:
+            self._layers.show_plane(self.session.plane)
+        finally:
+            self._following = False
+        self._panel.show_status(self._where(self.session.plane.position))
         self._read_prompts()
         self._settle.start()
 
@@ -139,8 +147,8 @@ class SessionController:
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
 
-    def _on_session_committed(self, commit: Commit) -> None:
-        self._layers.show_commit(commit)
+    def _on_session_undone(self, _commit: Commit) -> None:
+        self._layers.show_undo()
 
     def _on_session_noticed(self, message: str) -> None:
         show_warning(message)
@@ -154,12 +162,15 @@ class SessionController:
         except ValueError as error:
             tell(self._panel, str(error), problem=True)
             return
+        strays = self._layers.prompts.take_strays()
         self._read_prompts()
         self._panel.show_polarity(self._layers.prompts.positive)
-        if self._layers.prompts.outside:
+        if strays:
             tell(self._panel, "Clicks beside the image are no prompts; click on the image.", problem=True)
 
     def _on_dims_changed(self, _event: Any = None) -> None:
+        if self._following:
+            return
         try:
             plane = self._layers.shown_plane()
         except PlaneNotShown as error:
@@ -173,8 +184,9 @@ class SessionController:
         self._panel.show_tool(self._layers.tool())
 
     def _read_prompts(self) -> None:
-        """Give the session what the layers hold for its plane."""
-        self.session.set_prompt(self._layers.prompts.read(self.session.plane))
+        """Give the session what the layers hold for its plane; a mask prompt has no layer, and stays."""
+        prompt = self._layers.prompts.read(self.session.plane)
+        self.session.set_prompt(replace(prompt, mask=self.session.prompt.mask))
 
     def _where(self, position: tuple[int, ...]) -> str:
         axes, displayed = self.session.planes.axes, self.session.plane.displayed
@@ -192,7 +204,18 @@ class SessionController:
         prompts.positive = not prompts.positive
         self._panel.show_polarity(prompts.positive)
 
+    def _is_shown(self) -> bool:
+        """Whether the session's plane is before the user's eyes; if not, say why."""
+        try:
+            plane = self._layers.shown_plane()
+        except PlaneNotShown as error:
+            tell(self._panel, str(error), problem=True)
+            return False
+        return plane == self.session.plane
+
     def _on_commit_requested(self) -> None:
+        if not self._is_shown():
+            return
         if self.session.preview is None and self.is_busy:
             tell(self._panel, "The mask is still being computed; commit when it is shown.")
             return
@@ -212,6 +235,8 @@ class SessionController:
         tell(self._panel, "There is nothing to undo." if label is None else f"Label {label} was taken back.")
 
     def _on_predict_requested(self) -> None:
+        if not self._is_shown():
+            return
         if self.session.prompt.is_empty:
             tell(self._panel, "There is no prompt on this plane; click on an object or drag a box.")
         self._compute(asked=True)

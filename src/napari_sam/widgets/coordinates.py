@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
@@ -30,7 +30,7 @@ def data_to_world(layer: Layer) -> NDArray[np.float64]:
     return matrix
 
 
-def shown_plane(viewer: ViewerModel, image: Layer) -> Plane:
+def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
     """Find the plane of ``image`` that the viewer shows.
 
     Raises
@@ -54,7 +54,7 @@ def shown_plane(viewer: ViewerModel, image: Layer) -> Plane:
         )
     world = np.append(np.array(viewer.dims.point[missing:]), 1.0)
     position = np.floor((to_data @ world)[:n] + 0.5).astype(int)
-    shape = _array_shape(image)
+    shape = array_shape(image)
     for axis in others:
         if not 0 <= position[axis] < shape[axis]:
             raise PlaneNotShown(f"{image.name!r} has no plane here: move the slider to where it is shown.")
@@ -104,7 +104,6 @@ def plane_transform(image: Layer, plane: Plane) -> dict[str, Any]:
     return {"affine": data_to_world(image) @ shift, "units": image.units, "axis_labels": image.axis_labels}
 
 
-def _array_shape(image: Layer) -> tuple[int, ...]:
+def array_shape(image: Image) -> tuple[int, ...]:
     """Shape of the finest level, colours left out."""
-    data = image.data[0] if getattr(image, "multiscale", False) else image.data
-    return tuple(data.shape[: image.ndim])
+    return tuple(int(n) for n in image.level_shapes[0][: image.ndim])

@@ -30,7 +30,6 @@ class LatestJob(QObject):
     result may serve the next) and is cancelled otherwise. All signals arrive in the receiver's thread.
     """
 
-    started = Signal()
     progressed = Signal(float)
     finished = Signal(object)
     failed = Signal(object)
@@ -66,13 +65,12 @@ class LatestJob(QObject):
             if self._running is not None:
                 self._running.cancelled.set()
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Cancel everything and end the thread."""
+    def close(self) -> None:
+        """Cancel everything; the thread ends by itself, and nothing is emitted any more."""
         self.cancel()
         with self._wake:
             self._closed = True
             self._wake.notify()
-        self._thread.join(timeout)
 
     def _loop(self) -> None:
         while (job := self._take()) is not None:
@@ -81,7 +79,7 @@ class LatestJob(QObject):
                 self._running = None
                 idle = self._waiting is None
             if idle:
-                self.idle.emit()
+                self._emit(self.idle)
 
     def _take(self) -> _Job | None:
         """Wait for a job and mark it as running; None once closed."""
@@ -96,16 +94,21 @@ class LatestJob(QObject):
         def report(done: float) -> None:
             if job.cancelled.is_set():
                 raise JobCancelled
-            self.progressed.emit(done)
+            self._emit(self.progressed, done)
 
-        self.started.emit()
         try:
             result: Any = job.work(report)
         except JobCancelled:
             return
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the user is told in Qt's thread
             if not job.cancelled.is_set():
-                self.failed.emit(error)
+                self._emit(self.failed, error)
             return
         if not job.cancelled.is_set():
-            self.finished.emit(result)
+            self._emit(self.finished, result)
+
+    def _emit(self, signal: Any, *values: object) -> None:
+        """Emit unless closed: the objects behind the signals may be gone by then."""
+        with self._wake:
+            if not self._closed:
+                signal.emit(*values)

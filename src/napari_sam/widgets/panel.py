@@ -59,7 +59,6 @@ class AnnotatePanel(QWidget):
     """The controls of the annotation, docked beside the canvas."""
 
     start_requested = Signal()
-    layers_chosen = Signal()
     tool_chosen = Signal(str)
     polarity_requested = Signal()
     next_requested = Signal()
@@ -69,7 +68,6 @@ class AnnotatePanel(QWidget):
     predict_requested = Signal()
     cancel_requested = Signal()
     live_changed = Signal(bool)
-    model_changed = Signal()
 
     def __init__(self, models: list[str]) -> None:
         super().__init__()
@@ -251,7 +249,6 @@ class AnnotatePanel(QWidget):
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
         self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
-        self.model_changed.emit()
 
 
 def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:

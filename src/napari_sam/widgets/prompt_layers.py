@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points, Shapes
+from napari.layers import Image, Points, Shapes
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.inference.prompts import Box, Prompt
 from napari_sam.planes import Plane
-from napari_sam.widgets.coordinates import on_plane, positions_on_image, to_stack, transform_of
+from napari_sam.widgets.coordinates import array_shape, on_plane, positions_on_image, to_stack, transform_of
 
 POSITIVE_COLOUR, NEGATIVE_COLOUR, BOX_COLOUR = "#2ee66b", "#ff4d6d", "#ffd23f"
 # The feature of a point that holds its label.
@@ -40,26 +40,35 @@ class PromptLayers:
     def __init__(
         self, viewer: ViewerModel, image: Image, points: Points | None = None, boxes: Shapes | None = None
     ) -> None:
+        self._viewer = viewer
+        self._image = image
+        self._silent = False
+        size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
+        self.points = points or viewer.add_layer(_new_points(image, size))
+        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size))
+        self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
+        self.points.events.data.connect(self._on_layer_data)
+        self.points.events.features.connect(self._on_layer_data)
+        self.boxes.events.data.connect(self._on_layer_data)
+
+    @staticmethod
+    def check(image: Image, points: Points | None, boxes: Shapes | None) -> None:
+        """Raise a `ValueError` if a layer of the user's cannot hold prompts of ``image``."""
         for layer in (points, boxes):
             if layer is not None and layer.ndim != image.ndim:
                 raise ValueError(
                     f"The layer {layer.name!r} has {layer.ndim} axes, the image {image.ndim}: its prompts "
                     "belong to no single plane. Choose another layer, or a new one."
                 )
-        self._image = image
-        self._silent = False
-        size = max(2.0, 0.014 * max(image.level_shapes[0][:2] if image.ndim == 2 else _plane_sides(image)))
-        self.points = points or _add(viewer, _new_points(image, size))
-        self.boxes = boxes or _add(viewer, _new_boxes(image, size))
-        self.points.events.data.connect(self._on_layer_data)
-        self.points.events.features.connect(self._on_layer_data)
-        self.boxes.events.data.connect(self._on_layer_data)
 
-    def disconnect(self) -> None:
-        """Stop to listen to the layers; they stay as they are."""
+    def close(self) -> None:
+        """Stop to listen to the layers, and take those away that were made here and are empty."""
         self.points.events.data.disconnect(self._on_layer_data)
         self.points.events.features.disconnect(self._on_layer_data)
         self.boxes.events.data.disconnect(self._on_layer_data)
+        for layer in self.own:
+            if len(layer.data) == 0 and layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
 
     @property
     def positive(self) -> bool:
@@ -71,15 +80,14 @@ class PromptLayers:
     def positive(self, positive: bool) -> None:
         if FEATURE not in self.points.features:
             with self._silence():
-                self.points.features = {FEATURE: np.ones(len(self.points.data), bool)}
-        # Qt's colour cycle follows the features; the default is what the next point gets.
-        self.points.selected_data = set()
-        self.points.feature_defaults = {FEATURE: positive}
+                self.points.features = self.points.features.assign(**{FEATURE: True})
+        self.points.selected_data = set()  # else the selected points would change with the default
+        self.points.feature_defaults = self.points.feature_defaults.assign(**{FEATURE: positive})
         self.points.current_face_color = POSITIVE_COLOUR if positive else NEGATIVE_COLOUR
 
     def read(self, plane: Plane) -> Prompt:
         """Give the prompt that the layers hold for ``plane``: all its points and its newest rectangle."""
-        shape = self._image.level_shapes[0]
+        shape = array_shape(self._image)
         chosen = self._point_numbers(plane)
         positions = self._points_on_image()[chosen][:, list(plane.displayed)]
         labels = self._labels()[chosen]
@@ -102,24 +110,31 @@ class PromptLayers:
             if current.box != prompt.box:
                 self._write_box(plane, prompt.box)
 
-    @property
-    def outside(self) -> int:
-        """Number of points that lie beside the image, on any plane, and are no prompts."""
+    def take_strays(self) -> int:
+        """Remove the clicks beside the image from a layer that was made here, and count them."""
+        if self.points not in self.own:
+            return 0
         positions = self._points_on_image()
-        shape = np.array(self._image.level_shapes[0][: self._image.ndim])
-        return int(((positions < -0.5) | (positions > shape - 0.5)).any(axis=1).sum())
+        limits = np.array(array_shape(self._image)) - 0.5
+        strays = np.nonzero(((positions < -0.5) | (positions > limits)).any(axis=1))[0]
+        self._remove_points(strays)
+        return len(strays)
 
     def _write_points(self, plane: Plane, prompt: Prompt) -> None:
-        kept = np.setdiff1d(np.arange(len(self.points.data)), self._point_numbers(plane))
-        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points)
-        data = np.concatenate([np.asarray(self.points.data)[kept], new])
-        labels = np.concatenate([self._labels()[kept], np.array(prompt.labels, int)]).astype(bool)
+        """Replace the points of the plane; all others keep their features, sizes and colours."""
+        self._remove_points(self._point_numbers(plane))
         positive = self.positive
-        self.points.selected_data = set()
-        self.points.data = data
-        self.points.features = {FEATURE: labels}
-        self.points.refresh_colors(update_color_mapping=False)
+        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points)
+        for position, label in zip(new, prompt.labels or (), strict=True):
+            self.positive = bool(label)
+            self.points.add(position)
         self.positive = positive
+
+    def _remove_points(self, numbers: NDArray[np.intp]) -> None:
+        if len(numbers):
+            with self._silence():
+                self.points.selected_data = {int(number) for number in numbers}
+                self.points.remove_selected()
 
     def _write_box(self, plane: Plane, box: Box | None) -> None:
         numbers = self._box_numbers(plane)
@@ -196,17 +211,6 @@ def _new_boxes(image: Image, size: float) -> Shapes:
         edge_width=max(0.5, size / 4),
         **transform_of(image),
     )
-
-
-def _add(viewer: ViewerModel, layer: Any) -> Any:
-    """Add a layer; it selects itself, so the caller selects what should be active."""
-    added: Layer = viewer.add_layer(layer)
-    return added
-
-
-def _plane_sides(image: Image) -> tuple[int, int]:
-    shape = image.level_shapes[0][: image.ndim]
-    return (int(shape[-2]), int(shape[-1]))
 
 
 def _inside(positions: NDArray[np.float64], plane: Plane, shape: Any) -> NDArray[np.bool_]:

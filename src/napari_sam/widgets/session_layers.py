@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import zarr
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points, Shapes
+from napari.layers import Image, Labels, Layer, Points, Shapes
 
 from napari_sam.annotation import Preview, Session
 from napari_sam.planes import Plane
@@ -13,6 +14,7 @@ from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PREVIEW_COLOUR = "#3fd0ff"
+_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 
 
 class SessionLayers:
@@ -26,12 +28,11 @@ class SessionLayers:
         points: Points | None = None,
         boxes: Shapes | None = None,
     ) -> None:
+        PromptLayers.check(image, points, boxes)
         self._viewer = viewer
         self._image = image
         self._session = session
-        self.labels = viewer.add_labels(
-            session.labels, name=session.store.path.name.split(".")[0], opacity=0.5, **transform_of(image)
-        )
+        self.labels = self._labels_layer()
         self.labels.events.paint.connect(self._on_labels_paint)
         self._preview = viewer.add_labels(
             np.zeros((1,) * image.ndim, np.uint8),
@@ -43,14 +44,18 @@ class SessionLayers:
         self._preview.colormap = {0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR}
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, image, points, boxes)
+        for name in _TRANSFORM:
+            getattr(image.events, name).connect(self._on_image_moved)
 
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
         return layer in (self._image, self.labels, self._preview, self.prompts.points, self.prompts.boxes)
 
     def close(self) -> None:
-        """Stop to listen, and take the preview away; all other layers stay."""
-        self.prompts.disconnect()
+        """Stop to listen, and take away what is of no use without the session; labels and prompts stay."""
+        for name in _TRANSFORM:
+            getattr(self._image.events, name).disconnect(self._on_image_moved)
+        self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
         if self._preview in self._viewer.layers:
             self._viewer.layers.remove(self._preview)
@@ -63,6 +68,9 @@ class SessionLayers:
         """Move the viewer to ``plane``, if it is not there."""
         dims = self._viewer.dims
         missing = dims.ndim - self._image.ndim
+        displayed = tuple(axis + missing for axis in plane.displayed)
+        if tuple(dims.displayed) != displayed:
+            dims.order = (*(axis for axis in dims.order if axis not in displayed), *displayed)
         world = data_to_world(self._image) @ np.array([*plane.position, 1.0])
         for axis, value in enumerate(world[:-1]):
             if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
@@ -84,8 +92,11 @@ class SessionLayers:
 
     def show_commit(self, commit: Commit) -> None:
         """Show what was written, and let the brush go on with that object."""
-        if not np.array_equal(commit.before, commit.after):
-            self.labels.selected_label = commit.label
+        self.labels.selected_label = commit.label
+        self.labels.refresh()
+
+    def show_undo(self) -> None:
+        """Show what is left."""
         self.labels.refresh()
 
     def tool(self) -> str:
@@ -104,6 +115,24 @@ class SessionLayers:
         )
         self._viewer.layers.selection.active = layer
         layer.mode = mode
+
+    def _labels_layer(self) -> Labels:
+        """Take up the layer that shows this store already, else add one."""
+        opened = self._session.labels
+        for layer in self._viewer.layers:
+            shown = getattr(layer, "data", None)
+            if isinstance(shown, zarr.Array) and shown.store_path == opened.store_path:
+                layer.data = opened
+                return layer
+        name = self._session.store.path.name.split(".")[0]
+        return self._viewer.add_labels(opened, name=name, opacity=0.5, **transform_of(self._image))
+
+    def _on_image_moved(self, _event: object) -> None:
+        """Move our layers with the image."""
+        for layer in (self.labels, *self.prompts.own):
+            for name in _TRANSFORM:
+                setattr(layer, name, getattr(self._image, name))
+        self.show_preview(self._session.preview)
 
     def _on_labels_paint(self, _event: object) -> None:
         """Learn of labels painted by hand, so that a commit does not take their numbers."""

@@ -1,0 +1,60 @@
+"""Make the pictures of the documentation: ``python docs/pictures.py``; needs a display."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.demo import run_headless
+from napari_sam.inference.prompts import Prompt
+from napari_sam.widgets.demo_window import open_window
+
+IMAGES = Path(__file__).parent / "images"
+COMMITTED = (
+    Prompt([(310, 144)]),
+    Prompt([(434, 411)]),
+    Prompt(box=(232, 175, 294, 238)),
+    Prompt([(54, 294)]),
+)
+SHOWN = Prompt([(307, 232), (285, 215)], [1, 0])
+
+
+def main() -> None:
+    """Write ``window.png`` and ``overlay.png``."""
+    IMAGES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        picture = run_headless(Path(folder)) / "overlay.png"
+        shutil.copy(picture, IMAGES / "overlay.png")
+        demo = open_window(Path(folder) / "window")
+        _wait(lambda: demo.widget.session is not None and not demo.widget.is_busy)
+        session = demo.widget.session
+        assert session is not None
+        session.go_to(p=0)
+        for prompt in COMMITTED:
+            session.set_prompt(prompt)
+            session.predict()
+            session.commit()
+        session.set_prompt(SHOWN)
+        _wait(lambda: session.preview is not None and not demo.widget.is_busy)
+        _wait_ms(500)
+        demo.viewer.window.screenshot(IMAGES / "window.png", canvas_only=False, flash=False)
+        demo.viewer.close()
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    while not condition():
+        QApplication.processEvents()
+
+
+def _wait_ms(milliseconds: int) -> None:
+    end = time.monotonic() + milliseconds / 1000
+    _wait(lambda: time.monotonic() > end)
+
+
+if __name__ == "__main__":
+    main()
