@@ -16,6 +16,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from napari_sam.annotation import Session, default_labels_path, open_session
+from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
@@ -52,7 +53,7 @@ def object_at(session: Session, point: tuple[float, float]) -> int:
 def signals_of(session: Session) -> Iterator[list[str]]:
     """Collect the names of the signals that are emitted."""
     emitted: list[str] = []
-    for name in ("plane_changed", "prompt_changed", "preview_changed", "committed", "noticed"):
+    for name in ("plane_changed", "prompt_changed", "preview_changed", "committed", "undone", "noticed"):
         getattr(session, name).connect(lambda *_, name=name: emitted.append(name))
     yield emitted
 
@@ -61,13 +62,15 @@ class TestScript:
     def test_annotates_a_stack(self, tmp_path: Path) -> None:
         """The whole flow, with the model that ships with the package."""
         path = tmp_path / "cells.zarr"
-        session = open_session(STACK, axes="zyx", model="nano", labels=path, cache=tmp_path / "cache")
+        nuclei = demo_stack()[:, 350:510, 320:520]  # the first plane has a nucleus around (84, 91)
+        session = open_session(nuclei, axes="zyx", model="nano", labels=path, cache=tmp_path / "cache")
         session.go_to(z=2)
+        session.go_to(z=0)
         session.add_point(A)
         session.add_point(B, label=0)
         first = session.predict()
         assert first is not None and session.preview is first
-        assert first.mask.shape == (40, 50) and first.score == first.scores[0]
+        assert first.mask.shape == (160, 200) and first.score == first.scores[0]
         session.set_points([A])
         candidates = session.predict()
         assert candidates is not None and len(candidates.masks) == 3
@@ -76,15 +79,15 @@ class TestScript:
         session.next_candidate()
         assert session.preview is not None and session.preview.chosen == candidates.chosen
         session.clear_prompt()
-        session.set_box((-0.5, -0.5, 39.5, 49.5))
+        session.set_box((52, 64, 117, 118))
         boxed = session.predict()
         assert boxed is not None and boxed.mask.any()
         assert session.commit() == 1
-        assert_array_equal(session.labels[2], boxed.mask)
+        assert_array_equal(session.labels[0], boxed.mask)
         assert (session.prompt.is_empty, session.preview) == (True, None)
 
-        again = open_session(da.from_array(STACK), "zyx", labels=str(path), cache=str(tmp_path / "cache"))
-        assert_array_equal(again.labels[2], boxed.mask)
+        again = open_session(da.from_array(nuclei), "zyx", labels=str(path), cache=str(tmp_path / "cache"))
+        assert_array_equal(again.labels[0], boxed.mask)
         assert np.count_nonzero(again.labels[:]) == boxed.mask.sum()
         assert again.undo() is None
 
@@ -303,7 +306,7 @@ class TestCandidates:
         session.add_point(B)
         session.add_point(C, label=0)
         preview = session.predict()
-        embedding = session.predictor.encode(session.planes.image(session.plane))
+        embedding = session.predictor.encode(session.planes.image(session.plane)).rounded()
         expected, best = (
             predict_refined(session.predictor, embedding, session.prompt, x) for x in (candidate, None)
         )
@@ -365,7 +368,7 @@ class TestCommit:
             session.commit()
         assert (session.preview, session.prompt) == (preview, Prompt(box=BOX))
         blocked.unlink()
-        assert session.commit() == 1
+        assert session.commit() == 2, "part of the first may be on disk: its number is not given again"
 
 
 class TestUndo:
@@ -539,7 +542,7 @@ def test_an_undo_is_signalled_once(session: Session) -> None:
     object_at(session, A)
     with signals_of(session) as emitted:
         session.undo()
-    assert emitted == ["committed", "prompt_changed"]
+    assert emitted == ["undone", "prompt_changed"]
 
 
 class TestDefaultLabelsPath:

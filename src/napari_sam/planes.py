@@ -159,6 +159,7 @@ class Planes:
         ValueError
             If the plane is too large to be held with its masks.
         """
+        self.check(plane)
         height, width = plane.shape(self.shape)
         if max(height, width) > _LARGEST_SIDE:
             raise ValueError(
