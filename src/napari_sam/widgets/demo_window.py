@@ -11,7 +11,7 @@ from napari_sam.demo import sample_data
 from napari_sam.widgets.annotate import AnnotateWidget
 
 WINDOW_SIZE = (1280, 800)
-PLUGIN, TITLE = "napari-sam-stack", "Segment Anything: annotate"
+TITLE = "Segment Anything: annotate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +31,8 @@ def open_window(out: Path) -> Demo:
     viewer.window.resize(*WINDOW_SIZE)
     for data, arguments, _ in sample_data():
         viewer.add_image(data, **arguments)
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, TITLE)
-    assert isinstance(widget, AnnotateWidget)
+    widget = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(widget, name=TITLE, area="right")
     out.mkdir(parents=True, exist_ok=True)
     widget.panel.labels.value = out.absolute() / "labels.zarr"
     widget.start()

@@ -109,7 +109,7 @@ class AnnotatePanel(QWidget):
         self._on_model_changed()
         self.show_session(False)
         self.show_progress(None)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(300)
 
     def add_shortcuts(self, window: QWidget) -> None:
         """Let the keys work wherever in ``window`` the focus is; a text field still gets its letters."""
