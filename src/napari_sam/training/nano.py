@@ -186,14 +186,14 @@ def spread_frequencies(sam: Sam) -> None:
     matrix *= torch.logspace(0, 1, matrix.shape[1], base=_HIGHEST_FREQUENCY)
 
 
-def export(sam: Sam, path: Path, metadata: dict[str, str]) -> None:
-    """Write the weights in half precision as ``safetensors``, in one move."""
+def export(sam: Sam, path: Path, origin: str) -> None:
+    """Write the weights in half precision as ``safetensors``, with their ``origin``, in one move."""
     state = {
         key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for key, value in sam.state_dict().items()
     }
     partial = path.with_suffix(".partial")
-    save_file(state, partial, metadata)
+    save_file(state, partial, {"origin": origin})
     partial.replace(path)
 
 
@@ -222,7 +222,7 @@ def train(data: Path, out: Path, recipe: Recipe, device: torch.device) -> None:
             recent.clear()
         if step % recipe.checkpoint_every == 0 or step == recipe.steps:
             trainer.save(checkpoint)
-            export(trainer.average, out / "nano.safetensors", {"step": str(step), "recipe": repr(recipe)})
+            export(trainer.average, out / "nano.safetensors", f"step {step} of {recipe}")
         if step % recipe.validate_every == 0 or step == recipe.steps:
             measured = validate(trainer.predictor(), held_out)
             _append(out / "validation.csv", {"step": step, **measured})
