@@ -6,6 +6,7 @@ gives, the tests compare.
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Mapping
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.predictor import Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.mask_decoder import DecoderConfig
@@ -105,3 +106,11 @@ def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
     sam.load_state_dict(seeded_weights(config, seed), strict=True, assign=True)
     identity = ModelIdentity(config.architecture, f"seeded {seed}")
     return Predictor(sam.eval().requires_grad_(False), identity, torch.device("cpu"))
+
+
+def same(one: Prediction, other: Prediction) -> bool:
+    """Whether two predictions agree in every number."""
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for field in dataclasses.fields(Prediction)
+    )

@@ -12,10 +12,10 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor
+from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
-from seeded import SMALL_VIT, seeded_image, seeded_predictor
+from seeded import SMALL_VIT, same, seeded_image, seeded_predictor
 
 SHAPE = (90, 121)
 POINT = Prompt(points=[(40, 60)])
@@ -24,13 +24,6 @@ POINT = Prompt(points=[(40, 60)])
 @pytest.fixture(scope="module")
 def embedding(nano_predictor: Predictor) -> Embedding:
     return nano_predictor.encode(seeded_image(*SHAPE))
-
-
-def same(one: Prediction, other: Prediction) -> bool:
-    return all(
-        np.array_equal(getattr(one, field.name), getattr(other, field.name))
-        for field in dataclasses.fields(Prediction)
-    )
 
 
 class TestEncode:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.inference.predictor import Embedding, Prediction, Predictor
+from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import first_step, predict_refined
-from seeded import seeded_image
+from seeded import same, seeded_image
 
 SHAPE = (90, 121)
 BOX = (10.0, 20.0, 60.0, 80.0)
@@ -23,13 +21,6 @@ MASK = np.eye(*SHAPE, dtype=bool)
 @pytest.fixture(scope="module")
 def embedding(nano_predictor: Predictor) -> Embedding:
     return nano_predictor.encode(seeded_image(*SHAPE))
-
-
-def same(one: Prediction, other: Prediction) -> bool:
-    return all(
-        np.array_equal(getattr(one, field.name), getattr(other, field.name))
-        for field in dataclasses.fields(Prediction)
-    )
 
 
 @pytest.mark.parametrize(
