@@ -338,6 +338,7 @@ def open_session(
     name: str = "image",
     checkpoint: str | Path | None = None,
     device: str | None = None,
+    precision: str = "float32",
     cache: str | Path | None = None,
 ) -> Session:
     """Start to annotate an image, without a viewer.
@@ -346,7 +347,7 @@ def open_session(
     ----------
     image, axes, rgb, name
         See `Planes`.
-    model, checkpoint, device
+    model, checkpoint, device, precision
         See `load_predictor`.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
@@ -371,7 +372,7 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name)
-    predictor = load_predictor(model, checkpoint, device)
+    predictor = load_predictor(model, checkpoint, device, precision)
     path = default_labels_path(name) if labels is None else Path(labels)
     store = LabelsStore.open_or_create(path, planes.shape, planes.axes, scale)
     folder = default_folder() if cache is None else Path(cache).expanduser()

@@ -139,8 +139,8 @@ class Predictor:
         """
         if embedding.model != self.identity:
             raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights than this "
-                f"{self.identity.architecture}; encode the plane with the same predictor."
+                f"The embedding was made by {embedding.model.architecture} with other weights or another precision "
+                f"than this {self.identity.architecture}; encode the plane with the same predictor."
             )
         if prompt.is_empty:
             raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
