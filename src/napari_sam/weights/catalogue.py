@@ -256,4 +256,7 @@ def model_row(key: str) -> ModelRow:
 
 def readable_size(size: int) -> str:
     """Write a number of bytes as people do: ``375 MB``, ``2.56 GB``."""
-    return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"

@@ -29,7 +29,7 @@ from napari_sam.weights.folder import (
 from napari_sam.weights.transfer import SILENCE_S, Complete, DownloadError, Restart, TooLong, receive
 
 # Tries in a row that bring no byte; a line that is often cut may need any number of those that do.
-_FRUITLESS_TRIES = 3
+_FRUITLESS_TRIES = 5
 _PAUSE_S = 1.0
 _LOOK_EVERY_S = 0.1
 _SILENT = f"the server was silent for {SILENCE_S:.0f} seconds"
@@ -114,7 +114,7 @@ def _download(row: ModelRow, report: Report) -> Weights:
     resumed = _size_of_part(row) > 0
     _receive_all(row, report)
     try:
-        return adopt(row, part_of(row))
+        weights = adopt(row, part_of(row))
     except WrongFileError as error:
         size = _size_of_part(row)
         _forget_part(row)
@@ -124,6 +124,8 @@ def _download(row: ModelRow, report: Report) -> Weights:
             f"{row.address} sent {size} bytes that are not the published file of {row.title}; they were "
             f"deleted. A proxy or a login page may have answered in its place. {_by_hand(row)}"
         ) from error
+    _forget_part(row)
+    return weights
 
 
 def _receive_all(row: ModelRow, report: Report) -> None:

@@ -16,7 +16,8 @@ from napari_sam.weights.folder import FOLDER_VARIABLE, Report, models_folder, pa
 # Small, so that a slow line is seen to move, and can be cancelled.
 _CHUNK = 2**14
 _REPORT_EVERY_S = 0.1
-CONNECT_S, SILENCE_S = 15.0, 30.0
+# How long a cancel may have to wait for, where the server says nothing.
+CONNECT_S, SILENCE_S = 10.0, 10.0
 # A file whose size nobody published may be this much larger than its parameters.
 _MARGIN = 1.5
 
