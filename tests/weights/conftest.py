@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import xxhash
 
-from napari_sam.weights.catalogue import ModelRow
+from napari_sam.weights.catalogue import CATALOGUE, ModelRow
 from weights.serving import Site, serving
 
 CONTENT = bytes(range(256)) * 1000
@@ -28,6 +29,14 @@ def models_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def site() -> Iterator[Site]:
     with serving(CONTENT) as running:
         yield running
+
+
+@pytest.fixture
+def offered(row: ModelRow, monkeypatch: pytest.MonkeyPatch) -> ModelRow:
+    """The same model, in the catalogue, in the place of MobileSAM."""
+    row = replace(row, key="vit_t")
+    monkeypatch.setitem(CATALOGUE, "vit_t", row)
+    return row
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ PIECE = 2**14
 class Site:
     """What the server does, to be changed while it runs.
 
-    ``cuts`` are the bytes after which each of the next answers breaks off. ``gate``, if there is one, holds the
-    second half of an answer back until it is set. ``slow`` is a pause in seconds after each piece. ``etag`` is
-    left out where empty.
+    ``cuts`` are the bytes after which each of the next answers breaks off. ``gate``, if there is one, holds
+    the second half of an answer back until it is set. ``slow`` is a pause in seconds after each piece.
+    ``etag`` is left out where empty.
     """
 
     content: bytes

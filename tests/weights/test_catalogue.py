@@ -41,7 +41,7 @@ def test_no_two_rows_share(what: str) -> None:
     assert len(values) == len(set(values))
 
 
-def test_the_models_of_the_plan_are_there() -> None:
+def test_these_models_are_offered() -> None:
     sizes = {"lm": "tbl", "em_organelles": "tbl", "histopathology": "bl"}
     micro_sam = {f"vit_{letter}_{kind}" for kind, letters in sizes.items() for letter in letters}
     assert set(CATALOGUE) == {"nano", "vit_t", "vit_b", "vit_l", "vit_h", "medsam"} | micro_sam

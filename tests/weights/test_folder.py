@@ -48,7 +48,8 @@ def test_the_folder_is_in_the_cache_unless_it_is_chosen(monkeypatch: pytest.Monk
 
 class TestPublishedHash:
     def test_the_right_file_gives_no_notes(self, row: ModelRow) -> None:
-        assert check(row) == Weights(put(row), hashlib.sha256(CONTENT).hexdigest())
+        path = put(row)
+        assert check(row) == Weights(path, hashlib.sha256(CONTENT).hexdigest())
 
     @pytest.mark.parametrize("published", ["sha256", "xxh128"])
     def test_another_file_is_refused(self, row: ModelRow, published: str) -> None:
