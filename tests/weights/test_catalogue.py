@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -58,3 +59,17 @@ def test_an_unknown_key_is_answered_with_those_there_are() -> None:
 )
 def test_sizes_are_written_as_people_do(size: int, text: str) -> None:
     assert readable_size(size) == text
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_documentation_has_the_row(row: ModelRow) -> None:
+    """Its table is the one place where a user reads licences before a download."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if f"| `{row.key}` |" in line]
+    cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+    title = row.title if row.is_bundled else f"[{row.title}]({row.address})"
+    hash_is = "bundled" if row.is_bundled else "published" if row.sha256 else "first download"
+    size = "" if row.is_bundled else readable_size(row.about_bytes)
+    file = "" if row.is_bundled else f"`{row.file}`"
+    assert cells == [title, f"`{row.key}`", row.use, row.licence, size, file, hash_is]
+    assert row.is_bundled or any(f"`{row.key}`" in x and x.endswith(row.citation) for x in page.splitlines())

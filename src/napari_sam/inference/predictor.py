@@ -200,16 +200,20 @@ def load_predictor(
     Parameters
     ----------
     model
-        ``"nano"`` (ships with the package), ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
+        Key of a model: ``"nano"`` ships with the package; ``"vit_b"``, ``"vit_b_lm"`` and the others that
+        ``napari-sam models`` lists are downloaded at their first use.
     checkpoint
-        Path of an official ``.pth`` checkpoint or a ``.safetensors`` file; may be left out for ``nano``.
+        Path of a ``.pth``, ``.pt`` or ``.safetensors`` file of that model's architecture, in the place of the
+        published weights. Of a fine-tune that holds more than a SAM, the SAM is taken.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
 
     Raises
     ------
     ValueError
-        If the model or the device is unknown, or the model needs a checkpoint.
+        If the model or the device is unknown.
+    DownloadError
+        If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError
         If the file is missing, unreadable, or holds other keys or shapes than the model.
     """

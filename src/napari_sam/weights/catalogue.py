@@ -38,7 +38,7 @@ class ModelRow:
     file
         Name of the file in the folder of models.
     sha256, xxh128
-        Published hashes of the file. XXH128 tells a damaged file or a wrong one, but not a forged one; so
+        Published hash of the file. XXH128 tells a damaged file or a wrong one, but not a forged one; so
         where no SHA-256 is published, that of the first download is recorded and holds from then on.
     size
         Published size in bytes.
@@ -121,7 +121,6 @@ CATALOGUE = {
             address="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
             file="mobile_sam.pt",
             sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-            xxh128="8eadbc88aeb9d8c7e0b4b60c3db48bd0",
             size=40_728_226,
         ),
         ModelRow(
@@ -135,7 +134,6 @@ CATALOGUE = {
             address=f"{_META}/sam_vit_b_01ec64.pth",
             file="sam_vit_b_01ec64.pth",
             sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-            xxh128="6923c33df3637b6a922d7682bfc9a86b",
             size=375_042_383,
         ),
         ModelRow(
@@ -149,7 +147,6 @@ CATALOGUE = {
             address=f"{_META}/sam_vit_l_0b3195.pth",
             file="sam_vit_l_0b3195.pth",
             sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-            xxh128="a82beb3c660661e3dd38d999cc860e9a",
             size=1_249_524_607,
         ),
         ModelRow(
@@ -163,7 +160,6 @@ CATALOGUE = {
             address=f"{_META}/sam_vit_h_4b8939.pth",
             file="sam_vit_h_4b8939.pth",
             sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-            xxh128="97698fac30bd929c2e6d8d8cc15933c2",
             size=2_564_550_879,
         ),
         ModelRow(
