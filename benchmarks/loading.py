@@ -4,8 +4,8 @@
 
 Writes a checkpoint with seeded weights (2.6 GB for ViT-H), loads it in processes of their own, and deletes
 it. Memory is what the operating system charges the process with at its peak, less what Python and PyTorch
-took before; pages of a mapped file count once they are touched. So that mapping hides nothing, it is given after
-loading, and again once every weight was read, as by an encoding. Linux only.
+took before; pages of a mapped file count once they are touched. So that mapping hides nothing, it is given
+after loading, and again once every weight was read, as by an encoding. Linux only.
 """
 
 from __future__ import annotations
