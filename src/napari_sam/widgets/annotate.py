@@ -109,6 +109,8 @@ class AnnotateWidget(QWidget):
             labels=self._labels_path(layer),
             rgb=layer.rgb,
             scale=[float(x) for x in layer.scale],
+            translation=[float(x) for x in layer.translate],
+            units=[str(x) for x in layer.units],
             name=layer.name,
             checkpoint=self._checkpoint(),
         )
@@ -145,6 +147,7 @@ class AnnotateWidget(QWidget):
         layer, opened = loaded
         self.panel.start.setEnabled(True)
         if layer not in self._viewer.layers:
+            opened.close()
             tell(self.panel, f"The image {layer.name!r} is gone; choose another one.", problem=True)
             return
         self.stop()
@@ -160,6 +163,7 @@ class AnnotateWidget(QWidget):
                 boxes if isinstance(boxes, Shapes) else None,
             )
         except ValueError as error:
+            opened.close()
             tell(self.panel, str(error), problem=True)
             return
         self._stores[layer] = opened.store.path
