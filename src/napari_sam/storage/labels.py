@@ -103,7 +103,7 @@ class LabelsStore(RecordedVolume):
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             make_group(partial, shape, geometry)
-            Ledger.open(partial / LEDGER).close()
+            Ledger.create(partial / LEDGER).close()
             if path.exists():
                 path.rmdir()  # it is empty: a file dialog made it
             partial.rename(path)

@@ -88,6 +88,13 @@ class Ledger(LedgerView):
         raise AssertionError("one of the two modes was returned or raised")
 
     @classmethod
+    def create(cls, path: Path) -> Ledger:
+        """Make one that is filled at once and then closed, without a log beside it."""
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        migrate(db)
+        return cls(db, path)
+
+    @classmethod
     def in_memory(cls) -> Ledger:
         """Make one that is forgotten with the process."""
         db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -97,14 +104,22 @@ class Ledger(LedgerView):
     def close(self) -> None:
         """Let go of the file, folded into one where it could be."""
         with suppress(sqlite3.Error):
-            self._db.execute("PRAGMA journal_mode = DELETE")
+            if self._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     # Steps
 
     def settle(self) -> None:
-        """Note that the pixels of the pending step are written."""
-        self._db.execute("UPDATE state SET pending = NULL")
+        """Note that the pixels of the pending step are written.
+
+        The note is not forced to the disk: where it is lost, the step is finished once more, and the same.
+        """
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            self._db.execute("UPDATE state SET pending = NULL")
+        finally:
+            self._db.execute("PRAGMA synchronous = FULL")
 
     def record(self, draft: Draft, into: int | None = None) -> Step:
         """Write a step in one transaction, as pending; what was undone before cannot be redone then.

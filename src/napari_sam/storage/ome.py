@@ -15,7 +15,7 @@ from zarr.codecs import ZstdCodec
 
 LEVEL = "0"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
-_CHUNK_SIDE = 1024
+_CHUNK_SIDE = 512
 _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
 # Units by other names than NGFF's, which takes those of UDUNITS-2.
 _UNITS = {"um": "micrometer", "µm": "micrometer", "μm": "micrometer", "nm": "nanometer", "mm": "millimeter"}

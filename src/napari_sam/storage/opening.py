@@ -50,7 +50,7 @@ def open_ledger(path: Path, array: zarr.Array[Any], read_only: bool) -> Ledger:
         return ledger
     partial = path / f"{LEDGER}.partial"  # whole or not at all
     partial.unlink(missing_ok=True)
-    ledger = Ledger.open(partial)
+    ledger = Ledger.create(partial)
     try:
         ledger.take_up(objects_in(array, written_regions(array)))
     finally:
