@@ -41,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the labels and the picture (default: %(default)s)",
     )
     demo.set_defaults(run=_demo)
+    repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
+    repair.add_argument("store", type=Path, help="folder of the labels")
+    repair.set_defaults(run=_repair)
     return parser
 
 
@@ -57,6 +60,20 @@ def _demo(options: argparse.Namespace) -> int:
     from napari_sam.widgets.demo_window import run_window  # noqa: PLC0415 - needs Qt
 
     run_window(options.out)
+    return 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415 - `--version` need not load zarr
+
+    store = LabelsStore.open(options.store)
+    try:
+        found = store.repair()
+    finally:
+        store.close()
+    print(f"{len(found.restored)} of {found.checked} chunks restored.")
+    if found.foreign:
+        print(f"{found.foreign} pixels differ from the ledger and stay as they are.")
     return 0
 
 

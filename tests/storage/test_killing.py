@@ -52,5 +52,5 @@ def test_kill_at_random_moments_loses_nothing(tmp_path: Path, kills: int) -> Non
             store.close()
             done.write_bytes(b"%012d" % number)
         process.stdin.close()
-    assert number > kills / 2, "the session hardly moved"
+    assert number > kills / 4, "the session hardly moved"
     print(f"{kills} kills, {number} operations, {caught} of them finished after the kill")

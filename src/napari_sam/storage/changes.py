@@ -45,6 +45,17 @@ class Change:
         result: Labels = np.where((now == source) & (source != target), target, now)
         return result
 
+    def part(self, within: tuple[slice, ...]) -> Change:
+        """Give the part of the change that lies in another region, with which it overlaps."""
+        region = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(self.region, within, strict=True)
+        )
+        inside = tuple(
+            slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, self.region, strict=True)
+        )
+        return Change(region, self.before[inside], self.after[inside])
+
     def planes(self) -> Iterator[tuple[Position, tuple[int, int], Labels, Labels]]:
         """Go through the array's own planes: position, first pixel, before and after."""
         leading = self.before.shape[:-2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import numpy as np
 import zarr
 
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.volumes import UNREADABLE, written_regions
-
-Region = tuple[slice, ...]
+from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under, written_regions
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ def repair_regions(array: zarr.Array[Any], ledger: Ledger, regions: Sequence[Reg
     regions
         Where to look; every chunk that was ever written, or should have been, if left out.
     """
-    chunks = list(_chunks(array, _expected(array, ledger) if regions is None else regions))
+    chunks = list(chunks_under(array, _expected(array, ledger) if regions is None else regions))
     restored, foreign = [], 0
     for chunk in chunks:
         known = ledger.block(chunk, array.dtype)
@@ -74,23 +71,6 @@ def _expected(array: zarr.Array[Any], ledger: Ledger) -> Iterator[Region]:
     for position in ledger.positions():
         for runs in ledger.masks_at(position).values():
             yield (*(slice(x, x + 1) for x in position), *runs.index)
-
-
-def _chunks(array: zarr.Array[Any], regions: Sequence[Region] | Iterator[Region]) -> Iterator[Region]:
-    """Give every chunk (or shard of chunks) under some regions, each once."""
-    sides = array.shards or array.chunks
-    numbers = {
-        number
-        for region in regions
-        for number in product(
-            *(range(x.start // n, (x.stop - 1) // n + 1) for x, n in zip(region, sides, strict=True))
-        )
-    }
-    for number in sorted(numbers):
-        yield tuple(
-            slice(i * side, min((i + 1) * side, n))
-            for i, side, n in zip(number, sides, array.shape, strict=True)
-        )
 
 
 def _remove(array: zarr.Array[Any], chunk: Region) -> None:

@@ -17,8 +17,8 @@ from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
-from napari_sam.storage.repair import repair_regions
-from napari_sam.storage.volumes import UNREADABLE
+from napari_sam.storage.repair import Repair, repair_regions
+from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under
 
 _BRUSH: Final = "brush"
 
@@ -154,8 +154,7 @@ class RecordedVolume:
             try:
                 self._apply(changes, forward)
             except OSError:
-                with suppress(OSError):
-                    self._apply(changes, not forward)
+                self._revert(changes, not forward)
                 with suppress(sqlite3.Error):
                     back(step)
                     self.ledger.settle()
@@ -172,7 +171,7 @@ class RecordedVolume:
             step = self.ledger.record(draft, into)
             try:
                 if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
-                    self.array[draft.changes[0].region] = draft.changes[0].after
+                    self._put(draft.changes[0].region, draft.changes[0].after)
                 else:  # of several blocks one may hold what another has changed since
                     self._apply(draft.changes)
             except OSError:
@@ -183,8 +182,7 @@ class RecordedVolume:
 
     def _take_back(self, draft: Draft, step: Step, whole: bool) -> None:
         """Undo in ledger and array what could be written only in part."""
-        with suppress(OSError):
-            self._apply(draft.changes, forward=False)
+        self._revert(draft.changes, forward=False)
         with suppress(sqlite3.Error):
             if whole:
                 self.ledger.forget(step)
@@ -211,7 +209,33 @@ class RecordedVolume:
             now = np.asarray(self.array[change.region])
             then = change.apply(now, forward)
             if not np.array_equal(now, then):
-                self.array[change.region] = then
+                self._put(change.region, then)
+
+    def _put(self, region: Region, block: Labels) -> None:
+        """Write a block chunk by chunk: of several at once zarr writes some even after one has failed."""
+        whole = Change(region, block, block)
+        for chunk in chunks_under(self.array, [region]):
+            part = whole.part(chunk)
+            self.array[part.region] = part.after
+
+    def _revert(self, changes: Sequence[Change], forward: bool) -> None:
+        """Give the chunks that could be written what was in them; each by itself, since one is in the way."""
+        for change in changes if forward else reversed(changes):
+            for chunk in chunks_under(self.array, [change.region]):
+                with suppress(OSError):
+                    self._apply([change.part(chunk)], forward)
+
+    def repair(self) -> Repair:
+        """Give damaged and lost chunks their labels back; see `repair_regions`.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written.
+        """
+        self.check_writable()
+        with self._explained():
+            return repair_regions(self.array, self.ledger)
 
     def finish_pending(self) -> None:
         """Write what a process that was killed had recorded but not written."""

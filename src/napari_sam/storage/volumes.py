@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from napari_sam.storage.changes import Position
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.runs import MaskRuns
 
+Region = tuple[slice, ...]
 # What zarr and its codecs raise where files are missing, damaged, or of another kind.
 UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 
 
-def written_regions(array: zarr.Array[Any]) -> list[tuple[slice, ...]]:
+def written_regions(array: zarr.Array[Any]) -> list[Region]:
     """Give the index of every chunk (or shard of chunks) that exists in the store."""
     store_path = array.store_path
     root = getattr(store_path.store, "root", None)
@@ -42,9 +44,24 @@ def written_regions(array: zarr.Array[Any]) -> list[tuple[slice, ...]]:
     return sorted(regions, key=lambda region: [x.start for x in region])
 
 
-def objects_in(
-    array: Any, regions: Sequence[tuple[slice, ...]] | None = None
-) -> Iterator[tuple[Position, Origin]]:
+def chunks_under(array: zarr.Array[Any], regions: Iterable[Region]) -> Iterator[Region]:
+    """Give every chunk (or shard of chunks) under some regions, each once."""
+    sides = array.shards or array.chunks
+    numbers = {
+        number
+        for region in regions
+        for number in product(
+            *(range(x.start // n, (x.stop - 1) // n + 1) for x, n in zip(region, sides, strict=True))
+        )
+    }
+    for number in sorted(numbers):
+        yield tuple(
+            slice(i * side, min((i + 1) * side, n))
+            for i, side, n in zip(number, sides, array.shape, strict=True)
+        )
+
+
+def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[tuple[Position, Origin]]:
     """Go through the objects of a volume, plane by plane of its last two axes, one of them in memory.
 
     Parameters
@@ -73,7 +90,7 @@ def objects_in(
                 yield position, Origin(int(found[number]), plane, mask, Making("import"))
 
 
-def _positions(shape: Sequence[int], regions: Sequence[tuple[slice, ...]] | None) -> list[Position]:
+def _positions(shape: Sequence[int], regions: Sequence[Region] | None) -> list[Position]:
     if regions is None:
         return list(np.ndindex(*shape[:-2]))
     return sorted(
@@ -85,7 +102,7 @@ def _positions(shape: Sequence[int], regions: Sequence[tuple[slice, ...]] | None
     )
 
 
-def _region(starts: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+def _region(starts: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
     return tuple(
         slice(start, min(start + side, n)) for start, side, n in zip(starts, sides, shape, strict=True)
     )
