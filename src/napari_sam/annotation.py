@@ -20,6 +20,7 @@ from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step, predict_refined
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.objects.editing import Objects
 from napari_sam.planes import ArrayLike, Plane, Planes, plane_digest
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache, default_folder
@@ -94,6 +95,8 @@ class Session:
 
     Attributes
     ----------
+    objects
+        The committed objects: to be measured, edited and put into categories.
     plane_changed, prompt_changed, preview_changed
         Emitted without arguments.
     committed, undone, redone
@@ -116,6 +119,7 @@ class Session:
         self.planes = planes
         self.predictor = predictor
         self.store = store
+        self.objects = Objects(store)
         self._cache = cache
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import zarr
+from psygnal import Signal
 
 from napari_sam.planes import Plane
 from napari_sam.storage.changes import Change, Labels, changed_masks
@@ -37,7 +38,11 @@ class RecordedVolume:
         What is written together.
     read_only
         Why nothing can be written; empty if it can.
+    changed
+        Emitted (psygnal) with each `Step` that was done, taken back or done again.
     """
+
+    changed = Signal(Step)
 
     def __init__(self, path: Path, array: zarr.Array[Any], ledger: Ledger, read_only: str) -> None:
         self.path = path
@@ -160,6 +165,7 @@ class RecordedVolume:
                     self.ledger.settle()
                 raise
             self.ledger.settle()
+        self.changed.emit(step)
         return step
 
     def _write(self, draft: Draft, into: int | None = None) -> Step:
@@ -178,6 +184,7 @@ class RecordedVolume:
                 self._take_back(draft, step, whole=into is None)
                 raise
             self.ledger.settle()
+        self.changed.emit(step)
         return step
 
     def _take_back(self, draft: Draft, step: Step, whole: bool) -> None:

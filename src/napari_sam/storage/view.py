@@ -90,6 +90,13 @@ class LedgerView:
         masks = {tuple(json.loads(row["position"])): _mask(row) for row in rows}
         return dict(sorted(masks.items()))
 
+    def all_masks(self) -> dict[int, dict[Position, MaskRuns]]:
+        """The pixels of all objects, by label and by the array's own planes."""
+        masks: dict[int, dict[Position, MaskRuns]] = {}
+        for row in self._db.execute("SELECT * FROM masks_now"):
+            masks.setdefault(row["label"], {})[tuple(json.loads(row["position"]))] = _mask(row)
+        return masks
+
     def masks_at(self, position: Position) -> dict[int, MaskRuns]:
         """The masks of all objects on one of the array's own planes, by label."""
         rows = self._db.execute(
