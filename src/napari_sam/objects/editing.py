@@ -79,11 +79,9 @@ class Objects:
         return self._relabel("renumber", {label: new}, origins, [replace(info, label=new)])
 
     def split(self, label: int, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]) -> Step:
-        """Part an object: each pixel goes to the group of points that it is connected to by the widest way.
+        """Part an object along its narrowest places between groups of points; see `split_labels`.
 
-        This is a watershed of the distance to the object's edge, flooded from the points (Beucher and
-        Lantuejoul, "Use of watersheds in contour detection", 1979). Where ``plane`` is one of a z-stack's,
-        the object is parted in all of its planes.
+        Where ``plane`` is one of a z-stack's, the object is parted in all of its planes.
 
         Parameters
         ----------

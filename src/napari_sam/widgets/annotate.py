@@ -20,6 +20,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.running import running
 from napari_sam.widgets.settings import Remembered, recall, remember
 
 _widgets: weakref.WeakKeyDictionary[ViewerModel, AnnotateWidget] = weakref.WeakKeyDictionary()
@@ -35,7 +36,7 @@ def session(viewer: ViewerModel) -> Session:
     ValueError
         If the viewer has no annotation widget, or nothing was started in it.
     """
-    widget = _widgets.get(_unwrapped(viewer))
+    widget = _widgets.get(unwrapped(viewer))
     if widget is None or widget.session is None:
         raise ValueError(
             "No annotation runs in this viewer: open it in the menu Plugins, and start it there."
@@ -54,7 +55,7 @@ class AnnotateWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self._viewer = _unwrapped(napari_viewer)
+        self._viewer = unwrapped(napari_viewer)
         self.panel = AnnotatePanel(list(CONFIGS))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -123,6 +124,7 @@ class AnnotateWidget(QWidget):
     def stop(self) -> None:
         """End the session; all layers and what was committed stay."""
         if self._controller is not None:
+            running.put(self._viewer, None)
             self._controller.close()
             self._controller = None
 
@@ -167,6 +169,7 @@ class AnnotateWidget(QWidget):
             tell(self.panel, str(error), problem=True)
             return
         self._stores[layer] = opened.store.path
+        running.put(self._viewer, opened)
         self._on_image_chosen()
         self._offer_layers()
 
@@ -268,7 +271,7 @@ class AnnotateWidget(QWidget):
         return super().eventFilter(watched, event)
 
 
-def _unwrapped(viewer: ViewerModel) -> ViewerModel:
+def unwrapped(viewer: ViewerModel) -> ViewerModel:
     """Give the viewer itself where napari hands out a proxy, as in its console."""
     inner: ViewerModel = getattr(viewer, "__wrapped__", viewer)
     return inner

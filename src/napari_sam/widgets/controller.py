@@ -102,6 +102,7 @@ class SessionController:
             (session.committed, self._layers.show_commit),
             (session.undone, self._on_session_moved),
             (session.redone, self._on_session_moved),
+            (session.store.changed, self._on_store_changed),
             (session.noticed, self._on_session_noticed),
             (self._layers.prompts.changed, self._on_prompts_changed),
             (dims.current_step, self._on_dims_changed),
@@ -154,6 +155,11 @@ class SessionController:
 
     def _on_session_moved(self, _step: Step) -> None:
         self._layers.show_labels()
+
+    def _on_store_changed(self, step: Step) -> None:
+        """Show edits of objects; the brush shows what it paints by itself, faster."""
+        if step.kind != "brush":
+            self._layers.show_labels()
 
     def _on_session_noticed(self, message: str) -> None:
         show_warning(message)
