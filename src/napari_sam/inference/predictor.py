@@ -12,8 +12,10 @@ from torch import Tensor
 
 from napari_sam.contrast import Contrast
 from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.sam import Sam
 from napari_sam.weights.loading import ModelIdentity, load_model
 
@@ -80,6 +82,8 @@ class Predictor:
         self.identity = identity
         self.device = device
         self._sam = sam.to(device)
+        with torch.inference_mode():
+            self._image_pe = sam.image_pe()
 
     @property
     def image_size(self) -> int:
@@ -110,6 +114,7 @@ class Predictor:
         image = _as_bytes(plane)
         geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
         features = self._sam.encode(geometry.scale_image(image).to(self.device), progress)
+        features = features.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(features, geometry, self.identity)
 
     @torch.inference_mode()
@@ -142,12 +147,11 @@ class Predictor:
         prompt = prompt.inside(geometry.original)
         if multimask is None:
             multimask = prompt.is_ambiguous
-        logits, scores = self._sam.decode(
-            embedding.features.to(self.device), *self._tensors(prompt, geometry)
-        )
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        logits, scores = logits[0, chosen], scores[0, chosen]
-        masks = geometry.logits_to_plane(logits) > 0
+        candidates = CANDIDATES if multimask else [SINGLE]
+        features = embedding.features.to(self.device)
+        decoded = self._sam.decode(features, *self._tensors(prompt, geometry), candidates, self._image_pe)
+        logits, scores = (x[0] for x in decoded)
+        masks = upscale_masks(logits, geometry)
         return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
@@ -164,6 +168,7 @@ class Predictor:
                 f"{self.embedding_shape}; encode the plane again."
             )
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
+        tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
     def _tensors(
