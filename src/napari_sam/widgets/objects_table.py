@@ -180,7 +180,9 @@ class ObjectsWidget(QWidget):
             (x for x in self._viewer.layers if getattr(x.data, "store", None) is self._session.store), None
         )
         if labels is not None:
-            self._viewer.camera.center = [labels.data_to_world(row.centre)[axis] for axis in displayed]
+            # Since napari 0.9 the camera belongs to the viewer's scene.
+            camera = getattr(self._viewer, "scene", self._viewer).camera
+            camera.center = [labels.data_to_world(row.centre)[axis] for axis in displayed]
 
     def _table(self) -> QTableView:
         table = QTableView()
