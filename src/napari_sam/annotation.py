@@ -462,6 +462,7 @@ def open_session(
     name: str = "image",
     checkpoint: str | Path | None = None,
     device: str | None = None,
+    precision: str = "float32",
     cache: str | Path | None = None,
 ) -> Session:
     """Start to annotate an image, without a viewer.
@@ -470,7 +471,7 @@ def open_session(
     ----------
     image, axes, rgb, name
         See `Planes`.
-    model, checkpoint, device
+    model, checkpoint, device, precision
         See `load_predictor`.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
@@ -496,7 +497,7 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name)
-    predictor = load_predictor(model, checkpoint, device)
+    predictor = load_predictor(model, checkpoint, device, precision)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)

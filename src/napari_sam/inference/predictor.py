@@ -16,7 +16,8 @@ from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
-from napari_sam.model.sam import Sam
+from napari_sam.model.precision import FULL, offered, reduce_precision
+from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.loading import ModelIdentity, load_model
 
 
@@ -138,8 +139,8 @@ class Predictor:
         """
         if embedding.model != self.identity:
             raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights than this "
-                f"{self.identity.architecture}; encode the plane with the same predictor."
+                f"The embedding was made by {embedding.model.architecture} with other weights or another precision "
+                f"than this {self.identity.architecture}; encode the plane with the same predictor."
             )
         if prompt.is_empty:
             raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
@@ -198,7 +199,10 @@ class Predictor:
 
 
 def load_predictor(
-    model: str = "nano", checkpoint: str | Path | None = None, device: str | None = None
+    model: str = "nano",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = FULL,
 ) -> Predictor:
     """Load a model and its weights.
 
@@ -210,17 +214,35 @@ def load_predictor(
         Path of an official ``.pth`` checkpoint or a ``.safetensors`` file; may be left out for ``nano``.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
+    precision
+        Of the image encoder: ``"float32"``, or ``"bfloat16"``, ``"float16"``, ``"int8"`` where the device
+        gains from it (`napari_sam.precisions` tells). The masks nearly stay; see the page on speed.
 
     Raises
     ------
     ValueError
-        If the model or the device is unknown, or the model needs a checkpoint.
+        If the model or the device is unknown, the model needs a checkpoint, or the device (or the model)
+        gains nothing from the precision.
     CheckpointError
         If the file is missing, unreadable, or holds other keys or shapes than the model.
     """
     target = _device(device)
     sam, identity = load_model(model, checkpoint)
-    return Predictor(sam, identity, target)
+    reduce_precision(sam, precision, target)
+    return Predictor(sam, replace(identity, precision=precision), target)
+
+
+def precisions(model: str = "nano", device: str | None = None) -> tuple[str, ...]:
+    """Name the precisions of the image encoder from which a model gains on a device, ``"float32"`` first.
+
+    Raises
+    ------
+    ValueError
+        If the model or the device is unknown.
+    """
+    if model not in CONFIGS:
+        raise ValueError(f"The model {model!r} is unknown; choose one of {', '.join(CONFIGS)}.")
+    return offered(CONFIGS[model], _device(device))
 
 
 def _device(name: str | None) -> torch.device:

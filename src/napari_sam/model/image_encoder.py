@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, TokenLinear, ignore_progress, project
+from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, TokenLinear, ignore_progress
 
 # Queries of one head whose relative position bias is built at once: 8 MB of it for SAM's 4096 keys.
 _QUERIES_PER_BLOCK = 512
@@ -109,49 +109,61 @@ class Attention(nn.Module):
 
     def _attend_globally(self, x: Tensor) -> Tensor:
         b, h, w, c = x.shape
-        weights, biases = self.qkv.weight.split(c), self.qkv.bias.split(c)
-        q, k, v = (
-            project(x, weight, bias).reshape(b, h * w, self.heads, -1).transpose(1, 2)
-            for weight, bias in zip(weights, biases, strict=True)
-        )
-        rel_h = relative_positions(self.rel_pos_h, h)  # (H, H, C / heads)
-        rel_w = relative_positions(self.rel_pos_w, w)
-        rows = max(1, _QUERIES_PER_BLOCK // w)
+        q, k, v = self._heads_of(x)
+        rel_h, rel_w = self._offsets(q, h, w)
+        heads, rows = (1, max(1, _QUERIES_PER_BLOCK // w)) if x.device.type == "cpu" else (self.heads, h)
         out = torch.empty_like(q)
-        # Head by head and a few rows at a time, in one buffer: the bias stays in the processor's cache.
-        buffer = q.new_empty(b, 1, rows, w, h, w)
-        for head in range(self.heads):
-            one = slice(head, head + 1)
+        # One head and a few rows at a time, in one buffer: the bias stays in the processor's cache.
+        buffer = q.new_empty(b, heads, rows, w, h, w)
+        for head in range(0, self.heads, heads):
+            some = slice(head, head + heads)
             for row in range(0, h, rows):
                 block = slice(row * w, (row + rows) * w)
-                bias = _relative_bias(q[:, one, block], rel_h[row : row + rows], rel_w, buffer)
-                out[:, one, block] = F.scaled_dot_product_attention(
-                    q[:, one, block], k[:, one], v[:, one], attn_mask=bias
-                )
+                bias = _relative_bias(q[:, some, block], rel_h[row : row + rows], rel_w, buffer)
+                out[:, some, block] = _attend(q[:, some, block], k[:, some], v[:, some], bias)
         return out.transpose(1, 2).reshape(b, h, w, c)
 
     def _attend_in_windows(self, x: Tensor, window: int) -> Tensor:
         """Attend one row of windows after the other, which keeps each in the processor's cache."""
         b, h, w, c = x.shape
         columns = -(-w // window)
-        rel_h = relative_positions(self.rel_pos_h, window)
-        rel_w = relative_positions(self.rel_pos_w, window)
-        buffer = x.new_empty(b * columns, self.heads, window, window, window, window)
-        out = torch.empty_like(x)
+        attended = []
+        buffer: Tensor | None = None
         for row in range(0, h, window):
-            strip = self.qkv(x[:, row : row + window])
+            strip = x[:, row : row + window]
             height = strip.shape[1]
-            # The padding of the last windows is tokens of zeros, whose projection is the bias.
-            padded = self.qkv.bias.expand(b, window, columns * window, 3 * c).clone()
-            padded[:, :height, :w] = strip
-            windows = padded.reshape(b, window, columns, window, 3, self.heads, -1)
-            q, k, v = windows.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, b * columns, self.heads, window**2, -1)
-            bias = _relative_bias(q, rel_h, rel_w, buffer)
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-            attended = attended.reshape(b, columns, self.heads, window, window, -1).permute(0, 3, 1, 4, 2, 5)
-            attended = attended.reshape(b, window, columns * window, c)
-            out[:, row : row + window] = attended[:, :height, :w]
-        return out
+            padded = F.pad(strip, (0, 0, 0, columns * window - w, 0, window - height))
+            windows = padded.reshape(b, window, columns, window, c).transpose(1, 2).flatten(0, 1)
+            q, k, v = self._heads_of(windows)
+            rel_h, rel_w = self._offsets(q, window, window)
+            if buffer is None:
+                buffer = q.new_empty(len(windows), self.heads, window, window, window, window)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=_relative_bias(q, rel_h, rel_w, buffer))
+            out = out.reshape(b, columns, self.heads, window, window, -1).permute(0, 3, 1, 4, 2, 5)
+            attended.append(out.reshape(b, window, columns * window, c)[:, :height, :w])
+        return torch.cat(attended, dim=1)
+
+    def _heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project (B, H, W, C) tokens to queries, keys and values: each (B, heads, H * W, C / heads)."""
+        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.contiguous()
+        return q, k, v
+
+    def _offsets(self, q: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+        """Look up the embeddings of all offsets along both axes, in the precision of the queries."""
+        rel_h, rel_w = relative_positions(self.rel_pos_h, h), relative_positions(self.rel_pos_w, w)
+        return rel_h.to(q.dtype), rel_w.to(q.dtype)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attend with an additive bias.
+
+    In bfloat16 on a CPU plain products take half the time of the fused call, which computes in float32.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        scores = torch.add(q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2), bias)
+        return scores.float().softmax(-1).to(q.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
 def _relative_bias(q: Tensor, rel_h: Tensor, rel_w: Tensor, buffer: Tensor) -> Tensor:
@@ -165,7 +177,7 @@ def _relative_bias(q: Tensor, rel_h: Tensor, rel_w: Tensor, buffer: Tensor) -> T
     grid = q.reshape(b, heads, rows, w, c)
     bias_h = torch.einsum("bnrwc,rkc->bnrwk", grid, rel_h)
     bias_w = torch.einsum("bnrwc,wkc->bnrwk", grid, rel_w)
-    out = None if torch.is_grad_enabled() else buffer[:b, :, :rows]
+    out = None if torch.is_grad_enabled() else buffer[:, :, :rows]
     return torch.add(bias_h[..., :, None], bias_w[..., None, :], out=out).reshape(b, heads, n, h * w)
 
 

@@ -37,7 +37,8 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     products = x.numel() // x.shape[-1] * weight.shape[0]
     plain = torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32
     if plain or products < _MANY_PRODUCTS or _onednn_linear is None:
-        return F.linear(x, weight, bias)
+        # As one matrix: of tokens that are not side by side, PyTorch makes many small products.
+        return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], -1)
     return _onednn_linear(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
@@ -49,10 +50,10 @@ def gelu(x: Tensor) -> Tensor:
 
 
 class TokenLinear(nn.Linear):
-    """A linear layer for many tokens; see `project`."""
+    """A linear layer for many tokens, in the precision of its own weights; see `project`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return project(x, self.weight, self.bias)
+        return project(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class LayerNorm2d(nn.Module):
