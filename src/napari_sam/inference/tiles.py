@@ -325,3 +325,31 @@ def _span(length: int, extent: int, at: float) -> tuple[int, int]:
     nearest = round((at - (extent - 1) / 2) / stride)
     starts = {min(max(0, number * stride), last) for number in (nearest - 1, nearest, nearest + 1)}
     return min(sorted(starts), key=lambda start: abs(start + (extent - 1) / 2 - at)), extent
+
+
+def tile_count(shape: tuple[int, int], side: int) -> int:
+    """Count the tiles of all levels of a plane."""
+    coarsest = coarsest_level(shape, side)
+    return (
+        sum(_tiles_across(shape[0], side, n) * _tiles_across(shape[1], side, n) for n in range(coarsest)) + 1
+    )
+
+
+def tile_number(shape: tuple[int, int], side: int, tile: Tile) -> int:
+    """Number a tile among all of its plane: those of the finest level first, the whole plane last."""
+    coarsest = coarsest_level(shape, side)
+    number = sum(
+        _tiles_across(shape[0], side, n) * _tiles_across(shape[1], side, n)
+        for n in range(min(tile.level, coarsest))
+    )
+    if tile.level >= coarsest:
+        return number
+    stride = (side << tile.level) // 2
+    down, across = (-(-start // stride) for start in (tile.row, tile.column))
+    return number + down * _tiles_across(shape[1], side, tile.level) + across
+
+
+def _tiles_across(length: int, side: int, level: int) -> int:
+    """Count the tiles of ``level`` along an axis of ``length``."""
+    extent = side << level
+    return 1 if extent >= length else -(-(length - extent) // (extent // 2)) + 1
