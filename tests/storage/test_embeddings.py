@@ -428,7 +428,6 @@ def test_kill_at_any_moment_loses_no_finished_plane_and_leaves_no_torn_one(
             if found is not None:
                 assert torch.equal(found.features, made.features)
         torn += any(folder.glob(f"*/features/c/{done}/**/*"))
-    helper.stdin.close()
-    helper.wait()
+    helper.communicate()
     assert done > 50
     assert torn > 0  # some were killed between the first byte of a chunk and its mark

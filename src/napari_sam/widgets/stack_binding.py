@@ -34,8 +34,6 @@ class StackBinding(QObject):
             (view.stop_requested, self._on_stop_requested),
         ):
             self._connections.add(signal, handler)
-        # A plane so large that prompts choose its tiles cannot be encoded ahead.
-        self._view.setVisible(session.embedder.whole(session.plane) is not None and self._axis is not None)
         self.show()
 
     @property
@@ -63,6 +61,7 @@ class StackBinding(QObject):
     def show(self) -> None:
         """Show which planes along the slider's axis are ready."""
         plane, axis = self._session.plane, self._axis
+        self._view.setVisible(axis is not None)
         if axis is not None:
             index = tuple(slice(None) if x == axis else n for x, n in enumerate(plane.position))
             self._view.show_ready(
@@ -71,10 +70,14 @@ class StackBinding(QObject):
 
     @property
     def _axis(self) -> int | None:
-        """The axis that the strip shows; None for an image of one plane."""
-        axis = Travel.default(self._session.plane).axis
-        alone = axis in self._session.plane.displayed or self._session.planes.shape[axis] < 2
-        return None if alone else axis
+        """The axis that the strip shows; None where nothing is encoded ahead.
+
+        That is an image of one plane, or of planes so large that prompts choose their tiles.
+        """
+        plane = self._session.plane
+        axis = Travel.default(plane).axis
+        alone = axis in plane.displayed or self._session.planes.shape[axis] < 2
+        return None if alone or self._session.embedder.whole(plane) is None else axis
 
     def _on_plane_changed(self) -> None:
         if self._session.plane.displayed != self._displayed:
