@@ -24,10 +24,11 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which weights gave a result: the architecture and the SHA-256 of the weights' file."""
+    """What gave a result: the architecture, the SHA-256 of the weights' file, the encoder's precision."""
 
     architecture: str
     weights_hash: str
+    precision: str = "float32"
 
 
 def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, ModelIdentity]:
