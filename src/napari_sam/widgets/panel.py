@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
 
@@ -103,6 +104,9 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.start)
         self.work = self._work()
         layout.addWidget(self.work)
+        self.stack = StackStatus()
+        self.stack.setVisible(False)
+        layout.addWidget(self.stack)
         layout.addWidget(self._activity())
         layout.addWidget(self.status)
         layout.addStretch(1)
