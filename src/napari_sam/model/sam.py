@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import DecoderConfig, MaskDecoder
+from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.proposal_head import ProposalHead
+from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
+from napari_sam.model.two_way_transformer import DecoderConfig
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -29,7 +32,7 @@ class SamConfig:
     """
 
     architecture: str
-    encoder: ViTConfig | ConvConfig
+    encoder: ViTConfig | TinyViTConfig | ConvConfig
     image_size: int = 1024
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     proposals: bool = False
@@ -50,6 +53,10 @@ CONFIGS = {
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
             proposals=True,
         ),
+        SamConfig(
+            "vit_t",
+            TinyViTConfig((64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(4, 5, 10), windows=(7, 14, 7)),
+        ),
         SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
         SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
         SamConfig("vit_h", ViTConfig(1280, 32, 16, global_blocks=(7, 15, 23, 31))),
@@ -67,6 +74,8 @@ class Sam(nn.Module):
         self.image_encoder: nn.Module
         if isinstance(config.encoder, ViTConfig):
             self.image_encoder = ImageEncoderViT(config.encoder, config.image_size, width)
+        elif isinstance(config.encoder, TinyViTConfig):
+            self.image_encoder = TinyViT(config.encoder, width)
         else:
             self.image_encoder = ConvEncoder(config.encoder, width)
         self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
@@ -88,16 +97,25 @@ class Sam(nn.Module):
         """Embed (B, 3, h, w) images of 0-255, h and w at most ``image_size``: (B, C, grid, grid)."""
         return self.image_encoder(self.preprocess(images), progress)  # type: ignore[no-any-return]
 
+    def image_pe(self) -> Tensor:
+        """Give the positional encoding of the embedding, as `decode` reads it: (1, C, grid, grid)."""
+        return self.prompt_encoder.dense_pe().contiguous(memory_format=torch.channels_last)
+
     def decode(
         self,
         embedding: Tensor,
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        candidates: Sequence[int] = range(MASK_TOKENS),
+        image_pe: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict (B, 4, 4 grid, 4 grid) logits and (B, 4) scores of ``B`` prompts on one embedding.
+        """Predict (B, M, 4 grid, 4 grid) logits and (B, M) scores of ``B`` prompts on one embedding.
 
-        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`.
+        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`. What
+        `image_pe` gave can be handed in, since it never changes. The embedding is read fastest with its
+        channels last in memory.
         """
         sparse, dense = self.prompt_encoder(points, boxes, masks)
-        return self.mask_decoder(embedding, self.prompt_encoder.dense_pe(), sparse, dense)  # type: ignore[no-any-return]
+        image_pe = self.image_pe() if image_pe is None else image_pe
+        return self.mask_decoder(embedding, image_pe, sparse, dense, candidates)  # type: ignore[no-any-return]

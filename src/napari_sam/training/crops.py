@@ -120,7 +120,9 @@ def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     if not len(numbers):
         return maps
     padded = np.pad(seen, 1)
-    inner = np.logical_and.reduce([seen == np.roll(padded, s, a)[1:-1, 1:-1] for s in (-1, 1) for a in (0, 1)])
+    inner = np.logical_and.reduce(
+        [seen == np.roll(padded, s, a)[1:-1, 1:-1] for s in (-1, 1) for a in (0, 1)]
+    )
     depth = distance_transform_edt(np.pad(inner, 1))[1:-1, 1:-1] + 1.0
     rank = np.searchsorted(numbers, seen)
     rank[seen == 0] = 0

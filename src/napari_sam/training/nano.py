@@ -111,7 +111,9 @@ class Trainer:
         spread_frequencies(self.sam)
         self.sam.to(device)
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(_decayed(self.sam, recipe.weight_decay), betas=(0.9, 0.99), fused=True)
+        self.optimizer = torch.optim.AdamW(
+            _decayed(self.sam, recipe.weight_decay), betas=(0.9, 0.99), fused=True
+        )
 
     def save(self, path: Path) -> None:
         """Write everything that a resumed run needs, replacing the file in one move."""
@@ -164,7 +166,7 @@ class Trainer:
         proposals = proposal_loss(maps.float(), batch.maps.to(self.device))
         total = torch.stack(losses).mean() + recipe.proposals * proposals
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.sam.parameters(), recipe.clip)
         self.optimizer.step()
         self._update_average()

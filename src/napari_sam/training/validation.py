@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.training.crops import innermost_point, tight_box
 from napari_sam.training.data import AnnotatedImage
 
@@ -30,11 +31,11 @@ def score_objects(
     """Prompt every object of every image, or at most ``most`` of each image, evenly picked."""
     scores = []
     for item in images:
-        embedding = predictor.encode(item.image)
+        embeddings = PlaneEmbeddings(predictor, item.image)
         for number in _picked(item.labels, most):
             truth = item.labels == number
-            click, click_score = _prompted(predictor, embedding, Prompt([innermost_point(truth)]), truth)
-            box, box_score = _prompted(predictor, embedding, Prompt(box=tight_box(truth)), truth)
+            click, click_score = _prompted(predictor, embeddings, Prompt([innermost_point(truth)]), truth)
+            box, box_score = _prompted(predictor, embeddings, Prompt(box=tight_box(truth)), truth)
             scores.append(ObjectScore(click, box, click_score, box_score))
     return scores
 
@@ -57,10 +58,11 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
 
 def _prompted(
-    predictor: Predictor, embedding: Embedding, prompt: Prompt, truth: NDArray[np.bool_]
+    predictor: Predictor, embeddings: PlaneEmbeddings, prompt: Prompt, truth: NDArray[np.bool_]
 ) -> tuple[float, float]:
     """IoU of the highest-scored mask with the truth, and that score."""
-    prediction = predictor.predict(embedding, prompt)
+    shape = (truth.shape[0], truth.shape[1])
+    prediction = predict_plane(predictor, shape, prompt, embeddings)
     best = prediction.best
     return iou(prediction.masks[best], truth), float(prediction.scores[best])
 
