@@ -126,7 +126,6 @@ class TestScript:
         [
             pytest.param(STACK, {"axes": "yx"}, "'yx' do not fit", id="axes"),
             pytest.param(STACK, {"model": "vit_x"}, "'vit_x' is unknown", id="model"),
-            pytest.param(STACK, {"model": "vit_b"}, "'vit_b' needs a checkpoint", id="no checkpoint"),
             pytest.param(STACK, {"scale": (1, 2)}, "scale .* not one number for each axis", id="scale"),
             pytest.param(STACK[:0], {}, "has no pixels", id="empty image"),
         ],
