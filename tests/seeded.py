@@ -12,13 +12,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.predictor import Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.image_encoder import ViTConfig
-from napari_sam.model.mask_decoder import DecoderConfig
 from napari_sam.model.sam import Sam, SamConfig
+from napari_sam.model.two_way_transformer import DecoderConfig
 from napari_sam.weights.loading import ModelIdentity
 
 # A vision transformer that encodes in milliseconds. Its 16 x 16 grid is no multiple of the window, so the
@@ -114,3 +116,11 @@ def same(one: Prediction, other: Prediction) -> bool:
         np.array_equal(getattr(one, field.name), getattr(other, field.name))
         for field in dataclasses.fields(Prediction)
     )
+
+
+def interpolate_twice(logits: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Upscale (M, h, w) logits to the plane as the official code does: by way of the model's input."""
+    side = geometry.image_size
+    square = F.interpolate(logits[None], (side, side), mode="bilinear", align_corners=False)
+    inside = square[..., : geometry.scaled[0], : geometry.scaled[1]]
+    return F.interpolate(inside, geometry.original, mode="bilinear", align_corners=False)[0]

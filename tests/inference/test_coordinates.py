@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.masks import upscale_masks
 from seeded import seeded_image
 
 SIDES = st.integers(1, 20_000)
@@ -62,6 +63,6 @@ def test_a_mask_survives_the_way_to_logits_and_back(shape: tuple[int, int]) -> N
     geometry = Geometry.fit(shape, 512)
     logits = geometry.mask_to_input(mask, side=256)
     assert logits.shape == (256, 256) and logits.min() == -10 and logits.max() == 10
-    back = geometry.logits_to_plane(logits[None])[0].numpy() > 0
+    back = upscale_masks(logits[None], geometry)[0].numpy()
     assert back.shape == shape
     assert (back & mask).sum() / (back | mask).sum() > 0.96

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_sam.inference.predictor import Embedding, Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
-from seeded import SMALL_VIT, seeded_image, seeded_predictor, seeded_prompts
+from seeded import SMALL_VIT, interpolate_twice, seeded_image, seeded_predictor, seeded_prompts
 
 TOLERANCE = 1e-4
 
@@ -81,5 +81,5 @@ def test_prediction(case: Case, prompt: str, multimask: bool) -> None:
 
 
 def full_size_logits(case: Case, prediction: Prediction) -> NDArray[np.float32]:
-    """Give the logits whose sign the masks are."""
-    return case.embedding.geometry.logits_to_plane(torch.from_numpy(prediction.logits)).numpy()
+    """Give the logits whose sign the masks are, by the official code's two interpolations."""
+    return interpolate_twice(torch.from_numpy(prediction.logits), case.embedding.geometry).numpy()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_sam.model.image_encoder import window_partition, window_unpartition
+from napari_sam.model.image_encoder import Attention
 from napari_sam.model.prompt_encoder import PADDING, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam
 from seeded import SMALL_VIT
@@ -44,11 +44,17 @@ def test_nano_shares_its_prompt_encoder_and_decoder_keys_with_the_official_model
 
 
 @pytest.mark.parametrize("size", [(5, 5), (6, 9), (4, 11)], ids=str)
-def test_windows_are_put_back_where_they_were_cut(size: tuple[int, int]) -> None:
-    x = torch.randn(2, *size, 3)
-    windows, padded = window_partition(x, 5)
-    assert windows.shape[1:] == (5, 5, 3)
-    assert torch.equal(window_unpartition(windows, padded, x.shape[1:3]), x)
+def test_a_window_sees_nothing_beyond_it(size: tuple[int, int]) -> None:
+    """Windows of 5 x 5 tokens, the last ones padded: a change reaches the tokens of its own window alone."""
+    attention = Attention(8, heads=2, grid=5)
+    x = torch.randn(2, *size, 8)
+    changed = x.clone()
+    changed[:, 3, 4] += 1
+    with torch.inference_mode():
+        differs = (attention(x, window=5) - attention(changed, window=5)).abs().amax((0, 3)) > 1e-7
+    expected = torch.zeros(size, dtype=torch.bool)
+    expected[:5, :5] = True
+    assert torch.equal(differs, expected)
 
 
 def test_a_padding_point_is_the_same_wherever_it_lies() -> None:

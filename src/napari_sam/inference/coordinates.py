@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -58,13 +57,6 @@ class Geometry:
     def box_to_input(self, box: Sequence[float]) -> Tensor:
         """Convert ``(row0, column0, row1, column1)`` to (4,) float32 ``(x0, y0, x1, y1)``."""
         return self.points_to_input(np.asarray(box, np.float64).reshape(2, 2)).reshape(4)
-
-    def logits_to_plane(self, logits: Tensor) -> Tensor:
-        """Upscale (M, h, w) low-resolution logits bilinearly to (M, H, W), the plane's own pixels."""
-        side = self.image_size
-        square = F.interpolate(logits[None], (side, side), mode="bilinear", align_corners=False)
-        inside = square[..., : self.scaled[0], : self.scaled[1]]
-        return F.interpolate(inside, self.original, mode="bilinear", align_corners=False)[0]
 
     def mask_to_input(self, mask: NDArray[np.bool_], side: int) -> Tensor:
         """Turn a (H, W) mask of the plane into (side, side) logits for a mask prompt.

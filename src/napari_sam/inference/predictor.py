@@ -12,9 +12,13 @@ from torch import Tensor
 
 from napari_sam.contrast import Contrast
 from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.sam import Sam
+from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
+from napari_sam.model.precision import FULL, offered, reduce_precision
+from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.weights.catalogue import model_row
 from napari_sam.weights.loading import ModelIdentity, load_model
 
 
@@ -80,6 +84,8 @@ class Predictor:
         self.identity = identity
         self.device = device
         self._sam = sam.to(device)
+        with torch.inference_mode():
+            self._image_pe = sam.image_pe()
 
     @property
     def image_size(self) -> int:
@@ -110,6 +116,7 @@ class Predictor:
         image = _as_bytes(plane)
         geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
         features = self._sam.encode(geometry.scale_image(image).to(self.device), progress)
+        features = features.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(features, geometry, self.identity)
 
     @torch.inference_mode()
@@ -142,12 +149,11 @@ class Predictor:
         prompt = prompt.inside(geometry.original)
         if multimask is None:
             multimask = prompt.is_ambiguous
-        logits, scores = self._sam.decode(
-            embedding.features.to(self.device), *self._tensors(prompt, geometry)
-        )
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        logits, scores = logits[0, chosen], scores[0, chosen]
-        masks = geometry.logits_to_plane(logits) > 0
+        candidates = CANDIDATES if multimask else [SINGLE]
+        features = embedding.features.to(self.device)
+        decoded = self._sam.decode(features, *self._tensors(prompt, geometry), candidates, self._image_pe)
+        logits, scores = (x[0] for x in decoded)
+        masks = upscale_masks(logits, geometry)
         return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
@@ -164,6 +170,7 @@ class Predictor:
                 f"{self.embedding_shape}; encode the plane again."
             )
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
+        tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
     def _tensors(
@@ -193,7 +200,10 @@ class Predictor:
 
 
 def load_predictor(
-    model: str = "nano", checkpoint: str | Path | None = None, device: str | None = None
+    model: str = "nano",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = FULL,
 ) -> Predictor:
     """Load a model and its weights.
 
@@ -207,11 +217,14 @@ def load_predictor(
         published weights. Of a fine-tune that holds more than a SAM, the SAM is taken.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
+    precision
+        Of the image encoder: ``"float32"``, or ``"bfloat16"``, ``"float16"``, ``"int8"`` where the device
+        gains from it (`napari_sam.precisions` tells). The masks nearly stay; see the page on speed.
 
     Raises
     ------
     ValueError
-        If the model or the device is unknown.
+        If the model or the device is unknown, or the device (or the model) gains nothing from the precision.
     DownloadError
         If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError
@@ -219,7 +232,19 @@ def load_predictor(
     """
     target = _device(device)
     sam, identity = load_model(model, checkpoint)
-    return Predictor(sam, identity, target)
+    reduce_precision(sam, precision, target)
+    return Predictor(sam, replace(identity, precision=precision), target)
+
+
+def precisions(model: str = "nano", device: str | None = None) -> tuple[str, ...]:
+    """Name the precisions of the image encoder from which a model gains on a device, ``"float32"`` first.
+
+    Raises
+    ------
+    ValueError
+        If the model or the device is unknown.
+    """
+    return offered(CONFIGS[model_row(model).architecture], _device(device))
 
 
 def _device(name: str | None) -> torch.device:

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, ignore_progress
+from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, TokenLinear, ignore_progress
 
-# Queries whose relative position bias is built at once. Small enough that the bias of one block stays
-# in the tens of megabytes, large enough that the matrix products stay efficient.
+# Queries of one head whose relative position bias is built at once: 8 MB of it for SAM's 4096 keys.
 _QUERIES_PER_BLOCK = 512
 
 
@@ -72,7 +71,8 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, patch, stride=patch)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.proj(images).permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+        tokens: Tensor = self.proj(images).permute(0, 2, 3, 1)
+        return tokens.contiguous()  # all layers after it work on one token's channels side by side
 
 
 class Block(nn.Module):
@@ -87,52 +87,98 @@ class Block(nn.Module):
         self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
-        attended = self.norm1(x)
-        if self.window:
-            windows, padded = window_partition(attended, self.window)
-            attended = window_unpartition(self.attn(windows), padded, x.shape[1:3])
-        else:
-            attended = self.attn(attended)
-        x = x + attended
+        x = x + self.attn(self.norm1(x), self.window)
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
-    """Multi-head attention over a square grid with decomposed relative position biases."""
+    """Multi-head attention over a square grid, or windows of it, with decomposed relative position biases."""
 
     def __init__(self, width: int, heads: int, grid: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = TokenLinear(width, 3 * width)
+        self.proj = TokenLinear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid - 1, width // heads))
 
-    def forward(self, x: Tensor) -> Tensor:
-        b, h, w, c = x.shape
-        qkv = self.qkv(x).reshape(b, h * w, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, H * W, C / heads)
-        rel_h = relative_positions(self.rel_pos_h, h)  # (H, H, C / heads)
-        rel_w = relative_positions(self.rel_pos_w, w)
-        rows = max(1, _QUERIES_PER_BLOCK // w)
-        out = torch.cat(
-            [
-                self._attend(q[:, :, row * w : (row + rows) * w], k, v, rel_h[row : row + rows], rel_w)
-                for row in range(0, h, rows)
-            ],
-            dim=2,
-        )
-        return self.proj(out.transpose(1, 2).reshape(b, h, w, c))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, window: int = 0) -> Tensor:
+        """Attend from (B, H, W, C) tokens to the whole grid or, if not 0, within each ``window``."""
+        attended = self._attend_in_windows(x, window) if window else self._attend_globally(x)
+        return self.proj(attended)  # type: ignore[no-any-return]
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor) -> Tensor:
-        """Attend from whole rows of queries; only their part of the bias is ever built."""
-        b, heads, n, c = q.shape
-        rows, h, w = rel_h.shape[0], rel_h.shape[1], rel_w.shape[1]
-        grid = q.reshape(b, heads, rows, w, c)
-        bias_h = torch.einsum("bnrwc,rkc->bnrwk", grid, rel_h)
-        bias_w = torch.einsum("bnrwc,wkc->bnrwk", grid, rel_w)
-        bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(b, heads, n, h * w)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    def _attend_globally(self, x: Tensor) -> Tensor:
+        b, h, w, c = x.shape
+        q, k, v = self._heads_of(x)
+        rel_h, rel_w = self._offsets(q, h, w)
+        heads, rows = (1, max(1, _QUERIES_PER_BLOCK // w)) if x.device.type == "cpu" else (self.heads, h)
+        out = torch.empty_like(q)
+        # One head and a few rows at a time, in one buffer: the bias stays in the processor's cache.
+        buffer = q.new_empty(b, heads, rows, w, h, w)
+        for head in range(0, self.heads, heads):
+            some = slice(head, head + heads)
+            for row in range(0, h, rows):
+                block = slice(row * w, (row + rows) * w)
+                bias = _relative_bias(q[:, some, block], rel_h[row : row + rows], rel_w, buffer)
+                out[:, some, block] = _attend(q[:, some, block], k[:, some], v[:, some], bias)
+        return out.transpose(1, 2).reshape(b, h, w, c)
+
+    def _attend_in_windows(self, x: Tensor, window: int) -> Tensor:
+        """Attend one row of windows after the other, which keeps each in the processor's cache."""
+        b, h, w, c = x.shape
+        columns = -(-w // window)
+        attended = []
+        buffer: Tensor | None = None
+        for row in range(0, h, window):
+            strip = x[:, row : row + window]
+            height = strip.shape[1]
+            padded = F.pad(strip, (0, 0, 0, columns * window - w, 0, window - height))
+            windows = padded.reshape(b, window, columns, window, c).transpose(1, 2).flatten(0, 1)
+            q, k, v = self._heads_of(windows)
+            rel_h, rel_w = self._offsets(q, window, window)
+            if buffer is None:
+                buffer = q.new_empty(len(windows), self.heads, window, window, window, window)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=_relative_bias(q, rel_h, rel_w, buffer))
+            out = out.reshape(b, columns, self.heads, window, window, -1).permute(0, 3, 1, 4, 2, 5)
+            attended.append(out.reshape(b, window, columns * window, c)[:, :height, :w])
+        return torch.cat(attended, dim=1)
+
+    def _heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project (B, H, W, C) tokens to queries, keys and values: each (B, heads, H * W, C / heads)."""
+        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.contiguous()
+        return q, k, v
+
+    def _offsets(self, q: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:
+        """Look up the embeddings of all offsets along both axes, in the precision of the queries."""
+        rel_h, rel_w = relative_positions(self.rel_pos_h, h), relative_positions(self.rel_pos_w, w)
+        return rel_h.to(q.dtype), rel_w.to(q.dtype)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attend with an additive bias.
+
+    In bfloat16 on a CPU plain products take half the time of the fused call, which computes in float32.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        scores = torch.add(q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2), bias)
+        return scores.float().softmax(-1).to(q.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def _relative_bias(q: Tensor, rel_h: Tensor, rel_w: Tensor, buffer: Tensor) -> Tensor:
+    """Build the bias of whole rows of queries to all keys in ``buffer``: (B, heads, rows * W, H * W).
+
+    ``rel_h`` (rows, H, C) and ``rel_w`` (W, W, C) are the embeddings of their offsets; the buffer has at
+    least the rows of the queries: (B, heads, rows, W, H, W). Where gradients are wanted it is not used.
+    """
+    b, heads, n, c = q.shape
+    rows, h, w = rel_h.shape[0], rel_h.shape[1], rel_w.shape[1]
+    grid = q.reshape(b, heads, rows, w, c)
+    bias_h = torch.einsum("bnrwc,rkc->bnrwk", grid, rel_h)
+    bias_w = torch.einsum("bnrwc,wkc->bnrwk", grid, rel_w)
+    out = None if torch.is_grad_enabled() else buffer[:, :, :rows]
+    return torch.add(bias_h[..., :, None], bias_w[..., None, :], out=out).reshape(b, heads, n, h * w)
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
@@ -142,20 +188,3 @@ def relative_positions(table: Tensor, size: int) -> Tensor:
     """
     position = torch.arange(size, device=table.device)
     return table[position[:, None] - position[None, :] + size - 1]
-
-
-def window_partition(x: Tensor, window: int) -> tuple[Tensor, tuple[int, int]]:
-    """Cut (B, H, W, C) into (B * n, window, window, C), padding below and on the right with zeros."""
-    b, h, w, c = x.shape
-    x = F.pad(x, (0, 0, 0, -w % window, 0, -h % window))
-    padded = (x.shape[1], x.shape[2])
-    x = x.reshape(b, padded[0] // window, window, padded[1] // window, window, c)
-    return x.transpose(2, 3).reshape(-1, window, window, c), padded
-
-
-def window_unpartition(windows: Tensor, padded: tuple[int, int], size: torch.Size) -> Tensor:
-    """Put the windows back and cut the padding off: the inverse of `window_partition`."""
-    window, c = windows.shape[1], windows.shape[3]
-    x = windows.reshape(-1, padded[0] // window, padded[1] // window, window, window, c)
-    x = x.transpose(2, 3).reshape(-1, *padded, c)
-    return x[:, : size[0], : size[1]]

@@ -5,27 +5,51 @@ Kirillov et al., "Segment Anything" (2023), section 3 and appendix A.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import MLP, LayerNorm2d, MLPBlock
+from napari_sam.model.layers import MLP, LayerNorm2d, gelu, project
+from napari_sam.model.two_way_transformer import (
+    OWN_TOKENS,
+    DecoderConfig,
+    ImageTokens,
+    TwoWayTransformer,
+    buffers_like,
+    keeps_in_cache,
+    products_of,
+    strips,
+)
 
 # One token for the mask of an unambiguous prompt, then three for whole, part and subpart.
-MASK_TOKENS = 4
+MASK_TOKENS = OWN_TOKENS - 1
+SINGLE = 0
+CANDIDATES = range(1, MASK_TOKENS)
+# Prompts that are decoded at once on a GPU.
+_PROMPTS_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class DecoderConfig:
-    """Sizes of the two-way transformer and of the score head."""
+@dataclass(frozen=True, eq=False)
+class PassingMasks:
+    """The masks of a batch of prompts whose score is high enough.
 
-    width: int = 256
-    heads: int = 8
-    mlp: int = 2048
-    depth: int = 2
-    score_hidden: int = 256
+    Attributes
+    ----------
+    prompts, candidates
+        (K,) which prompt of the batch and which of its four masks each is.
+    scores
+        (K,) estimates of the IoU with the object.
+    logits
+        (K, 4 h, 4 w) mask logits.
+    """
+
+    prompts: Tensor
+    candidates: Tensor
+    scores: Tensor
+    logits: Tensor
 
 
 class MaskDecoder(nn.Module):
@@ -50,7 +74,12 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = MLP(width, config.score_hidden, MASK_TOKENS, 3)
 
     def forward(
-        self, embedding: Tensor, embedding_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        embedding: Tensor,
+        embedding_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        candidates: Sequence[int] = range(MASK_TOKENS),
     ) -> tuple[Tensor, Tensor]:
         """Decode ``B`` prompts.
 
@@ -62,25 +91,89 @@ class MaskDecoder(nn.Module):
             (B, N, C) prompt tokens.
         dense
             (1 or B, C, h or 1, w or 1) map of the mask prompt.
+        candidates
+            Which ``M`` of the four masks are wanted. The first is for unambiguous prompts, the other three
+            are candidates for an ambiguous one.
 
         Returns
         -------
         logits, scores
-            (B, 4, 4 h, 4 w) mask logits and (B, 4) estimates of each mask's IoU with the object. The first
-            is for unambiguous prompts, the other three are candidates for an ambiguous one.
+            (B, M, 4 h, 4 w) mask logits and (B, M) estimates of each mask's IoU with the object.
+        """
+        size = (embedding.shape[-2], embedding.shape[-1])
+        logits, scores = [], []
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+            logits.append(self._upscaled_product(image, self._filters(tokens, candidates), size))
+            scores.append(self.iou_prediction_head(tokens[:, 0])[:, list(candidates)])
+        return _joined(logits), _joined(scores)
+
+    def passing(
+        self,
+        embedding: Tensor,
+        embedding_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        least_score: float,
+        candidates: Sequence[int] = CANDIDATES,
+    ) -> PassingMasks:
+        """Decode ``B`` prompts, but only those masks whose score is above ``least_score``.
+
+        The scores are known before a mask is upscaled, which is a third of the work. For the parameters see
+        `forward`.
+        """
+        size = (embedding.shape[-2], embedding.shape[-1])
+        wanted = torch.tensor(candidates, device=embedding.device)
+        prompts, chosen, scores, logits = [], [], [], []
+        first = 0
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+            said = self.iou_prediction_head(tokens[:, 0])[:, wanted]
+            for row in (said > least_score).any(1).nonzero()[:, 0].tolist():
+                good = (said[row] > least_score).nonzero()[:, 0]
+                filters = self._filters(tokens[row : row + 1], wanted[good].tolist())
+                logits.append(self._upscaled_product(image[row : row + 1], filters, size)[0])
+                prompts.append(torch.full_like(good, first + row))
+                chosen.append(wanted[good])
+                scores.append(said[row, good])
+            first += len(tokens)
+        if not logits:
+            none = wanted.new_empty(0)
+            sides = [4 * side for side in size]
+            return PassingMasks(none, none, embedding.new_empty(0), embedding.new_empty(0, *sides))
+        return PassingMasks(torch.cat(prompts), torch.cat(chosen), torch.cat(scores), torch.cat(logits))
+
+    def _transformed(
+        self, embedding: Tensor, embedding_pe: Tensor, sparse: Tensor, dense: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Run the transformer on a few prompts at a time: (b, 5, C) tokens and (b, h * w, C) image tokens.
+
+        The image tokens are overwritten when the next ones are asked for.
         """
         b = len(sparse)
-        h, w = embedding.shape[-2:]
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([own.expand(b, -1, -1), sparse], dim=1)  # (B, 5 + N, C)
-        image = (embedding + dense).flatten(2).transpose(1, 2).expand(b, -1, -1)  # (B, h * w, C)
-        image_pe = embedding_pe.flatten(2).transpose(1, 2)
-        tokens, image = self.transformer(image, image_pe, tokens)
-        filters = torch.stack(
-            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
-        )
-        logits = self._upscaled_product(image, filters, (h, w))
-        return logits, self.iou_prediction_head(tokens[:, 0])
+        tokens = torch.cat([own.expand(b, -1, -1), sparse], dim=1)
+        values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
+        change = dense.flatten(2).transpose(1, 2)
+        if not keeps_in_cache(tokens):
+            values = values + change
+            image = ImageTokens(values, values + pe, pe)
+            for first in range(0, b, _PROMPTS_AT_ONCE):
+                some = slice(first, first + _PROMPTS_AT_ONCE)
+                yield self.transformer(image.of(some), tokens[some], None)
+            return
+        values_0, keys_0, values_1, keys_1 = buffers_like(values)
+        for i in range(b):
+            its_values, its_change, its_pe = (
+                x if len(x) == 1 else x[i : i + 1] for x in (values, change, pe)
+            )
+            image, room = ImageTokens(values_0, keys_0, its_pe), ImageTokens(values_1, keys_1, its_pe)
+            if i == 0 or max(len(values), len(change), len(pe)) > 1:
+                torch.add(its_values, its_change, out=image.values)
+                torch.add(image.values, its_pe, out=image.keys)
+            yield self.transformer(image, tokens[i : i + 1], room)
+
+    def _filters(self, tokens: Tensor, candidates: Sequence[int]) -> Tensor:
+        """Make the (B, M, C / 8) filters that give the masks of ``candidates``."""
+        return torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in candidates], dim=1)
 
     def _upscaled_product(self, image: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
         """Upscale (B, h * w, C) image tokens four times and apply the (B, M, C / 8) mask filters.
@@ -91,91 +184,26 @@ class MaskDecoder(nn.Module):
         """
         first, norm, _, second, _ = self.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        x = _subpixels(image, first)  # (B, h * w * 4, C / 4)
-        x = F.gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
-        x = F.gelu(_subpixels(x, second))  # (B, h * w * 16, C / 8)
-        logits = x @ filters.transpose(1, 2)  # (B, h * w * 16, M)
+        first_matrix, second_matrix = _matrix(first), _matrix(second)
+        pieces = []
+        # A few tokens at a time, whose many subpixels stay in the processor's cache.
+        for some in strips(image):
+            x = project(image[:, some], *first_matrix).unflatten(-1, (4, -1))  # (B, n, 4, C / 4)
+            x = gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
+            x = gelu(project(x, *second_matrix).unflatten(-1, (4, -1)))  # (B, n, 4, 4, C / 8)
+            pieces.append(products_of(x.flatten(1, 3), filters))  # (B, n * 16, M)
+        logits = _joined(pieces, dim=1)
         h, w = size
-        logits = logits.reshape(-1, h, w, 2, 2, 2, 2, MASK_TOKENS).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        return logits.reshape(-1, MASK_TOKENS, 4 * h, 4 * w)
+        masks = filters.shape[1]
+        logits = logits.reshape(-1, h, w, 2, 2, 2, 2, masks).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        return logits.reshape(-1, masks, 4 * h, 4 * w)
 
 
-def _subpixels(x: Tensor, convolution: nn.Module) -> Tensor:
-    """Apply a 2 x 2 transposed convolution of stride 2 to (B, N, C): (B, N * 4, C'), subpixels row by row."""
+def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """Write a 2 x 2 transposed convolution of stride 2 as a linear layer to 4 subpixels: weight and bias."""
     assert isinstance(convolution, nn.ConvTranspose2d) and convolution.bias is not None
-    weight = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (4 * C', C)
-    return F.linear(x, weight, convolution.bias.repeat(4)).reshape(len(x), 4 * x.shape[1], -1)
+    return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.repeat(4)
 
 
-class TwoWayTransformer(nn.Module):
-    """Let prompt tokens and image tokens attend to each other, in both directions."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(TwoWayAttentionBlock(config, first=i == 0) for i in range(config.depth))
-        self.final_attn_token_to_image = CrossAttention(config.width, config.heads, downsample=2)
-        self.norm_final_attn = nn.LayerNorm(config.width)
-
-    def forward(self, image: Tensor, image_pe: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the updated (B, N, C) prompt tokens and (B, h * w, C) image tokens."""
-        tokens = prompts
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, prompts, image_pe)
-        attended = self.final_attn_token_to_image(tokens + prompts, image + image_pe, image)
-        return self.norm_final_attn(tokens + attended), image
-
-
-class TwoWayAttentionBlock(nn.Module):
-    """Self-attention of the tokens, tokens to image, MLP on the tokens, image to tokens."""
-
-    def __init__(self, config: DecoderConfig, first: bool) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.self_attn = CrossAttention(width, heads)
-        self.norm1 = nn.LayerNorm(width)
-        self.cross_attn_token_to_image = CrossAttention(width, heads, downsample=2)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLPBlock(width, config.mlp, nn.ReLU)
-        self.norm3 = nn.LayerNorm(width)
-        self.norm4 = nn.LayerNorm(width)
-        self.cross_attn_image_to_token = CrossAttention(width, heads, downsample=2)
-        self.first = first
-
-    def forward(
-        self, tokens: Tensor, image: Tensor, token_pe: Tensor, image_pe: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        if self.first:
-            # The tokens still are their own positional encoding here; the official code adds neither
-            # that nor a residual.
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            query = tokens + token_pe
-            tokens = tokens + self.self_attn(query, query, tokens)
-        tokens = self.norm1(tokens)
-        keys = image + image_pe
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_pe, keys, image))
-        tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(keys, tokens + token_pe, tokens))
-        return tokens, image
-
-
-class CrossAttention(nn.Module):
-    """Multi-head attention whose inner width may be smaller than that of its inputs."""
-
-    def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
-        super().__init__()
-        inner = width // downsample
-        self.heads = heads
-        self.q_proj = nn.Linear(width, inner)
-        self.k_proj = nn.Linear(width, inner)
-        self.v_proj = nn.Linear(width, inner)
-        self.out_proj = nn.Linear(inner, width)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend from (B, N, C) queries to (B, M, C) keys and values: (B, N, C)."""
-        q, k, v = (
-            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
-        )
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+def _joined(pieces: list[Tensor], dim: int = 0) -> Tensor:
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim)

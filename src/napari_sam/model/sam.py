@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import DecoderConfig, MaskDecoder
+from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
+from napari_sam.model.two_way_transformer import DecoderConfig
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -90,16 +92,25 @@ class Sam(nn.Module):
         """Embed (B, 3, h, w) images of 0-255, h and w at most ``image_size``: (B, C, grid, grid)."""
         return self.image_encoder(self.preprocess(images), progress)  # type: ignore[no-any-return]
 
+    def image_pe(self) -> Tensor:
+        """Give the positional encoding of the embedding, as `decode` reads it: (1, C, grid, grid)."""
+        return self.prompt_encoder.dense_pe().contiguous(memory_format=torch.channels_last)
+
     def decode(
         self,
         embedding: Tensor,
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
+        candidates: Sequence[int] = range(MASK_TOKENS),
+        image_pe: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict (B, 4, 4 grid, 4 grid) logits and (B, 4) scores of ``B`` prompts on one embedding.
+        """Predict (B, M, 4 grid, 4 grid) logits and (B, M) scores of ``B`` prompts on one embedding.
 
-        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`.
+        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`. What
+        `image_pe` gave can be handed in, since it never changes. The embedding is read fastest with its
+        channels last in memory.
         """
         sparse, dense = self.prompt_encoder(points, boxes, masks)
-        return self.mask_decoder(embedding, self.prompt_encoder.dense_pe(), sparse, dense)  # type: ignore[no-any-return]
+        image_pe = self.image_pe() if image_pe is None else image_pe
+        return self.mask_decoder(embedding, image_pe, sparse, dense, candidates)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, Progress, ignore_progress
+from napari_sam.model.layers import LayerNorm2d, Progress, TokenLinear, gelu, ignore_progress
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000
@@ -183,8 +183,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.window = window
         self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = TokenLinear(width, 3 * width)
+        self.proj = TokenLinear(width, width)
         # One bias for each pair of absolute distances (rows, columns).
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
 
@@ -213,8 +213,8 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = TokenLinear(width, hidden)
+        self.fc2 = TokenLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]
+        return self.fc2(gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]

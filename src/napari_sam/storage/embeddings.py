@@ -150,7 +150,7 @@ class EmbeddingCache:
     def _name(self, displayed: tuple[int, int]) -> str:
         """Name the store by all that an embedding depends on besides the pixels."""
         identity = self._predictor.identity
-        parts = (identity.weights_hash, _PREPROCESSING, self._planes.key(), displayed)
+        parts = (identity.weights_hash, identity.precision, _PREPROCESSING, self._planes.key(), displayed)
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return f"{identity.architecture}-{key}.zarr"
 

@@ -153,7 +153,7 @@ class Trainer:
                 first_iou = float(iou[:, 1:].max(1).values.mean())
         total = torch.stack(losses).mean()
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(self.sam.parameters(), recipe.clip)
         self.optimizer.step()
         self._update_average()

@@ -28,13 +28,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which weights gave a result: the architecture and the SHA-256 of the weights' file.
+    """What gave a result: the architecture, the SHA-256 of the weights' file, the encoder's precision.
 
-    ``notes`` are what the user should know of these weights; they make no difference to a result.
+    ``notes`` are what the user should know of the weights; they make no difference to a result.
     """
 
     architecture: str
     weights_hash: str
+    precision: str = "float32"
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
@@ -63,7 +64,7 @@ def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, M
     notes = (*weights.notes, *_left_out(weights.path, read))
     for note in notes:
         _log.warning(note)
-    return sam.eval().requires_grad_(False), ModelIdentity(row.architecture, weights.sha256, notes)
+    return sam.eval().requires_grad_(False), ModelIdentity(row.architecture, weights.sha256, notes=notes)
 
 
 @contextmanager

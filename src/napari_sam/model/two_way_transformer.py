@@ -1,0 +1,244 @@
+"""SAM's two-way transformer: prompt tokens and image tokens attend to each other.
+
+Kirillov et al., "Segment Anything" (2023), appendix A.
+
+A prompt has seven to ten tokens, the image 4096. So nothing is computed for an image token that can be
+computed for a prompt token instead: the projections of an attention between the two are folded into the
+prompt's side (`CrossAttention.gather`, `CrossAttention.fold`). The numbers are the same but for rounding.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_sam.model.layers import MLPBlock, project
+
+# One token for the scores, and one for each mask.
+OWN_TOKENS = 5
+# Image tokens that are worked on at once on a CPU.
+_TOKENS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTokens:
+    """(1 or B, h * w, C) image tokens, their positional encoding ``pe``, and the sum of both, ``keys``."""
+
+    values: Tensor
+    keys: Tensor
+    pe: Tensor
+
+    def of(self, prompts: slice) -> ImageTokens:
+        """Give the tokens of some prompts; what is one for all prompts stays."""
+        return ImageTokens(*(x if len(x) == 1 else x[prompts] for x in (self.values, self.keys, self.pe)))
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the two-way transformer and of the score head."""
+
+    width: int = 256
+    heads: int = 8
+    mlp: int = 2048
+    depth: int = 2
+    score_hidden: int = 256
+
+
+class TwoWayTransformer(nn.Module):
+    """Let prompt tokens and image tokens attend to each other, in both directions."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayAttentionBlock(config, first=i == 0) for i in range(config.depth))
+        self.final_attn_token_to_image = CrossAttention(config.width, config.heads, downsample=2)
+        self.norm_final_attn = nn.LayerNorm(config.width)
+
+    def forward(self, image: ImageTokens, prompts: Tensor, room: ImageTokens | None) -> tuple[Tensor, Tensor]:
+        """Return the updated first five (B, 5, C) tokens and the (B, h * w, C) image tokens.
+
+        ``image`` may be one for all prompts. The updated image tokens are written into ``room`` if given.
+        """
+        tokens = prompts
+        for layer in self.layers:
+            tokens, image = layer(tokens, image, prompts, room)
+        # Of the prompt's own tokens nothing is asked any more.
+        tokens, prompts = tokens[:, :OWN_TOKENS], prompts[:, :OWN_TOKENS]
+        attended = self.final_attn_token_to_image.gather(tokens + prompts, image.keys, image.values)
+        return self.norm_final_attn(tokens + attended), image.values
+
+
+class TwoWayAttentionBlock(nn.Module):
+    """Self-attention of the tokens, tokens to image, MLP on the tokens, image to tokens."""
+
+    def __init__(self, config: DecoderConfig, first: bool) -> None:
+        super().__init__()
+        width, heads = config.width, config.heads
+        self.self_attn = CrossAttention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn_token_to_image = CrossAttention(width, heads, downsample=2)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLPBlock(width, config.mlp, torch.relu)
+        self.norm3 = nn.LayerNorm(width)
+        self.norm4 = nn.LayerNorm(width)
+        self.cross_attn_image_to_token = CrossAttention(width, heads, downsample=2)
+        self.first = first
+
+    def forward(
+        self, tokens: Tensor, image: ImageTokens, token_pe: Tensor, room: ImageTokens | None
+    ) -> tuple[Tensor, ImageTokens]:
+        if self.first:
+            # The tokens still are their own positional encoding here; the official code adds neither
+            # that nor a residual.
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            query = tokens + token_pe
+            tokens = tokens + self.self_attn(query, query, tokens)
+        tokens = self.norm1(tokens)
+        gathered = self.cross_attn_token_to_image.gather(tokens + token_pe, image.keys, image.values)
+        tokens = self.norm2(tokens + gathered)
+        tokens = self.norm3(tokens + self.mlp(tokens))
+        folded = self.cross_attn_image_to_token.fold(tokens + token_pe, tokens)
+        return tokens, self._updated(image, folded, room)
+
+    def _updated(self, image: ImageTokens, folded: FoldedTokens, room: ImageTokens | None) -> ImageTokens:
+        """Let the image tokens attend to the prompt tokens."""
+        if room is None:
+            values = self.norm4(image.values + folded.spread(image.keys))
+            return ImageTokens(values, values + image.pe, image.pe)
+        for some in strips(image.values):
+            update = folded.spread(image.keys[:, some])
+            update += image.values[:, some]
+            room.values[:, some] = self.norm4(update)
+            torch.add(room.values[:, some], image.pe[:, some], out=room.keys[:, some])
+        return room
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedTokens:
+    """Prompt tokens as image tokens see them: see `CrossAttention.fold`.
+
+    ``keys`` (B, N * heads, C) and ``constants`` (B, N * heads) give the scores, ``values`` (B, C, N * heads)
+    and ``bias`` (C,) the output.
+    """
+
+    keys: Tensor
+    constants: Tensor
+    values: Tensor
+    bias: Tensor
+    heads: int
+
+    def spread(self, queries: Tensor) -> Tensor:
+        """Attend from many (1 or B, M, C) queries to the tokens: (B, M, C)."""
+        scores = products_of(queries, self.keys, self.constants[:, None])  # (B, M, N * heads)
+        weights = scores.unflatten(-1, (-1, self.heads)).softmax(2).flatten(2)
+        return products_of(weights, self.values, self.bias[None, None])
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than that of its inputs."""
+
+    def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
+        super().__init__()
+        inner = width // downsample
+        self.heads = heads
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(width, inner)
+        self.v_proj = nn.Linear(width, inner)
+        self.out_proj = nn.Linear(inner, width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend from (B, N, C) queries to (B, M, C) keys and values: (B, N, C)."""
+        q, k, v = (
+            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def gather(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend from few (B, N, C) tokens to many (1 or B, M, C) keys and values: (B, N, C).
+
+        Per head, ``(W_q t) . (W_k x + b_k)`` is ``(W_k^T W_q t) . x`` and a constant over ``x``, which the
+        softmax takes away; and since the weights of an attention sum to one, the mean of ``W_v x + b_v`` is
+        ``W_v`` of the mean of ``x``, plus ``b_v``.
+        """
+        n = tokens.shape[1]
+        q = self._per_head(self.q_proj(tokens)) * self._scale  # (B, N, heads, C')
+        folded = torch.einsum("bnhd,hdc->bhnc", q, self._by_head(self.k_proj.weight)).flatten(1, 2)
+        weights = products_of(folded, keys).softmax(-1)  # (B, heads * N, M)
+        means = products_of(weights, values.transpose(1, 2)).unflatten(1, (self.heads, n))  # (B, heads, N, C)
+        attended = torch.einsum("bhnc,hdc->bnhd", means, self._by_head(self.v_proj.weight)).flatten(2)
+        return self.out_proj(attended + self.v_proj.bias)  # type: ignore[no-any-return]
+
+    def fold(self, keys: Tensor, values: Tensor) -> FoldedTokens:
+        """Prepare few (B, N, C) tokens, to which many others attend by `FoldedTokens.spread`.
+
+        The projection of the queries is folded into the keys as in `gather`, that of the output into the
+        values.
+        """
+        k = self._per_head(self.k_proj(keys)) * self._scale  # (B, N, heads, C')
+        v = self._per_head(self.v_proj(values))
+        output = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, heads, C')
+        return FoldedTokens(
+            torch.einsum("bnhd,hdc->bnhc", k, self._by_head(self.q_proj.weight)).flatten(1, 2),
+            torch.einsum("bnhd,hd->bnh", k, self.q_proj.bias.unflatten(0, (self.heads, -1))).flatten(1),
+            torch.einsum("bnhd,chd->bcnh", v, output).flatten(2),
+            self.out_proj.bias,
+            self.heads,
+        )
+
+    @property
+    def _scale(self) -> float:
+        return float((self.q_proj.out_features // self.heads) ** -0.5)
+
+    def _per_head(self, x: Tensor) -> Tensor:
+        """Split (B, N, C') into heads: (B, N, heads, C' / heads)."""
+        return x.reshape(*x.shape[:-1], self.heads, -1)
+
+    def _by_head(self, weight: Tensor) -> Tensor:
+        """Split the (C', C) weight of a projection into heads: (heads, C' / heads, C)."""
+        return weight.reshape(self.heads, -1, weight.shape[1])
+
+
+def products_of(x: Tensor, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Give all dot products of (1 or B, M, C) vectors with (1 or B, R, C) others: (B, M, R).
+
+    ``bias`` (1 or B, 1, R) is added to them.
+    """
+    if len(rows) == 1:
+        return project(x, rows[0], None if bias is None else bias[0, 0])
+    products = x @ rows.transpose(1, 2)
+    return products if bias is None else products + bias
+
+
+# The buffers of each thread, of the shape that it needed last: new memory costs a click milliseconds.
+_kept = threading.local()
+
+
+def buffers_like(values: Tensor) -> list[Tensor]:
+    """Give four (1, M, C) buffers for one prompt's image tokens."""
+    key = (values.shape[1:], values.dtype)
+    if getattr(_kept, "key", None) != key:
+        with torch.inference_mode(False):  # what is made in that mode can be written in no other
+            _kept.buffers = [torch.empty(1, *values.shape[1:], dtype=values.dtype) for _ in range(4)]
+        _kept.key = key
+    buffers: list[Tensor] = _kept.buffers
+    return buffers
+
+
+def keeps_in_cache(x: Tensor) -> bool:
+    """Say whether to work on one prompt and a few tokens at a time, overwriting what is no longer needed.
+
+    On a CPU it is several times faster: the processor's cache holds that, and new memory is slow.
+    """
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def strips(image: Tensor) -> list[slice]:
+    """Cut (B, M, C) image tokens into pieces to work on at a time."""
+    step = _TOKENS_AT_ONCE if keeps_in_cache(image) else image.shape[1]
+    return [slice(first, first + step) for first in range(0, image.shape[1], step)]
