@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.predictor import Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.conv_encoder import ConvConfig
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.sam import Sam, SamConfig
 from napari_sam.model.two_way_transformer import DecoderConfig
@@ -101,13 +102,32 @@ def seeded_weights(config: SamConfig, seed: int = 0) -> dict[str, torch.Tensor]:
     return seeded_state_dict({key: tuple(tensor.shape) for key, tensor in state.items()}, seed)
 
 
-def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
-    """Build the public predictor of an architecture with seeded weights, on the CPU."""
+def tiny_config() -> SamConfig:
+    """Return an architecture like nano's that encodes in some milliseconds."""
+    return SamConfig(
+        "tiny",
+        ConvConfig(stem=8, widths=(8, 16, 16, 16), depths=(1, 1, 1, 1)),
+        image_size=128,
+        decoder=DecoderConfig(width=32, heads=4, mlp=32, score_hidden=32),
+    )
+
+
+def seeded_model(config: SamConfig, seed: int = 0) -> Sam:
+    """Build the model of an architecture with seeded weights."""
     with torch.device("meta"):
         sam = Sam(config)
     sam.load_state_dict(seeded_weights(config, seed), strict=True, assign=True)
-    identity = ModelIdentity(config.architecture, f"seeded {seed}")
-    return Predictor(sam.eval().requires_grad_(False), identity, torch.device("cpu"))
+    return sam.eval().requires_grad_(False)
+
+
+def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
+    """Build the public predictor of an architecture with seeded weights, on the CPU."""
+    return predictor_of(seeded_model(config, seed), f"seeded {seed}")
+
+
+def predictor_of(sam: Sam, name: str = "seeded") -> Predictor:
+    """Build the public predictor of a model, on the CPU."""
+    return Predictor(sam, ModelIdentity(sam.config.architecture, name), torch.device("cpu"))
 
 
 def same(one: Prediction, other: Prediction) -> bool:

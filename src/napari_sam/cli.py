@@ -46,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     _add_models(commands)
+    repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
+    repair.add_argument("store", type=Path, help="folder of the labels")
+    repair.set_defaults(run=_repair)
+    take_in = commands.add_parser("import", help="make a labels store from labels of another program")
+    take_in.add_argument("source", type=Path, help="labels: .tif, .npy, or a zarr folder")
+    take_in.add_argument("store", type=Path, help="folder of the new labels")
+    take_in.add_argument("--axes", help="one letter per axis, such as zyx")
+    take_in.set_defaults(run=_import)
     return parser
 
 
@@ -110,6 +118,29 @@ def _download_models(keys: Sequence[str]) -> int:
 def _remove_models(keys: Sequence[str]) -> int:
     for row in [model_row(key) for key in keys]:
         print(f"{row.key}: {readable_size(remove(row))} removed.")
+    return 0
+
+
+def _repair(options: argparse.Namespace) -> int:
+    from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415 - `--version` need not load zarr
+
+    store = LabelsStore.open(options.store)
+    try:
+        found = store.repair()
+    finally:
+        store.close()
+    print(f"{len(found.restored)} of {found.checked} chunks restored.")
+    if found.foreign:
+        print(f"{found.foreign} pixels differ from the ledger and stay as they are.")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from napari_sam.storage.importing import import_labels  # noqa: PLC0415 - `--version` need not load zarr
+
+    store = import_labels(options.source, options.store, options.axes)
+    print(f"{len(store.ledger.objects())} objects in {store.path}")
+    store.close()
     return 0
 
 

@@ -140,8 +140,8 @@ class Predictor:
         """
         if embedding.model != self.identity:
             raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights than this "
-                f"{self.identity.architecture}; encode the plane with the same predictor."
+                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
+                f"than this {self.identity.architecture}; encode the plane with the same predictor."
             )
         if prompt.is_empty:
             raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
@@ -224,7 +224,7 @@ def load_predictor(
     Raises
     ------
     ValueError
-        If the model or the device is unknown, or the device (or the model) gains nothing from the precision.
+        If the model or the device is unknown, or the model gains nothing from the precision on the device.
     DownloadError
         If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, Progress, TokenLinear, gelu, ignore_progress
+from napari_sam.model.layers import LayerNorm2d, Progress, TokenLinear, ignore_progress
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000
@@ -217,4 +217,4 @@ class Mlp(nn.Module):
         self.fc2 = TokenLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]
+        return self.fc2(F.gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class ModelIdentity:
     """What gave a result: the architecture, the SHA-256 of the weights' file, the encoder's precision.
 
-    ``notes`` are what the user should know of the weights; they make no difference to a result.
+    ``notes`` are what the user should know of these weights; they make no difference to a result.
     """
 
     architecture: str

@@ -21,6 +21,7 @@ from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.running import running
 from napari_sam.widgets.settings import Remembered, recall, remember
 
 _widgets: weakref.WeakKeyDictionary[ViewerModel, AnnotateWidget] = weakref.WeakKeyDictionary()
@@ -36,7 +37,7 @@ def session(viewer: ViewerModel) -> Session:
     ValueError
         If the viewer has no annotation widget, or nothing was started in it.
     """
-    widget = _widgets.get(_unwrapped(viewer))
+    widget = _widgets.get(unwrapped(viewer))
     if widget is None or widget.session is None:
         raise ValueError(
             "No annotation runs in this viewer: open it in the menu Plugins, and start it there."
@@ -55,7 +56,7 @@ class AnnotateWidget(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self._viewer = _unwrapped(napari_viewer)
+        self._viewer = unwrapped(napari_viewer)
         self.panel = AnnotatePanel(model_choices())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -115,6 +116,8 @@ class AnnotateWidget(QWidget):
             labels=self._labels_path(layer),
             rgb=layer.rgb,
             scale=[float(x) for x in layer.scale],
+            translation=[float(x) for x in layer.translate],
+            units=[str(x) for x in layer.units],
             name=layer.name,
             checkpoint=checkpoint,
         )
@@ -130,6 +133,7 @@ class AnnotateWidget(QWidget):
     def stop(self) -> None:
         """End the session; all layers and what was committed stay."""
         if self._controller is not None:
+            running.put(self._viewer, None)
             self._controller.close()
             self._controller = None
 
@@ -154,6 +158,7 @@ class AnnotateWidget(QWidget):
         layer, notes, opened = loaded
         self._after_loading()
         if layer not in self._viewer.layers:
+            opened.close()
             tell(self.panel, f"The image {layer.name!r} is gone; choose another one.", problem=True)
             return
         self.stop()
@@ -169,9 +174,11 @@ class AnnotateWidget(QWidget):
                 boxes if isinstance(boxes, Shapes) else None,
             )
         except ValueError as error:
+            opened.close()
             tell(self.panel, str(error), problem=True)
             return
         self._stores[layer] = opened.store.path
+        running.put(self._viewer, opened)
         self._on_image_chosen()
         self._offer_layers()
         for note in (*notes, *opened.predictor.identity.notes):
@@ -300,7 +307,7 @@ class AnnotateWidget(QWidget):
         return super().eventFilter(watched, event)
 
 
-def _unwrapped(viewer: ViewerModel) -> ViewerModel:
+def unwrapped(viewer: ViewerModel) -> ViewerModel:
     """Give the viewer itself where napari hands out a proxy, as in its console."""
     inner: ViewerModel = getattr(viewer, "__wrapped__", viewer)
     return inner

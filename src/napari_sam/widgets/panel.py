@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
 
@@ -51,7 +52,8 @@ POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the objec
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
-UNDO = Shortcut("U", "Undo", "Take the last commit back; its prompts return.")
+UNDO = Shortcut("Ctrl+Z", "Undo", "Take the last step back: commit, edit or brush stroke; prompts return.")
+REDO = Shortcut("Ctrl+Shift+Z", "Redo", "Do again what was taken back last.")
 PREDICT = Shortcut("J", "Predict", "Compute the mask of the prompts now.")
 
 
@@ -65,6 +67,7 @@ class AnnotatePanel(QWidget):
     commit_requested = Signal()
     clear_requested = Signal()
     undo_requested = Signal()
+    redo_requested = Signal()
     predict_requested = Signal()
     cancel_requested = Signal()
     live_changed = Signal(bool)
@@ -101,6 +104,9 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.start)
         self.work = self._work()
         layout.addWidget(self.work)
+        self.stack = StackStatus()
+        self.stack.setVisible(False)
+        layout.addWidget(self.stack)
         layout.addWidget(self._activity())
         layout.addWidget(self.status)
         layout.addStretch(1)
@@ -119,6 +125,7 @@ class AnnotatePanel(QWidget):
             (COMMIT, self.commit_requested.emit),
             (CLEAR, self.clear_requested.emit),
             (UNDO, self.undo_requested.emit),
+            (REDO, self.redo_requested.emit),
             (PREDICT, self.predict_requested.emit),
         ):
             key = QShortcut(QKeySequence(shortcut.key), window)
@@ -225,6 +232,7 @@ class AnnotatePanel(QWidget):
         self.commit = _button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
         self.clear = _button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
         self.undo = _button(UNDO.label, UNDO.help, self.undo_requested.emit)
+        self.redo = _button(REDO.label, REDO.help, self.redo_requested.emit)
         self.predict = _button(PREDICT.label, PREDICT.help, self.predict_requested.emit)
         self.score.setAlignment(Qt.AlignmentFlag.AlignCenter)
         line = QFrame()
@@ -238,8 +246,9 @@ class AnnotatePanel(QWidget):
         grid.addWidget(line, 4, 0, 1, 2)
         grid.addWidget(self.score, 5, 0, 1, 2)
         grid.addWidget(self.next, 6, 0)
-        grid.addWidget(self.undo, 6, 1)
-        grid.addWidget(self.commit, 7, 0, 1, 2)
+        grid.addWidget(self.commit, 6, 1)
+        grid.addWidget(self.undo, 7, 0)
+        grid.addWidget(self.redo, 7, 1)
         self.show_polarity(True)
         self.show_preview(None)
         return box
