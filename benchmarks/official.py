@@ -111,7 +111,8 @@ class OfficialPredictor:
         # Two buffers that are in no checkpoint.
         sam.pixel_mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
         sam.pixel_std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
-        self._predictor = official.SamPredictor(sam.eval().requires_grad_(False))
+        self.sam = sam.eval().requires_grad_(False)
+        self._predictor = official.SamPredictor(self.sam)
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a (H, W, 3) image and keep it: (C, grid, grid)."""

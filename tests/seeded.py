@@ -112,13 +112,22 @@ def tiny_config() -> SamConfig:
     )
 
 
-def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
-    """Build the public predictor of an architecture with seeded weights, on the CPU."""
+def seeded_model(config: SamConfig, seed: int = 0) -> Sam:
+    """Build the model of an architecture with seeded weights."""
     with torch.device("meta"):
         sam = Sam(config)
     sam.load_state_dict(seeded_weights(config, seed), strict=True, assign=True)
-    identity = ModelIdentity(config.architecture, f"seeded {seed}")
-    return Predictor(sam.eval().requires_grad_(False), identity, torch.device("cpu"))
+    return sam.eval().requires_grad_(False)
+
+
+def seeded_predictor(config: SamConfig, seed: int = 0) -> Predictor:
+    """Build the public predictor of an architecture with seeded weights, on the CPU."""
+    return predictor_of(seeded_model(config, seed), f"seeded {seed}")
+
+
+def predictor_of(sam: Sam, name: str = "seeded") -> Predictor:
+    """Build the public predictor of a model, on the CPU."""
+    return Predictor(sam, ModelIdentity(sam.config.architecture, name), torch.device("cpu"))
 
 
 def same(one: Prediction, other: Prediction) -> bool:

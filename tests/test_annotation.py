@@ -22,7 +22,9 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
-from napari_sam.storage.labels import LabelsError, LabelsStore
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.records import Step
 from seeded import seeded_image
 
 STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
@@ -49,11 +51,23 @@ def object_at(session: Session, point: tuple[float, float]) -> int:
     return session.commit()
 
 
+def labels_of(step: Step | None) -> int | None:
+    return None if step is None else step.label
+
+
 @contextmanager
 def signals_of(session: Session) -> Iterator[list[str]]:
     """Collect the names of the signals that are emitted."""
     emitted: list[str] = []
-    for name in ("plane_changed", "prompt_changed", "preview_changed", "committed", "undone", "noticed"):
+    for name in (
+        "plane_changed",
+        "prompt_changed",
+        "preview_changed",
+        "committed",
+        "undone",
+        "redone",
+        "noticed",
+    ):
         getattr(session, name).connect(lambda *_, name=name: emitted.append(name))
     yield emitted
 
@@ -86,10 +100,18 @@ class TestScript:
         assert_array_equal(session.labels[0], boxed.mask)
         assert (session.prompt.is_empty, session.preview) == (True, None)
 
+        session.close()
         again = open_session(da.from_array(nuclei), "zyx", labels=str(path), cache=str(tmp_path / "cache"))
         assert_array_equal(again.labels[0], boxed.mask)
         assert np.count_nonzero(again.labels[:]) == boxed.mask.sum()
+        undone = again.undo()
+        assert undone is not None and undone.label == 1
+        assert again.prompt == Prompt(box=(52, 64, 117, 118))
+        assert not again.labels[:].any()
         assert again.undo() is None
+        assert again.redo() == undone
+        assert_array_equal(again.labels[0], boxed.mask)
+        assert again.prompt.is_empty
 
     def test_an_image_of_one_plane_and_colours(self, tmp_path: Path) -> None:
         session = open_session(seeded_image(30, 40), rgb=True, labels=tmp_path / "a", cache=tmp_path / "b")
@@ -329,7 +351,6 @@ class TestCommit:
 
     def test_keeps_what_is_there(self, session: Session) -> None:
         session.labels[0, :, :25] = 7
-        session.store.note_label(7)
         session.set_box((-0.5, -0.5, 39.5, 49.5))
         preview = session.predict()
         assert preview is not None and preview.mask[:, 25:].any()
@@ -356,7 +377,7 @@ class TestCommit:
         ):
             session.commit()
         assert (session.preview, session.prompt, emitted) == (preview, Prompt(box=BOX), [])
-        assert session.undo() is None
+        assert [step.kind for step in session.store.ledger.steps()] == ["brush"]
 
     def test_that_cannot_be_written_can_be_tried_again(self, session: Session) -> None:
         session.go_to(z=2)
@@ -379,23 +400,72 @@ class TestUndo:
         session.predict()
         assert session.commit() == 2
         session.go_to(z=1)
-        assert session.undo() == 2
+        assert labels_of(session.undo()) == 2
         assert (session.plane.position, session.prompt) == ((3, 0, 0), Prompt([B, C], [1, 0]))
-        assert session.undo() == 1
+        assert labels_of(session.undo()) == 1
         assert (session.plane.position, session.prompt) == ((0, 0, 0), Prompt([A]))
         assert session.undo() is None
         assert not session.labels[:].any()
 
-    def test_keeps_what_was_painted_later(self, session: Session) -> None:
-        session.set_box(BOX)
-        preview = session.predict()
-        assert preview is not None
-        session.commit()
-        row, column = np.argwhere(preview.mask)[0]
-        session.labels[0, row, column] = 9
+    def test_takes_strokes_back_one_by_one(self, session: Session) -> None:
+        object_at(session, A)
+        committed = session.labels[:]
+        session.labels[1, 3, 4] = 9
+        session.labels[1, 3, 5] = 9
+        session.store.end_stroke()
+        session.labels[1, 3, 5] = 0
+        session.go_to(z=3)
+        assert_array_equal(np.argwhere(session.labels[1]), [[3, 4]])
         session.undo()
-        assert session.labels[0, row, column] == 9
-        assert np.count_nonzero(session.labels[:]) == 1
+        assert session.plane.position[0] == 1
+        assert_array_equal(np.argwhere(session.labels[1]), [[3, 4], [3, 5]])
+        session.undo()
+        assert_array_equal(session.labels[:], committed)
+
+    def test_and_redo_go_through_all_planes(self, session: Session) -> None:
+        for z in (0, 3):
+            session.go_to(z=z)
+            object_at(session, A)
+        both = session.labels[:]
+        while session.undo():
+            pass
+        assert not session.labels[:].any()
+        steps = [session.redo(), session.redo(), session.redo()]
+        assert [labels_of(step) for step in steps] == [1, 2, None]
+        assert_array_equal(session.labels[:], both)
+        assert (session.plane.position[0], session.prompt.is_empty) == (3, True)
+
+
+class TestTakeUp:
+    def test_shows_the_prompts_and_the_next_commit_replaces_the_mask(self, session: Session) -> None:
+        session.set_box(BOX)
+        session.predict()
+        session.commit()
+        session.go_to(z=2)
+        session.take_up(1)
+        assert (session.plane.position[0], session.prompt, session.target) == (0, Prompt(box=BOX), 1)
+        session.add_point(B, 0)
+        preview = session.predict()
+        assert preview is not None and session.target == 1
+        assert session.commit() == 1
+        assert_array_equal(session.labels[0], preview.mask)
+        assert session.target is None
+        session.undo()
+        assert (session.prompt, session.target) == (Prompt([B], [0], BOX), 1)
+        session.clear_prompt()
+        assert session.target is None
+
+    def test_what_was_painted_is_its_own_mask_prompt(self, session: Session) -> None:
+        session.labels[0, 10:20, 10:20] = 5
+        session.take_up(5)
+        assert session.prompt.mask is not None
+        assert_array_equal(session.prompt.mask, session.labels[0] == 5)
+
+    def test_of_nothing_changes_nothing(self, session: Session) -> None:
+        session.add_point(A)
+        with pytest.raises(ValueError, match="There is no object 3"):
+            session.take_up(3)
+        assert (session.prompt, session.target) == (Prompt([A]), None)
 
 
 class TestRun:

@@ -112,7 +112,8 @@ def test_npe2_finds_the_manifest_of_this_installation() -> None:
     manifest = manager.get_manifest(DISTRIBUTION)
     assert manifest.display_name == "Segment Anything for stacks"
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == [
-        "Segment Anything: annotate"
+        "Segment Anything: annotate",
+        "Segment Anything: objects",
     ]
     assert [sample.key for sample in manifest.contributions.sample_data or []] == ["nuclei"]
 

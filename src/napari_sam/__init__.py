@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.annotation import Session, open_session
-    from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor
+    from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor, precisions
     from napari_sam.inference.prompts import Prompt
     from napari_sam.planes import Plane, Planes
     from napari_sam.widgets.annotate import session
@@ -27,6 +27,7 @@ _HOMES = {
     "Session": "annotation",
     "load_predictor": "inference.predictor",
     "open_session": "annotation",
+    "precisions": "inference.predictor",
     "session": "widgets.annotate",
 }
 
@@ -40,6 +41,7 @@ __all__ = [
     "Session",
     "load_predictor",
     "open_session",
+    "precisions",
     "session",
 ]
 

@@ -10,11 +10,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
-import zarr
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -24,10 +22,16 @@ from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step
 from napari_sam.inference.tiles import PlanePrediction, predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.objects.editing import Objects
 from napari_sam.planes import ArrayLike, Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
+from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache, default_folder
-from napari_sam.storage.labels import Commit, LabelsStore
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
+from napari_sam.storage.origins import Making
+from napari_sam.storage.recorded import RecordedLabels
+from napari_sam.storage.records import Step
 
 # Some file systems take 143 letters, and a store's name ends in a few more.
 _LONGEST_NAME = 100
@@ -101,10 +105,12 @@ class Session:
 
     Attributes
     ----------
+    objects
+        The committed objects: to be measured, edited and put into categories.
     plane_changed, prompt_changed, preview_changed
         Emitted without arguments.
-    committed, undone
-        Emitted with the `Commit` that was written, or taken back.
+    committed, undone, redone
+        Emitted with the `Step` that was written, taken back, or done again.
     noticed
         Emitted with a message that the user should read.
     """
@@ -112,8 +118,9 @@ class Session:
     plane_changed = Signal()
     prompt_changed = Signal()
     preview_changed = Signal()
-    committed = Signal(Commit)
-    undone = Signal(Commit)
+    committed = Signal(Step)
+    undone = Signal(Step)
+    redone = Signal(Step)
     noticed = Signal(str)
 
     def __init__(
@@ -122,13 +129,14 @@ class Session:
         self.planes = planes
         self.predictor = predictor
         self.store = store
+        self.objects = Objects(store)
         self.embedder = Embedder(planes, predictor, cache)
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}
         self._candidates: dict[Plane, int] = {}
+        self._targets: dict[Plane, int] = {}
         self._preview: Preview | None = None
         self._generation = 0
-        self._history: list[tuple[Commit, Prompt, int | None]] = []
         self._told_problem = False
 
     # What is shown
@@ -139,9 +147,9 @@ class Session:
         return self._plane
 
     @property
-    def labels(self) -> zarr.Array[Any]:
-        """The labels on disk, as a zarr array of the image's shape; background 0."""
-        return self.store.array
+    def labels(self) -> RecordedLabels:
+        """The labels on disk, an array of the image's shape, background 0; what is written can be undone."""
+        return self.store.labels
 
     @property
     def prompt(self) -> Prompt:
@@ -294,13 +302,28 @@ class Session:
 
     # Objects
 
-    def commit(self) -> int:
-        """Write the previewed mask as the next free label, keeping what is there, and clear the prompt.
+    @property
+    def target(self) -> int | None:
+        """The object that the prompt of the shown plane refines; None for a new one."""
+        return self._targets.get(self._plane)
+
+    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
+        """Write the previewed mask as an object, and clear the prompt.
+
+        It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
+
+        Parameters
+        ----------
+        overlap, inside
+            What becomes of pixels of other objects: ``"keep"`` leaves them, ``"replace"`` takes them, and
+            ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
+        label
+            An object that the mask becomes part of.
 
         Returns
         -------
         int
-            The new object's label.
+            The object's label.
 
         Raises
         ------
@@ -312,38 +335,137 @@ class Session:
         preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
-        commit = self.store.commit(preview.plane, preview.mask)
-        self._history.append((commit, preview.prompt, self._candidates.get(preview.plane)))
+        label = self._targets.get(preview.plane) if label is None else label
+        step = self.store.commit(
+            preview.plane, preview.mask, self._making(preview), label=label, overlap=overlap, inside=inside
+        )
         self.clear_prompt()
-        self.committed.emit(commit)
-        return commit.label
+        self.committed.emit(step)
+        assert step.label is not None
+        return step.label
 
-    def undo(self) -> int | None:
-        """Take the last commit back, and give its plane the prompt, and the candidate, that it was made from.
+    def take_up(self, label: int) -> None:
+        """Take an object up again: show its prompts, so that the next commit replaces its mask on that plane.
+
+        On the shown plane if the object is there, else on the plane where it was made first. An object
+        without prompts, painted or imported, is its own mask prompt.
+
+        Raises
+        ------
+        ValueError
+            If there is no such object.
+        """
+        origins = {origin.plane: origin for origin in self.store.ledger.origins(label)}
+        here = self.store.read(self._plane) == label
+        if not origins and not here.any():
+            raise ValueError(f"There is no object {label}; choose one that is there.")
+        plane = self._plane if self._plane in origins or here.any() else next(iter(origins))
+        self.show(plane)
+        origin = origins.get(plane)
+        if origin is None or origin.making.prompt.is_empty:
+            prompt, candidate = Prompt(mask=self.store.read(plane) == label), None
+        else:
+            prompt, candidate = origin.making.prompt, origin.making.candidate
+        self._put_prompt(plane, prompt, candidate, target=label)
+
+    def undo(self) -> Step | None:
+        """Take the last step back: a commit, an edit, a brush stroke; of this session or an earlier one.
+
+        What was committed gives its plane the prompt, and the candidate, that it was made from.
 
         Returns
         -------
-        int or None
-            The label that was taken back; None if there is none.
-        """
-        if not self._history:
-            return None
-        commit, prompt, candidate = self._history[-1]
-        self.store.undo(commit)
-        self._history.pop()
-        self.undone.emit(commit)
-        self.show(commit.plane)
-        self._put_prompt(commit.plane, prompt, candidate)
-        return commit.label
+        Step or None
+            What was taken back; None if there is nothing.
 
-    def _put_prompt(self, plane: Plane, prompt: Prompt, candidate: int | None) -> None:
-        """Make ``prompt`` that of ``plane``, with the ``candidate`` of its first step that is refined."""
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        step = self.store.undo()
+        if step is None:
+            return None
+        self.undone.emit(step)
+        self._show_step(step)
+        for origin in self.store.ledger.origins_of(step)[:1]:
+            if not origin.making.prompt.is_empty:
+                target = step.label if step.kind == "refine" else None
+                self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
+        return step
+
+    def redo(self) -> Step | None:
+        """Do the step again that was taken back last, as long as nothing else was done since.
+
+        Returns
+        -------
+        Step or None
+            What was done again; None if there is nothing.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        step = self.store.redo()
+        if step is None:
+            return None
+        self.redone.emit(step)
+        self._show_step(step)
+        for origin in self.store.ledger.origins_of(step)[:1]:
+            if origin.making.prompt == self.prompt and not self.prompt.is_empty:
+                self.clear_prompt()
+        return step
+
+    def close(self) -> None:
+        """End the session: another one may write to its labels then."""
+        self.store.close()
+
+    def _making(self, preview: Preview) -> Making:
+        """Say how the previewed mask was made."""
+        identity = self.predictor.identity
+        contrast = (
+            "none" if self.planes.rgb else f"{self.planes.contrast.low!r}:{self.planes.contrast.high!r}"
+        )
+        return Making(
+            "click",
+            preview.prompt,
+            self._candidates.get(preview.plane),
+            identity.architecture,
+            identity.weights_hash,
+            f"contrast {contrast}",
+            preview.score,
+        )
+
+    def _show_step(self, step: Step) -> None:
+        """Show a plane on which a step changed something, unless the shown one is such."""
+        made = [origin.plane for origin in self.store.ledger.origins_of(step)]
+        if made:
+            self.show(made[0])
+            return
+        regions = self.store.ledger.regions(step.number)
+        displayed, position = self._plane.displayed, self._plane.position
+        others = [axis for axis in range(self.planes.ndim) if axis not in displayed]
+        if regions and not any(all(x[i].start <= position[i] < x[i].stop for i in others) for x in regions):
+            self.show(Plane.at(displayed, [x.start for x in regions[0]]))
+
+    def _put_prompt(
+        self, plane: Plane, prompt: Prompt, candidate: int | None, target: int | None = None
+    ) -> None:
+        """Make ``prompt`` that of ``plane``, with the ``candidate`` of its first step that is refined.
+
+        A ``target`` is the object that it is about, which stays until the prompt is cleared.
+        """
         self._prompts.pop(plane, None)
         self._candidates.pop(plane, None)
         if not prompt.is_empty:
             self._prompts[plane] = prompt
         if candidate is not None:
             self._candidates[plane] = candidate
+        if target is not None:
+            self._targets[plane] = target
+        elif prompt.is_empty:
+            self._targets.pop(plane, None)
         self._outdate()
         self.prompt_changed.emit()
 
@@ -363,9 +485,12 @@ def open_session(
     *,
     rgb: bool = False,
     scale: Sequence[float] | None = None,
+    translation: Sequence[float] | None = None,
+    units: Sequence[str | None] | None = None,
     name: str = "image",
     checkpoint: str | Path | None = None,
     device: str | None = None,
+    precision: str = "float32",
     cache: str | Path | None = None,
 ) -> Session:
     """Start to annotate an image, without a viewer.
@@ -374,12 +499,13 @@ def open_session(
     ----------
     image, axes, rgb, name
         See `Planes`.
-    model, checkpoint, device
+    model, checkpoint, device, precision
         See `load_predictor`.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
-    scale
-        Size of a pixel along each axis, kept with new labels.
+    scale, translation, units
+        Size of a pixel, position of the first one, and unit, such as ``"micrometer"``, along each axis; kept
+        with new labels.
     cache
         Folder of the embeddings; the user's cache folder if left out.
 
@@ -399,9 +525,10 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name)
-    predictor = load_predictor(model, checkpoint, device)
+    predictor = load_predictor(model, checkpoint, device, precision)
     path = default_labels_path(name) if labels is None else Path(labels)
-    store = LabelsStore.open_or_create(path, planes.shape, planes.axes, scale)
+    geometry = Geometry(planes.axes, scale, translation, units)
+    store = LabelsStore.open_or_create(path, planes.shape, geometry)
     folder = default_folder() if cache is None else Path(cache).expanduser()
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder))
 

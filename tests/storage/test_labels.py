@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from ome_zarr_models.v05.image_label import ImageLabel
 
 from napari_sam.planes import Plane
-from napari_sam.storage.labels import LabelsError, LabelsStore
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
+from napari_sam.storage.opening import LabelsError
 
 SHAPE = (5, 6, 7)
 PLANE = Plane((1, 2), (3, 0, 0))
@@ -56,14 +58,22 @@ class TestCreate:
     @pytest.mark.parametrize("axes", ["yx", "zyx", "tyx", "tzyx", "czyx", "tczyx", "TZYX"])
     def test_is_a_valid_ome_zarr_label_image(self, path: Path, axes: str) -> None:
         shape, scale = range(2, 2 + len(axes)), np.arange(1, 1 + len(axes)) / 2
-        array = LabelsStore.create(path, shape, axes, scale).array
+        units = ["second" if axis == "t" else "µm" if axis in "zyx" else None for axis in axes.lower()]
+        geometry = Geometry(axes, scale, scale + 1, units)
+        array = LabelsStore.create(path, shape, geometry).array
         assert (array.shape, array.dtype, array.metadata.zarr_format) == (tuple(shape), np.uint32, 3)
         described = ImageLabel.from_zarr(zarr.open_group(path, mode="r")).ome_attributes
         (multiscale,) = described.multiscales
         assert "".join(axis.name for axis in multiscale.axes) == axes
         assert [axis.type for axis in multiscale.axes][-2:] == ["space", "space"]
         assert multiscale.datasets[0].path == "0"
-        assert multiscale.datasets[0].coordinateTransformations[0].scale == scale.tolist()
+        placed = multiscale.datasets[0].coordinateTransformations
+        assert (placed[0].scale, placed[1].translation) == (scale.tolist(), (scale + 1).tolist())
+        expected = [{"µm": "micrometer"}.get(unit, unit) for unit in units]
+        assert [axis.unit for axis in multiscale.axes] == expected
+        reopened = LabelsStore.open(path).geometry
+        assert (reopened.axes, reopened.pixel_size) == (axes, tuple(scale))
+        assert (list(reopened.translation), list(reopened.units)) == ((scale + 1).tolist(), expected)
 
     @pytest.mark.parametrize("axes", ["mtczyx", "ab", "zcyx", "zyxt"])
     def test_axes_that_ngff_has_no_words_for_are_the_dimension_names(self, path: Path, axes: str) -> None:
@@ -73,7 +83,7 @@ class TestCreate:
 
     def test_chunks_are_planes_and_parts_of_large_planes(self, path: Path) -> None:
         store = LabelsStore.create(path, (2, 3, 50, 3000), "tzyx")
-        assert store.array.chunks == (1, 1, 50, 1024)
+        assert store.array.chunks == (1, 1, 50, 512)
         assert chunk_files(path) == {}
 
     def test_a_folder_that_is_missing_is_made(self, tmp_path: Path) -> None:
@@ -108,8 +118,8 @@ class TestCreate:
         assert (tmp_path / "table.csv").read_text() == "kept"
 
     def test_refuses_a_scale_of_another_length(self, path: Path) -> None:
-        with pytest.raises(LabelsError, match=r"\[2\.0\] has not one number for each axis of 'zyx'"):
-            LabelsStore.create(path, SHAPE, "zyx", [2.0])
+        with pytest.raises(ValueError, match=r"\[2\.0\] has not one number for each axis of 'zyx'"):
+            LabelsStore.create(path, SHAPE, Geometry("zyx", [2.0]))
         assert not path.exists()
 
     def test_what_exists_is_opened_not_made_anew(self, path: Path, store: LabelsStore) -> None:
@@ -224,8 +234,10 @@ class TestCommit:
     ) -> None:
         store = LabelsStore.create(tmp_path_factory.mktemp("labels") / "cells.zarr", (3, 4, 5), "zyx")
         volume = data.draw(arrays(np.uint32, (3, 4, 5), elements=st.integers(0, 9)))
-        store.array[:] = volume
-        store.note_label(9)
+        store.labels[:] = volume
+        store.labels[0, 0, 0] = 9  # so that the next label is 10
+        volume[0, 0, 0] = 9
+        store.end_stroke()
         displayed = data.draw(st.sampled_from(list(permutations(range(3), 2))))
         plane = Plane.at(displayed, [data.draw(st.integers(0, n - 1)) for n in volume.shape])
         before = plane.to_plane(volume[plane.index()])
@@ -237,20 +249,22 @@ class TestCommit:
                 store.commit(plane, mask)
             assert_array_equal(store.array[:], volume)
         else:
-            commit = store.commit(plane, mask)
+            store.commit(plane, mask)
             assert_array_equal(store.array[:], expected)
-            store.undo(commit)
+            store.undo()
             assert_array_equal(store.array[:], volume)
+            store.redo()
+            assert_array_equal(store.array[:], expected)
 
     def test_only_the_chunks_under_the_mask_are_written(self, path: Path) -> None:
         store = LabelsStore.create(path, (3, 2100, 1100), "zyx")
-        corner = square(slice(5, 30), slice(1020, 1030), (2100, 1100))
+        corner = square(slice(5, 30), slice(508, 518), (2100, 1100))
         store.commit(Plane((1, 2), (1, 0, 0)), corner)
         first = chunk_files(path)
         assert set(first) == {"1/0/0", "1/0/1"}
         store.commit(Plane((1, 2), (1, 0, 0)), square(slice(2090, 2100), slice(0, 9), (2100, 1100)))
         second = chunk_files(path)
-        assert set(second) == {"1/0/0", "1/0/1", "1/2/0"}
+        assert set(second) == {"1/0/0", "1/0/1", "1/4/0"}
         assert {key: second[key] for key in first} == first
 
     def test_through_the_planes_of_a_stack(self, path: Path, store: LabelsStore) -> None:
@@ -281,9 +295,7 @@ class TestCommit:
         assert store.next_label == 2
 
     def test_labels_painted_by_hand_are_not_given_again(self, path: Path, store: LabelsStore) -> None:
-        store.array[0, 0, :2] = 7, 3
-        store.note_label(7)
-        store.note_label(3)
+        store.labels[0, 0, :2] = 7, 3
         assert store.commit(PLANE, SQUARE).label == 8
         assert LabelsStore.open(path).next_label == 9
 
@@ -316,19 +328,133 @@ class TestCommit:
 class TestUndo:
     def test_gives_back_what_was_there(self, store: LabelsStore) -> None:
         store.commit(PLANE, SQUARE)
-        commit = store.commit(PLANE, np.ones((6, 7), bool))
-        store.undo(commit)
+        store.commit(PLANE, np.ones((6, 7), bool))
+        store.undo()
         assert_array_equal(store.read(PLANE), SQUARE)
 
-    def test_keeps_what_came_later(self, store: LabelsStore) -> None:
-        commit = store.commit(PLANE, SQUARE)
+    def test_keeps_what_was_written_past_the_ledger(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
         store.array[3, 2, 3] = 9
-        store.commit(PLANE, square(slice(4, 6), slice(0, 7)))
-        store.undo(commit)
+        store.undo()
         expected = np.zeros((6, 7))
-        expected[2, 3], expected[4:6] = 9, 2
+        expected[2, 3] = 9
         assert_array_equal(store.read(PLANE), expected)
 
     def test_does_not_free_the_label(self, store: LabelsStore) -> None:
-        store.undo(store.commit(PLANE, SQUARE))
+        store.commit(PLANE, SQUARE)
+        store.undo()
         assert store.commit(PLANE, SQUARE).label == 2
+
+    def test_has_no_limit_and_outlives_the_process(self, path: Path, store: LabelsStore) -> None:
+        volumes = [store.array[:]]
+        for number in range(30):
+            plane = Plane((1, 2), (number % 5, 0, 0))
+            row = number // 5
+            store.commit(plane, square(slice(row, row + 1), slice(1, 6)))
+            volumes.append(store.array[:])
+        for expected in volumes[-2::-1]:
+            store.close()
+            store = LabelsStore.open(path)
+            assert store.undo() is not None
+            assert_array_equal(store.array[:], expected)
+        assert store.undo() is None
+        for expected in volumes[1:]:
+            store.close()
+            store = LabelsStore.open(path)
+            assert store.redo() is not None
+            assert_array_equal(store.array[:], expected)
+        assert store.redo() is None
+
+    def test_something_new_ends_redo(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        store.commit(PLANE, square(slice(4, 6), slice(0, 7)))
+        store.undo()
+        store.undo()
+        store.commit(PLANE, square(slice(5, 6), slice(0, 7)))
+        assert store.redo() is None
+        assert [info.label for info in store.ledger.objects()] == [3]
+
+
+class TestOverlap:
+    @settings(max_examples=100)
+    @given(share=st.integers(1, 100), seed=st.integers(0, 2**31))
+    def test_in_keep_mode_no_committed_pixel_changes(
+        self, tmp_path_factory: pytest.TempPathFactory, share: int, seed: int
+    ) -> None:
+        """The new mask covers so many percent of the object that is there."""
+        store = LabelsStore.create(tmp_path_factory.mktemp("labels") / "cells.zarr", (20, 30), "yx")
+        plane, rng = Plane((0, 1), (0, 0)), np.random.default_rng(seed)
+        first = square(slice(0, 10), slice(0, 10), (20, 30))
+        store.commit(plane, first)
+        covered = rng.permutation(np.flatnonzero(first))[: share * first.sum() // 100]
+        second = square(slice(10, 20), slice(5, 25), (20, 30))
+        second.flat[covered] = True
+        store.commit(plane, second)
+        assert_array_equal(store.array[:] == 1, first)
+        assert_array_equal(store.array[:] == 2, second & ~first)
+
+    @pytest.mark.parametrize(
+        ("overlap", "inside", "expected"),
+        [
+            pytest.param("keep", None, [1, 1, 1, 2, 2, 2, 3, 3, 0], id="keep"),
+            pytest.param("replace", None, [1, 3, 3, 3, 3, 3, 3, 3, 0], id="replace"),
+            pytest.param("inside", 1, [1, 3, 3, 2, 2, 2, 0, 0, 0], id="inside one"),
+            pytest.param("inside", 2, [1, 1, 1, 3, 3, 3, 0, 0, 0], id="all of another"),
+        ],
+    )
+    def test_modes(self, path: Path, overlap: Any, inside: int | None, expected: list[int]) -> None:
+        store = LabelsStore.create(path, (1, 9), "yx")
+        plane = Plane((0, 1), (0, 0))
+        store.commit(plane, np.array([[1, 1, 1, 0, 0, 0, 0, 0, 0]], bool))
+        store.commit(plane, np.array([[0, 0, 0, 1, 1, 1, 0, 0, 0]], bool))
+        store.commit(plane, np.array([[0, 1, 1, 1, 1, 1, 1, 1, 0]], bool), overlap=overlap, inside=inside)
+        assert store.array[0].tolist() == expected
+        there = set(expected) - {0}
+        assert {info.label for info in store.ledger.objects()} == there
+        store.undo()
+        assert store.array[0].tolist() == [1, 1, 1, 2, 2, 2, 0, 0, 0]
+        assert [info.label for info in store.ledger.objects()] == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("overlap", "inside", "message"),
+        [
+            pytest.param("over", None, "'over' is unknown; choose keep, replace or inside", id="unknown"),
+            pytest.param("inside", None, "give overlap='inside' and the label", id="inside of nothing"),
+            pytest.param("keep", 1, "do not belong together", id="a label too many"),
+            pytest.param("inside", 1, "No pixel of the mask lies in the object 1", id="elsewhere"),
+        ],
+    )
+    def test_that_are_wrong_change_nothing(
+        self, store: LabelsStore, overlap: Any, inside: int | None, message: str
+    ) -> None:
+        store.commit(PLANE, SQUARE)
+        with pytest.raises(ValueError, match=message):
+            store.commit(PLANE, square(slice(5, 6), slice(0, 2)), overlap=overlap, inside=inside)
+        assert_array_equal(store.read(PLANE), SQUARE)
+        assert len(store.ledger.steps()) == 1
+
+
+class TestRefine:
+    def test_replaces_the_objects_own_mask_alone(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        store.commit(PLANE, square(slice(1, 4), slice(5, 7)))
+        assert store.commit(PLANE, square(slice(0, 2), slice(3, 7)), label=1).kind == "refine"
+        expected = np.zeros((6, 7))
+        expected[0, 3:7], expected[1, 3:5], expected[1:4, 5:7] = 1, 1, 2
+        assert_array_equal(store.read(PLANE), expected)
+        store.undo()
+        assert_array_equal(store.read(PLANE) == 1, SQUARE)
+
+    def test_on_another_plane_the_object_grows(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        store.commit(Plane((1, 2), (4, 0, 0)), SQUARE, label=1)
+        store.commit(Plane.at((2, 0), (0, 5, 0)), square(slice(2, 3), slice(0, 5), (7, 5)), label=1)
+        expected = np.zeros(SHAPE)
+        expected[3:5] = SQUARE
+        expected[:, 5, 2] = 1
+        assert_array_equal(store.array[:], expected)
+        assert store.ledger.extents() == {1: (5, 9 + 9 + 5)}
+
+    def test_needs_an_object(self, store: LabelsStore) -> None:
+        with pytest.raises(ValueError, match="There is no object 4"):
+            store.commit(PLANE, SQUARE, label=4)

@@ -69,12 +69,18 @@ class User:
         self.settle()
 
     def press(self, key: str) -> None:
-        """Press a key while the main window has the focus."""
+        """Press a key, such as ``"C"`` or ``"Ctrl+Z"``, while the main window has the focus."""
         window = self.viewer.window._qt_window
         if not window.isActiveWindow():  # shortcuts, as on any desktop, belong to the active window
             window.activateWindow()
             wait_until(window.isActiveWindow)
-        QTest.keyClick(window, key.lower())
+        *modifiers, letter = key.split("+")
+        held = Qt.KeyboardModifier.NoModifier
+        for name in modifiers:
+            held |= {"Ctrl": Qt.KeyboardModifier.ControlModifier, "Shift": Qt.KeyboardModifier.ShiftModifier}[
+                name
+            ]
+        QTest.keyClick(window, Qt.Key[f"Key_{letter}"], held)
         self.settle()
 
     def go_to(self, axis: int, index: int) -> None:

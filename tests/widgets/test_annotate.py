@@ -100,7 +100,7 @@ def test_each_key_does_what_its_button_says(user: User) -> None:
     assert user.session.labels[0].max() == 1
     assert user.session.prompt.is_empty
 
-    user.press("U")
+    user.press("Ctrl+Z")
     assert user.session.labels[0].max() == 0
     assert len(user.session.prompt.points) == 1
     assert user.session.preview is not None
@@ -205,6 +205,75 @@ def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User)
     user.click(0, *DISCS[0][:2])
     user.press("C")
     assert set(np.unique(user.session.labels[0])) == {0, 7, 8}
+
+
+@pytest.mark.parametrize("tool", ["paint", "fill"])
+def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool: str) -> None:
+    labels, store = user.layer("cells [1]"), user.session.store
+    labels.mode, labels.selected_label = tool, 7
+    user.viewer.layers.selection.active = labels
+    user.session.store.commit(user.session.plane, disc((80, 60), 12))
+    volumes = [store.array[:]]
+    for label, column in ((7, 60), (5, 62)):
+        labels.selected_label = label
+        user.drag((0, 80, column - 10), (0, 80, column + 10)) if tool == "paint" else user.click(0, 80, 60)
+        volumes.append(store.array[:])
+        assert labels.data[0, 80, 60] == label
+    assert [step.kind for step in store.ledger.steps()] == ["commit", "brush", "brush"]
+    for expected in volumes[1::-1]:
+        user.press("Ctrl+Z")
+        np.testing.assert_array_equal(store.array[:], expected)
+        np.testing.assert_array_equal(labels._slice.image.raw, expected[0])
+    for expected in volumes[1:]:
+        user.press("Ctrl+Shift+Z")
+        np.testing.assert_array_equal(store.array[:], expected)
+        np.testing.assert_array_equal(labels._slice.image.raw, expected[0])
+
+
+def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
+    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.viewer.close()
+    later = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    later.start(tmp_path / "cells.zarr")
+    later.go_to(0, 2)
+    later.press("Ctrl+Z")
+    assert not later.session.labels[:].any()
+    assert later.session.plane.position[0] == 0
+    assert later.session.prompt.points == (pytest.approx(DISCS[0][:2], abs=1),)
+    assert later.session.preview is not None
+    assert "commit of label 1 was taken back" in later.status
+    later.press("Ctrl+Shift+Z")
+    assert later.session.labels[0].max() == 1
+    assert later.session.prompt.is_empty
+
+
+def test_a_second_window_may_look_but_not_write(
+    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    other = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    other.start(tmp_path / "cells.zarr")
+    assert "can only be read: they are open in another window" in other.status
+    assert not other.layer("cells [1]").editable
+    other.go_to(0, 1)
+    other.click(1, *DISCS[1][:2])
+    other.press("C")
+    assert "can only be read" in other.status
+    assert other.session.preview is not None
+    assert user.session.labels[:].max() == 1
+
+
+def test_labels_without_a_session_cannot_be_painted(user: User) -> None:
+    labels = user.layer("cells [1]")
+    user.widget.stop()
+    assert not labels.editable
+    user.panel.start.click()
+    user.settle()
+    assert user.layer("cells [1]") is labels and labels.editable
 
 
 def test_what_the_user_owns_stays_as_it_was(user: User, stack: NDArray[np.uint8]) -> None:
@@ -338,7 +407,7 @@ def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -
     user.press("C")
     user.viewer.dims.order = (0, 1, 2)
     user.settle()
-    user.press("U")
+    user.press("Ctrl+Z")
     assert user.session.plane == made_on
     assert tuple(user.viewer.dims.displayed) == made_on.displayed
     assert user.session.prompt.points == ((1, 60),)

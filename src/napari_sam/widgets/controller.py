@@ -13,7 +13,7 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Response, Session
-from napari_sam.storage.labels import Commit
+from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown
 from napari_sam.widgets.jobs import LatestJob
@@ -70,6 +70,8 @@ class SessionController:
         panel.show_polarity(self._layers.prompts.positive)
         self._on_tool_chosen("points")
         tell(panel, f"Click on an object. Labels: {session.store.path}")
+        if session.store.read_only:
+            tell(panel, f"The labels can only be read: {session.store.read_only}.", problem=True)
         self._on_dims_changed()
         self._read_prompts()
         self._stack.start()
@@ -86,6 +88,7 @@ class SessionController:
         self._job.close()
         self._stack.close()
         self._layers.close()
+        self.session.close()
         self._panel.show_session(False)
         self._panel.show_preview(None)
         self._panel.show_progress(None)
@@ -101,7 +104,9 @@ class SessionController:
             (session.prompt_changed, self._on_session_prompt_changed),
             (session.preview_changed, self._on_session_preview_changed),
             (session.committed, self._layers.show_commit),
-            (session.undone, self._on_session_undone),
+            (session.undone, self._on_session_moved),
+            (session.redone, self._on_session_moved),
+            (session.store.changed, self._on_store_changed),
             (session.noticed, self._on_session_noticed),
             (self._layers.prompts.changed, self._on_prompts_changed),
             (dims.current_step, self._on_dims_changed),
@@ -114,6 +119,7 @@ class SessionController:
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
             (panel.undo_requested, self._on_undo_requested),
+            (panel.redo_requested, self._on_redo_requested),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -151,8 +157,13 @@ class SessionController:
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
 
-    def _on_session_undone(self, _commit: Commit) -> None:
-        self._layers.show_undo()
+    def _on_session_moved(self, _step: Step) -> None:
+        self._layers.show_labels()
+
+    def _on_store_changed(self, step: Step) -> None:
+        """Show edits of objects; the brush shows what it paints by itself, faster."""
+        if step.kind != "brush":
+            self._layers.show_labels()
 
     def _on_session_noticed(self, message: str) -> None:
         show_warning(message)
@@ -231,12 +242,23 @@ class SessionController:
         tell(self._panel, f"Committed as label {label}.")
 
     def _on_undo_requested(self) -> None:
+        self._tell_step(self.session.undo, "undo", "was taken back")
+
+    def _on_redo_requested(self) -> None:
+        self._tell_step(self.session.redo, "redo", "was done again")
+
+    def _tell_step(self, move: Callable[[], Step | None], name: str, done: str) -> None:
+        """Go one step through the history, and say which."""
         try:
-            label = self.session.undo()
+            step = move()
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return
-        tell(self._panel, "There is nothing to undo." if label is None else f"Label {label} was taken back.")
+        if step is None:
+            tell(self._panel, f"There is nothing to {name}.")
+            return
+        which = "" if step.label is None else f" of label {step.label}"
+        tell(self._panel, f"The {step.kind}{which} {done}.")
 
     def _on_predict_requested(self) -> None:
         if not self._is_shown():

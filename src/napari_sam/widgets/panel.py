@@ -52,7 +52,8 @@ POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the objec
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
-UNDO = Shortcut("U", "Undo", "Take the last commit back; its prompts return.")
+UNDO = Shortcut("Ctrl+Z", "Undo", "Take the last step back: commit, edit or brush stroke; prompts return.")
+REDO = Shortcut("Ctrl+Shift+Z", "Redo", "Do again what was taken back last.")
 PREDICT = Shortcut("J", "Predict", "Compute the mask of the prompts now.")
 
 
@@ -66,15 +67,16 @@ class AnnotatePanel(QWidget):
     commit_requested = Signal()
     clear_requested = Signal()
     undo_requested = Signal()
+    redo_requested = Signal()
     predict_requested = Signal()
     cancel_requested = Signal()
     live_changed = Signal(bool)
 
-    def __init__(self, models: list[str]) -> None:
+    def __init__(self, models: list[tuple[str, str]]) -> None:
         super().__init__()
         self._shortcuts: list[QShortcut] = []
         self.image = ComboBox(label="Image", choices=[], nullable=True)
-        self.model = ComboBox(label="Model", choices=models, value=models[0])
+        self.model = ComboBox(label="Model", choices=models, value=models[0][1])
         self.checkpoint = FileEdit(
             label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
         )
@@ -88,8 +90,7 @@ class AnnotatePanel(QWidget):
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress = QProgressBar()
         self.progress.setRange(0, 100)
-        self.progress.setFormat("encoding %p %")
-        self.cancel = _button("Stop", "End the encoding of this plane.", self.cancel_requested.emit)
+        self.cancel = _button("Stop", "End what the bar shows.", self.cancel_requested.emit)
         self.score = QLabel("-")
         self.live = QCheckBox("Preview at every change")
         self.live.setToolTip("Otherwise the preview is computed when you ask for it.")
@@ -124,6 +125,7 @@ class AnnotatePanel(QWidget):
             (COMMIT, self.commit_requested.emit),
             (CLEAR, self.clear_requested.emit),
             (UNDO, self.undo_requested.emit),
+            (REDO, self.redo_requested.emit),
             (PREDICT, self.predict_requested.emit),
         ):
             key = QShortcut(QKeySequence(shortcut.key), window)
@@ -169,9 +171,17 @@ class AnnotatePanel(QWidget):
             which = f", candidate {number} of {count}" if count > 1 else ""
             self.score.setText(f"score {score:.2f}{which}")
 
-    def show_progress(self, done: float | None) -> None:
-        """Show how far the encoding is; None when nothing runs."""
+    def show_models(self, models: list[tuple[str, str]]) -> None:
+        """Offer models, as (what the user reads, key), keeping the choice."""
+        chosen = self.model.value
+        with self.model.changed.blocked():
+            self.model.choices = models
+            self.model.value = chosen
+
+    def show_progress(self, done: float | None, what: str = "encoding") -> None:
+        """Show how far the work is; None when nothing runs."""
         visible = done is not None
+        self.progress.setFormat(f"{what} %p %")
         self.progress.setVisible(visible)
         self.cancel.setVisible(visible)
         self.progress.setValue(round(100 * (done or 0.0)))
@@ -187,8 +197,11 @@ class AnnotatePanel(QWidget):
         form.setSpacing(4)
         tips = (
             (self.image, "The image to annotate."),
-            (self.model, "nano ships with the plugin; the others need a checkpoint file."),
-            (self.checkpoint, "Checkpoint of the chosen model: .pth or .safetensors."),
+            (self.model, "nano ships with the plugin; the others are downloaded when you start."),
+            (
+                self.checkpoint,
+                "Your own checkpoint of the model: .pth or .safetensors. Empty for the published one.",
+            ),
             (self.labels, "Folder of the labels; opened if it exists, else made."),
             (self.points, "Layer whose points are prompts; those of a committed plane are removed."),
             (self.boxes, "Layer whose rectangles are prompts; the newest on the plane counts."),
@@ -218,6 +231,7 @@ class AnnotatePanel(QWidget):
         self.commit = _button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
         self.clear = _button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
         self.undo = _button(UNDO.label, UNDO.help, self.undo_requested.emit)
+        self.redo = _button(REDO.label, REDO.help, self.redo_requested.emit)
         self.predict = _button(PREDICT.label, PREDICT.help, self.predict_requested.emit)
         self.score.setAlignment(Qt.AlignmentFlag.AlignCenter)
         line = QFrame()
@@ -231,8 +245,9 @@ class AnnotatePanel(QWidget):
         grid.addWidget(line, 4, 0, 1, 2)
         grid.addWidget(self.score, 5, 0, 1, 2)
         grid.addWidget(self.next, 6, 0)
-        grid.addWidget(self.undo, 6, 1)
-        grid.addWidget(self.commit, 7, 0, 1, 2)
+        grid.addWidget(self.commit, 6, 1)
+        grid.addWidget(self.undo, 7, 0)
+        grid.addWidget(self.redo, 7, 1)
         self.show_polarity(True)
         self.show_preview(None)
         return box

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import zarr
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Preview, Session
 from napari_sam.planes import Plane
-from napari_sam.storage.labels import Commit
+from napari_sam.storage.recorded import RecordedLabels
+from napari_sam.storage.records import Step
 from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown_plane, transform_of
 from napari_sam.widgets.prompt_layers import PromptLayers
 
@@ -33,6 +34,7 @@ class SessionLayers:
         self._image = image
         self._session = session
         self.labels = self._labels_layer()
+        self.labels.editable = not session.store.read_only
         self.labels.events.paint.connect(self._on_labels_paint)
         self._preview = viewer.add_labels(
             np.zeros((1,) * image.ndim, np.uint8),
@@ -57,6 +59,7 @@ class SessionLayers:
             getattr(self._image.events, name).disconnect(self._on_image_moved)
         self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
+        self.labels.editable = False  # what is painted without a session would be in no ledger
         if self._preview in self._viewer.layers:
             self._viewer.layers.remove(self._preview)
 
@@ -90,13 +93,14 @@ class SessionLayers:
         layer.affine = plane_transform(self._image, plane, (tile.row, tile.column))["affine"]
         layer.visible = True
 
-    def show_commit(self, commit: Commit) -> None:
+    def show_commit(self, step: Step) -> None:
         """Show what was written, and let the brush go on with that object."""
-        self.labels.selected_label = commit.label
+        if step.label is not None:
+            self.labels.selected_label = step.label
         self.labels.refresh()
 
-    def show_undo(self) -> None:
-        """Show what is left."""
+    def show_labels(self) -> None:
+        """Show the labels as they are by now."""
         self.labels.refresh()
 
     def tool(self) -> str:
@@ -121,8 +125,9 @@ class SessionLayers:
         opened = self._session.labels
         for layer in self._viewer.layers:
             shown = getattr(layer, "data", None)
-            if isinstance(shown, zarr.Array) and shown.store_path == opened.store_path:
+            if isinstance(shown, RecordedLabels) and shown.store.path == opened.store.path:
                 layer.data = opened
+                layer.editable = True
                 return layer
         name = self._session.store.path.name.split(".")[0]
         return self._viewer.add_labels(opened, name=name, opacity=0.5, **transform_of(self._image))
@@ -135,5 +140,5 @@ class SessionLayers:
         self.show_preview(self._session.preview)
 
     def _on_labels_paint(self, _event: object) -> None:
-        """Learn of labels painted by hand, so that a commit does not take their numbers."""
-        self._session.store.note_label(int(self.labels.selected_label))
+        """End the stroke once napari has written all of it, which for some tools is after this event."""
+        QTimer.singleShot(0, self._session.store.end_stroke)

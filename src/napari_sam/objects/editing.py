@@ -1,0 +1,312 @@
+"""Edits of whole objects: each is one step of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, convolve
+from skimage.measure import label as connected
+from skimage.morphology import disk
+
+from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
+from napari_sam.objects.splitting import split_labels
+from napari_sam.planes import Plane
+from napari_sam.storage.changes import Change, Labels, Position
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.records import Category, ObjectInfo, Step
+from napari_sam.storage.runs import MaskRuns
+from napari_sam.storage.volumes import objects_in
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
+_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+
+
+class Objects:
+    """Measure and edit the objects of one store.
+
+    Every edit is one step, which the session's undo takes back; each raises `LabelsError` if the store cannot
+    be written, and a `ValueError` for a label that is not there, and changes nothing then.
+    """
+
+    def __init__(self, store: LabelsStore) -> None:
+        self._store = store
+        self._ledger = store.ledger
+
+    # Reading
+
+    def rows(self) -> list[ObjectRow]:
+        """Give all objects, by label, with what they measure."""
+        return measure_all(self._ledger, self._store.geometry)
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write `rows` as a table, one line for each object."""
+        write_rows(self.rows(), self._store.geometry.axes, Path(path))
+
+    # Whole objects
+
+    def delete(self, labels: Iterable[int]) -> Step:
+        """Turn objects into background."""
+        chosen = self._checked(labels)
+        return self._relabel("delete", dict.fromkeys(chosen, 0))
+
+    def merge(self, labels: Iterable[int]) -> Step:
+        """Make several objects one, that of the first label; it learns the others' prompts."""
+        first, *others = self._checked(labels)
+        if not others:
+            raise ValueError(f"Only object {first} was given to be merged; give two or more.")
+        known = {origin.plane for origin in self._ledger.origins(first)}
+        taught = []
+        for origin in (x for label in others for x in self._ledger.origins(label)):
+            if origin.plane not in known:
+                known.add(origin.plane)
+                taught.append(replace(origin, label=first))
+        return self._relabel("merge", dict.fromkeys(others, first), taught)
+
+    def renumber(self, label: int, new: int) -> Step:
+        """Give an object another label, which none has."""
+        (label,) = self._checked([label])
+        if new < 1 or self._ledger.object(new) is not None:
+            raise ValueError(f"{new} is no free label; choose a number from 1 on that no object has.")
+        self._store.check_label(new)
+        origins = [replace(origin, label=new) for origin in self._ledger.origins(label)]
+        info = self._info(label)
+        return self._relabel("renumber", {label: new}, origins, [replace(info, label=new)])
+
+    def split(self, label: int, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]) -> Step:
+        """Part an object along its narrowest places between groups of points; see `split_labels`.
+
+        Where ``plane`` is one of a z-stack's, the object is parted in all of its planes.
+
+        Parameters
+        ----------
+        label, plane
+            The object, and the plane that the points lie on, one of the array's own.
+        groups
+            Two groups of points ``(row, column)`` or more. The first keeps the label, the others become new
+            objects.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two groups, or a point lies beside the object.
+        """
+        (label,) = self._checked([label])
+        if len(groups) < 2 or not all(groups):
+            raise ValueError(f"{len(groups)} groups of points do not part an object; give two, none empty.")
+        region = self._extent(label, plane)
+        before = self._store.block(region)
+        numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
+        spacing = self._store.geometry.pixel_size
+        after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
+        return self._store.write("split", [Change(region, before, after)], label=label)
+
+    # The shape of an object, plane by plane; other objects keep what is theirs
+
+    def fill_holes(self, label: int) -> Step | None:
+        """Let the object have the background that it encloses; None if there is none."""
+        return self._reshape("fill holes", label, binary_fill_holes)
+
+    def remove_islands(self, label: int) -> Step | None:
+        """Keep the largest connected part on each plane; None if there is only one."""
+        return self._reshape("remove islands", label, _largest_part)
+
+    def smooth(self, label: int, radius: int = 2) -> Step | None:
+        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes."""
+        kernel = disk(radius).astype(np.int32)
+
+        def majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+            votes = convolve(mask.astype(np.int32), kernel, mode="constant")
+            most: NDArray[np.bool_] = 2 * votes > kernel.sum()
+            return most
+
+        return self._reshape("smooth", label, majority, margin=radius)
+
+    # Names and categories
+
+    def rename(self, label: int, name: str) -> Step:
+        """Give an object a name."""
+        (label,) = self._checked([label])
+        return self._store.write("rename", [], label=label, objects=[replace(self._info(label), name=name)])
+
+    def classify(self, labels: Iterable[int], category: str) -> Step:
+        """Put objects into a category, which is made if it is new; the empty name takes them out of any."""
+        chosen = self._checked(labels)
+        colour = self.add_category(category).colour if category else ""
+        infos = [replace(self._info(label), category=category, colour=colour) for label in chosen]
+        return self._store.write("classify", [], label=chosen[0], objects=infos)
+
+    def categories(self) -> list[Category]:
+        """All categories, by number."""
+        return self._ledger.categories()
+
+    def add_category(self, name: str, colour: str | None = None) -> Category:
+        """Make a category, with a colour that the others do not have; one that is there already stays."""
+        self._store.check_writable()
+        there = {category.name: category for category in self.categories()}
+        if name in there and colour is None:
+            return there[name]
+        number = (
+            there[name].number if name in there else 1 + max((x.number for x in there.values()), default=0)
+        )
+        category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
+        self._ledger.put_category(category)
+        return category
+
+    def category_plane(self, position: Position) -> NDArray[np.uint16]:
+        """Give the number of the category of each pixel on one of the array's own planes; 0 for none."""
+        numbers = {category.name: category.number for category in self.categories()}
+        of_label = {info.label: numbers.get(info.category, 0) for info in self._ledger.objects()}
+        plane = np.zeros(self._store.array.shape[-2:], np.uint16)
+        for label, runs in self._ledger.masks_at(position).items():
+            plane[runs.index][runs.mask()] = of_label[label]
+        return plane
+
+    # From elsewhere
+
+    def import_labels(self, labels: Any) -> Step | None:
+        """Add the objects of a label image of the same shape, under new labels; what is there stays.
+
+        One step; None if the image holds nothing that is free. An imported object has no prompts, and is its
+        own mask prompt when it is taken up.
+
+        Parameters
+        ----------
+        labels
+            Integer array of the store's shape, background 0; it is read plane by plane.
+        """
+        if tuple(labels.shape) != tuple(self._store.array.shape) or np.dtype(labels.dtype).kind not in "iu":
+            raise ValueError(
+                f"The labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; give whole numbers "
+                f"of the image's shape {tuple(self._store.array.shape)}."
+            )
+        numbers: dict[int, int] = {}
+        blocks: dict[Position, Change] = {}
+        origins = []
+        for position, origin in objects_in(labels):
+            if position not in blocks:
+                region = (*(slice(x, x + 1) for x in position), *map(slice, (0, 0), labels.shape[-2:]))
+                before = self._store.block(region)
+                blocks[position] = Change(region, before, before.copy())
+            on_plane = blocks[position].after.reshape(labels.shape[-2:])[origin.mask.index]
+            free = origin.mask.mask() & (on_plane == 0)
+            if free.any():
+                new = numbers.setdefault(origin.label, self._store.next_label + len(numbers))
+                self._store.check_label(new)
+                on_plane[free] = new
+                origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
+        changes = [change for change in blocks.values() if (change.before != change.after).any()]
+        return self._store.write("import", changes, origins=origins) if changes else None
+
+    def _checked(self, labels: Iterable[int]) -> list[int]:
+        chosen = list(dict.fromkeys(int(label) for label in labels))
+        for label in chosen:
+            self._info(label)
+        if not chosen:
+            raise ValueError("No object was chosen; give one label or more.")
+        return chosen
+
+    def _info(self, label: int) -> ObjectInfo:
+        info = self._ledger.object(label)
+        if info is None:
+            raise ValueError(f"There is no object {label}; choose one that is there.")
+        return info
+
+    def _relabel(
+        self,
+        kind: str,
+        new: dict[int, int],
+        origins: Sequence[Origin] = (),
+        objects: Sequence[ObjectInfo] = (),
+    ) -> Step:
+        """Write other labels over objects: one block for each plane, around all of them."""
+        boxes: dict[Position, list[MaskRuns]] = {}
+        for label in new:
+            for position, runs in self._ledger.masks(label).items():
+                boxes.setdefault(position, []).append(runs)
+        changes = []
+        for position, masks in sorted(boxes.items()):
+            region = _around(position, masks, self._store.array.shape)
+            before = self._store.block(region)
+            after = before.copy()
+            for label, number in new.items():
+                after[before == label] = number
+            changes.append(Change(region, before, after))
+        label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
+        return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
+
+    def _reshape(
+        self, kind: str, label: int, form: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], margin: int = 0
+    ) -> Step | None:
+        (label,) = self._checked([label])
+        changes = []
+        for position, runs in self._ledger.masks(label).items():
+            region = _around(position, [runs], self._store.array.shape, margin)
+            before = self._store.block(region)
+            on_plane = before.reshape(before.shape[-2:])
+            old = on_plane == label
+            new = form(old)
+            after = np.where(old & ~new, 0, on_plane)
+            after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
+            if (after != on_plane).any():
+                changes.append(Change(region, before, after.reshape(before.shape)))
+        return self._store.write(kind, changes, label=label) if changes else None
+
+    def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
+        """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""
+        ndim = self._store.array.ndim
+        if plane.displayed != (ndim - 2, ndim - 1):
+            raise ValueError("An object is parted on the image's own planes; show its last two axes.")
+        here = plane.position[:-2]
+        z = self._store.geometry.axes.find("z")
+        masks = {
+            position: runs
+            for position, runs in self._ledger.masks(label).items()
+            if all(a == b for axis, (a, b) in enumerate(zip(position, here, strict=True)) if axis != z)
+        }
+        if here not in masks:
+            raise ValueError(f"The object {label} is not on this plane; show one that it is on.")
+        region = list(_around(here, list(masks.values()), self._store.array.shape))
+        if 0 <= z < ndim - 2:
+            along = [position[z] for position in masks]
+            region[z] = slice(min(along), max(along) + 1)
+        return tuple(region)
+
+
+def _around(
+    position: Position, masks: Sequence[MaskRuns], shape: Sequence[int], margin: int = 0
+) -> tuple[slice, ...]:
+    """Give the block around masks of one plane, with a margin where there is room."""
+    boxes = np.array([runs.box for runs in masks])
+    low = np.maximum(boxes[:, :2].min(axis=0) - margin, 0).tolist()
+    high = np.minimum(boxes[:, 2:].max(axis=0) + margin, shape[-2:]).tolist()
+    return (
+        *(slice(x, x + 1) for x in position),
+        *(slice(a, b) for a, b in zip(low, high, strict=True)),
+    )
+
+
+def _seeds(
+    region: tuple[slice, ...], plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]
+) -> list[list[tuple[int, ...]]]:
+    """Give the points of each group as pixels of the block."""
+    first = [x.start for x in region]
+    leading = plane.position[:-2]
+    return [
+        [
+            tuple(int(np.floor(x + 0.5)) - start for x, start in zip((*leading, *point), first, strict=True))
+            for point in group
+        ]
+        for group in groups
+    ]
+
+
+def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    parts: Labels = connected(mask, connectivity=2)
+    largest: NDArray[np.bool_] = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    return largest

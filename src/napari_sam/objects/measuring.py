@@ -1,0 +1,108 @@
+"""What objects measure, in the image's own units, as the rows of a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from skimage.measure import regionprops
+
+from napari_sam.storage.changes import Position
+from napari_sam.storage.ome import Geometry
+from napari_sam.storage.origins import Origin
+from napari_sam.storage.records import ObjectInfo
+from napari_sam.storage.runs import MaskRuns
+from napari_sam.storage.view import LedgerView
+
+
+@dataclass(frozen=True)
+class ObjectRow:
+    """One object as a row of a table.
+
+    Attributes
+    ----------
+    label, name, category
+        What it is called.
+    planes
+        On how many of the array's own planes it lies.
+    area
+        Of all of these together, in ``unit`` squared.
+    volume
+        The areas times the distance of the planes, in ``unit`` cubed; None without a z axis.
+    unit
+        ``"pixel"`` where none is known.
+    score
+        The model's estimate, the mean over the planes that have one.
+    source
+        How it was made; several are joined by a plus.
+    centre
+        Mean position along each axis of the array, in pixels.
+    """
+
+    label: int
+    name: str
+    category: str
+    planes: int
+    area: float
+    volume: float | None
+    unit: str
+    score: float | None
+    source: str
+    centre: tuple[float, ...]
+
+
+def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
+    """Measure all objects, by label; scikit-image's regionprops looks at each mask once."""
+    origins: dict[int, list[Origin]] = {}
+    for origin in ledger.origins():
+        origins.setdefault(origin.label, []).append(origin)
+    masks = ledger.all_masks()
+    return [_row(info, masks[info.label], origins.get(info.label, []), geometry) for info in ledger.objects()]
+
+
+def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
+    """Write rows as comma-separated values, with a column for the centre along each axis."""
+    names = [field.name for field in fields(ObjectRow) if field.name != "centre"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, *(f"centre_{axis}" for axis in axes)])
+        for row in rows:
+            *values, centre = astuple(row)
+            writer.writerow([*("" if x is None else x for x in values), *(f"{x:.2f}" for x in centre)])
+
+
+def _row(
+    info: ObjectInfo, masks: dict[Position, MaskRuns], origins: list[Origin], geometry: Geometry
+) -> ObjectRow:
+    spacing = geometry.pixel_size
+    measured = {position: _measure(runs, spacing[-2:]) for position, runs in masks.items()}
+    areas = np.array([area for area, _ in measured.values()])
+    centres = np.array([(*position, *centre) for position, (_, centre) in measured.items()])
+    z = geometry.axes.find("z")
+    is_stack = 0 <= z < len(spacing) - 2
+    scores = [x.making.score for x in origins if x.making.score is not None]
+    units = list(geometry.units or [None])
+    return ObjectRow(
+        info.label,
+        info.name,
+        info.category,
+        len(masks),
+        float(areas.sum()),
+        float(areas.sum() * spacing[z]) if is_stack else None,
+        units[-1] or "pixel",
+        float(np.mean(scores)) if scores else None,
+        "+".join(dict.fromkeys(x.making.source for x in origins)),
+        tuple(float(x) for x in np.average(centres, axis=0, weights=areas)),
+    )
+
+
+@lru_cache(maxsize=100_000)
+def _measure(runs: MaskRuns, spacing: tuple[float, float]) -> tuple[float, tuple[float, float]]:
+    """Measure one mask: its area in units, and its centre in pixels of the plane."""
+    (region,) = regionprops(runs.mask().astype(np.uint8), spacing=spacing)
+    row, column = (float(x) / side for x, side in zip(region.centroid, spacing, strict=True))
+    return float(region.area), (runs.box[0] + row, runs.box[1] + column)

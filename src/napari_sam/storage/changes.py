@@ -1,0 +1,179 @@
+"""What one write changes: blocks of the labels before and after it, and whose masks these are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+from napari_sam.planes import Plane
+from napari_sam.storage.runs import MaskRuns
+
+Labels = NDArray[np.integer[Any]]
+# The index along all axes but the last two: which of the array's own planes.
+Position = tuple[int, ...]
+Overlap = Literal["keep", "replace", "inside"]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One block of the labels, as it was and as it is to be.
+
+    Attributes
+    ----------
+    region
+        A slice with start and stop for each axis.
+    before, after
+        The labels there; where both are equal, nothing changes.
+    """
+
+    region: tuple[slice, ...]
+    before: Labels
+    after: Labels
+
+    def apply(self, now: Labels, forward: bool = True) -> Labels:
+        """Give what becomes of a block that is ``now`` there.
+
+        Only pixels that the change is about, and that are as it expects them, change: so it may be applied
+        again, and what others wrote later stays.
+        """
+        source, target = (self.before, self.after) if forward else (self.after, self.before)
+        result: Labels = np.where((now == source) & (source != target), target, now)
+        return result
+
+    def part(self, within: tuple[slice, ...]) -> Change:
+        """Give the part of the change that lies in another region, with which it overlaps."""
+        region = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(self.region, within, strict=True)
+        )
+        inside = tuple(
+            slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, self.region, strict=True)
+        )
+        return Change(region, self.before[inside], self.after[inside])
+
+    def planes(self) -> Iterator[tuple[Position, tuple[int, int], Labels, Labels]]:
+        """Go through the array's own planes: position, first pixel, before and after."""
+        leading = self.before.shape[:-2]
+        first = (self.region[-2].start, self.region[-1].start)
+        for offset in np.ndindex(leading):
+            position = tuple(int(axis.start + i) for axis, i in zip(self.region[:-2], offset, strict=True))
+            yield position, first, self.before[offset], self.after[offset]
+
+
+def region_of(plane: Plane, rows: slice, columns: slice) -> tuple[slice, ...]:
+    """Give the block of the array that holds these rows and columns of a plane, all axes kept."""
+    return tuple(x if isinstance(x, slice) else slice(x, x + 1) for x in plane.index(rows, columns))
+
+
+def to_block(plane: Plane, on_plane: NDArray[Any]) -> NDArray[Any]:
+    """Turn what lies on a plane into a block of `region_of`."""
+    ordered = plane.to_plane(on_plane)
+    shape = [1] * len(plane.position)
+    for axis, length in zip(sorted(plane.displayed), ordered.shape, strict=True):
+        shape[axis] = length
+    return ordered.reshape(shape)
+
+
+def from_block(plane: Plane, block: NDArray[Any]) -> NDArray[Any]:
+    """Turn a block of `region_of` into what lies on the plane, rows first."""
+    axes = tuple(axis for axis in range(block.ndim) if axis not in plane.displayed)
+    return plane.to_plane(np.squeeze(block, axis=axes))
+
+
+def paintable(
+    before: Labels, mask: NDArray[np.bool_], overlap: Overlap = "keep", inside: int | None = None
+) -> NDArray[np.bool_]:
+    """Tell which pixels of ``mask`` a new object gets where ``before`` is annotated already.
+
+    Parameters
+    ----------
+    before, mask
+        Labels and a mask of one shape.
+    overlap
+        ``"keep"`` leaves every other object as it is, ``"replace"`` takes its pixels, ``"inside"`` takes only
+        those of the object ``inside``.
+
+    Raises
+    ------
+    ValueError
+        For another word, or ``"inside"`` without a label, or the other way round.
+    """
+    if (overlap == "inside") != (inside is not None):
+        raise ValueError(
+            f"The overlap {overlap!r} and inside={inside} do not belong together; give overlap='inside' and "
+            "the label that the object lies in, or neither."
+        )
+    if overlap == "replace":
+        return mask
+    if overlap in ("keep", "inside"):
+        free: NDArray[np.bool_] = before == (inside or 0)
+        return mask & free
+    raise ValueError(f"The overlap {overlap!r} is unknown; choose keep, replace or inside.")
+
+
+def changed_masks(
+    changes: list[Change], current: Callable[[int, Position], MaskRuns | None]
+) -> dict[tuple[int, Position], MaskRuns | None]:
+    """Find the masks that changes leave behind.
+
+    Parameters
+    ----------
+    changes
+        In the order in which they are applied.
+    current
+        Gives the mask of a label on one of the array's own planes.
+
+    Returns
+    -------
+    dict
+        By label and position, each mask that is another one afterwards; None where nothing is left.
+    """
+    masks: dict[tuple[int, Position], MaskRuns | None] = {}
+    for change in changes:
+        for position, first, before, after in change.planes():
+            differs = before != after
+            if not differs.any():
+                continue
+            for values, adds in ((before, False), (after, True)):
+                for label, corner, part in _parts(np.where(differs, values, 0)):
+                    key = (label, position)
+                    old = masks[key] if key in masks else current(label, position)
+                    at = (first[0] + corner[0], first[1] + corner[1])
+                    masks[key] = _edited(old, part, at, adds)
+    return masks
+
+
+def _parts(labels: Labels) -> Iterator[tuple[int, tuple[int, int], NDArray[np.bool_]]]:
+    """Give each label of a block with the corner of its box and its mask within that."""
+    found, numbers = np.unique(labels, return_inverse=True)
+    # One more, since numbers start at zero and find_objects takes zero for background.
+    for number, box in enumerate(find_objects(numbers.reshape(labels.shape) + 1)):
+        if box is not None and found[number] != 0:
+            corner = (box[0].start, box[1].start)
+            yield int(found[number]), corner, labels[box] == found[number]
+
+
+def _edited(
+    old: MaskRuns | None, part: NDArray[np.bool_], corner: tuple[int, int], adds: bool
+) -> MaskRuns | None:
+    """Add a part, whose first pixel lies at ``corner``, to a mask, or take it away."""
+    row, column = corner
+    box = (row, column, row + part.shape[0], column + part.shape[1])
+    if old is not None:
+        lows = (min(a, b) for a, b in zip(box[:2], old.box[:2], strict=True))
+        highs = (max(a, b) for a, b in zip(box[2:], old.box[2:], strict=True))
+        box = (*lows, *highs)
+    whole = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
+    if old is not None:
+        r, c = old.box[0] - box[0], old.box[1] - box[1]
+        inside = old.mask()
+        whole[r : r + inside.shape[0], c : c + inside.shape[1]] = inside
+    r, c = row - box[0], column - box[1]
+    view = whole[r : r + part.shape[0], c : c + part.shape[1]]
+    view[part] = adds
+    return MaskRuns.of(whole, (box[0], box[1]))

@@ -1,0 +1,125 @@
+"""Labels of other programs become a store of their own; what they were read from stays as it is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+
+from napari_sam.planes import ArrayLike
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ledger import Ledger
+from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
+from napari_sam.storage.opening import (
+    LEDGER,
+    LabelsError,
+    attributes_above,
+    is_taken,
+    open_array,
+    reason_of,
+)
+from napari_sam.storage.volumes import objects_in
+
+
+def import_labels(
+    source: ArrayLike | str | Path, path: str | Path, geometry: Geometry | str | None = None
+) -> LabelsStore:
+    """Make a labels store from labels that another program made; each object is one of source "import".
+
+    Parameters
+    ----------
+    source
+        An integer array, or the path of one: ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr
+        labels). It is read plane by plane, but for a TIFF that is compressed.
+    path
+        Folder of the new store.
+    geometry
+        Axes, or all that is known of where the pixels lie. Read from OME-Zarr metadata if left out, else
+        axes are made up and pixels have a size of one.
+
+    Raises
+    ------
+    LabelsError
+        If the source cannot be read, is no image of labels, or ``path`` is taken or cannot be written.
+    """
+    path = Path(path).expanduser()
+    array, known = (source, None) if not isinstance(source, str | Path) else _read(Path(source).expanduser())
+    if np.dtype(array.dtype).kind not in "iu" or len(array.shape) < 2:
+        raise LabelsError(
+            f"The labels have dtype {array.dtype} and shape {tuple(array.shape)}; "
+            "give whole numbers in two axes or more."
+        )
+    if isinstance(geometry, str):
+        geometry = Geometry(geometry)
+    geometry = geometry or known or read_geometry({}, (), len(array.shape))
+    if is_taken(path):
+        raise LabelsError(f"{path} exists already; choose another name.")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        _fill(partial, array, geometry)
+        if path.exists():
+            path.rmdir()
+        partial.rename(path)
+    except (OSError, sqlite3.Error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise LabelsError(
+            f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
+        ) from error
+    except LabelsError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return LabelsStore.open(path)
+
+
+def _fill(folder: Path, source: ArrayLike, geometry: Geometry) -> None:
+    """Write an array and its ledger into an empty folder, plane by plane."""
+    shape = tuple(int(n) for n in source.shape)
+    make_group(folder, shape, geometry)
+    target: Any = zarr.open_group(folder, mode="r+")[LEVEL]
+    limit = np.iinfo(target.dtype).max
+    for position in np.ndindex(shape[:-2]):
+        plane = np.asarray(source[position])
+        low, high = plane.min(initial=0), plane.max(initial=0)
+        if low < 0 or high > limit:
+            raise LabelsError(f"The label {low if low < 0 else high} is none; labels go from 0 to {limit}.")
+        if high > 0:
+            target[position] = plane.astype(target.dtype)
+    ledger = Ledger.create(folder / LEDGER)
+    try:
+        ledger.take_up(objects_in(target))
+    finally:
+        ledger.close()
+
+
+def _read(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    """Open a file or folder of labels, with what it says of where its pixels lie."""
+    readers: dict[str, Callable[[Path], Any]] = {
+        ".npy": lambda file: np.load(file, mmap_mode="r", allow_pickle=False),
+        ".tif": _read_tiff,
+        ".tiff": _read_tiff,
+    }
+    if path.is_dir():
+        array = open_array(path, None)
+        names = getattr(array.metadata, "dimension_names", None) or ()
+        return array, read_geometry(attributes_above(path, array), names, array.ndim)
+    if path.suffix.lower() not in readers:
+        raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
+    try:
+        return readers[path.suffix.lower()](path), None
+    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
+
+
+def _read_tiff(path: Path) -> Any:
+    try:
+        return tifffile.memmap(path, mode="r")
+    except ValueError:  # it is compressed, or in pieces
+        return tifffile.imread(path)

@@ -1,0 +1,133 @@
+"""The layout of a labels store on disk: an OME-Zarr label image (NGFF 0.5) with one level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from ome_zarr_models.v05.axes import Axis
+from ome_zarr_models.v05.multiscales import Dataset, Multiscale
+from zarr.codecs import ZstdCodec
+
+LEVEL = "0"
+# No side of a chunk is longer than this; smaller planes are one chunk each.
+_CHUNK_SIDE = 512
+_SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
+# Units by other names than NGFF's, which takes those of UDUNITS-2.
+_UNITS = {"um": "micrometer", "µm": "micrometer", "μm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
+_NO_UNITS = {"", "pixel", "pixels", "dimensionless"}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the pixels of an image lie in the world.
+
+    Attributes
+    ----------
+    axes
+        One letter per axis.
+    scale, translation
+        Size of a pixel, and position of the first one's centre, along each axis; ones and zeros if left out.
+    units
+        Of each axis, such as ``"micrometer"``; none if left out.
+    """
+
+    axes: str
+    scale: Sequence[float] | None = None
+    translation: Sequence[float] | None = None
+    units: Sequence[str | None] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "translation", "units"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.axes):
+                raise ValueError(
+                    f"The {name} {list(values)} has not one number for each axis of {self.axes!r}."
+                )
+
+    @property
+    def pixel_size(self) -> tuple[float, ...]:
+        """Size of a pixel along each axis, in its unit."""
+        return tuple(abs(float(x)) for x in self.scale) if self.scale is not None else (1.0,) * len(self.axes)
+
+
+def make_group(folder: Path, shape: Sequence[int], geometry: Geometry) -> None:
+    """Write an empty store into an empty folder."""
+    chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
+    attributes = ome_attributes(folder.stem, geometry)
+    group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
+    group.create_array(
+        LEVEL,
+        shape=tuple(shape),
+        chunks=tuple(chunks),
+        dtype=np.uint32,
+        dimension_names=list(geometry.axes),
+        compressors=ZstdCodec(level=1, checksum=True),  # a damaged chunk is told from a good one
+    )
+
+
+def ome_attributes(name: str, geometry: Geometry) -> dict[str, Any]:
+    """Describe the image after NGFF 0.5.
+
+    That knows two to five axes: time, then channel, then two or three in space. For any others there are no
+    words, and the dimension names of the array have to do.
+    """
+    axes = geometry.axes
+    types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
+    units = [_unit(x) for x in geometry.units or [None] * len(axes)]
+    scale = [float(x) for x in geometry.scale] if geometry.scale is not None else [1.0] * len(axes)
+    translation = None if geometry.translation is None else [float(x) for x in geometry.translation]
+    try:
+        multiscale = Multiscale(
+            axes=[
+                Axis(name=axis, type=types.get(axis.lower()), unit=unit)
+                for axis, unit in zip(axes, units, strict=True)
+            ],
+            datasets=(Dataset.build(path=LEVEL, scale=scale, translation=translation),),
+            name=name,
+        )
+    except ValueError:
+        return {}
+    return {
+        "ome": {
+            "version": "0.5",
+            "multiscales": [multiscale.model_dump(exclude_none=True)],
+            "image-label": {"version": "0.5", "source": {"image": None}},
+        }
+    }
+
+
+def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | None], ndim: int) -> Geometry:
+    """Read where the pixels lie, as far as the metadata say so; sizes of one where they do not."""
+    axes = "".join((name or "?")[:1] for name in dimension_names)
+    if len(axes) != ndim or len(set(axes)) != ndim:
+        axes = "nmtczyx"[-ndim:]
+    try:
+        described = attributes.get("ome", attributes)["multiscales"][0]
+        multiscale = Multiscale.model_validate(described)
+        letters = "".join(str(axis.name) for axis in multiscale.axes)
+        scale, *others = (x.model_dump() for x in multiscale.datasets[0].coordinateTransformations)
+        translation = list(others[0]["translation"]) if others else None
+        units = [axis.unit for axis in multiscale.axes]
+        return Geometry(
+            letters, list(scale["scale"]), translation, [None if x is None else str(x) for x in units]
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return Geometry(axes)
+
+
+def is_intensities(attributes: dict[str, Any]) -> bool:
+    """Whether OME-Zarr metadata, of NGFF 0.5 or older, describe an image that is not one of labels."""
+    ome = attributes.get("ome", attributes)
+    return "multiscales" in ome and "image-label" not in ome
+
+
+def _unit(name: str | None) -> str | None:
+    """Give a unit by NGFF's name for it."""
+    if name is None or str(name) in _NO_UNITS:
+        return None
+    return _UNITS.get(str(name), str(name))

@@ -1,0 +1,76 @@
+"""What a labels store finds in its folder: the array, its metadata, and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from napari_sam.storage.ledger import Ledger
+from napari_sam.storage.ome import LEVEL, is_intensities
+from napari_sam.storage.volumes import UNREADABLE, objects_in, written_regions
+
+LEDGER = "ledger.sqlite"
+
+
+class LabelsError(ValueError):
+    """A labels store that cannot be used with the image, or not be written; the message says why."""
+
+
+def open_array(path: Path, shape: Sequence[int] | None) -> zarr.Array[Any]:
+    """Open the array of labels at, or in, a folder, and check that it is one."""
+    try:
+        node = zarr.open(path, mode="r+")
+        array = node[LEVEL] if isinstance(node, zarr.Group) and LEVEL in node else node
+    except UNREADABLE as error:
+        raise LabelsError(
+            f"{path} is no labels store, or not a whole one; choose another folder or a new name."
+        ) from error
+    if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
+        raise LabelsError(f"{path} holds no integer array '{LEVEL}'; choose a labels store or a new name.")
+    if is_intensities(node.attrs.asdict()):
+        raise LabelsError(f"{path} is an OME-Zarr image, not labels; choose a labels store or a new name.")
+    if shape is not None and array.shape != tuple(shape):
+        raise LabelsError(
+            f"The labels at {path} have shape {array.shape}, the image {tuple(shape)}; "
+            "choose the store that belongs to this image, or a new name."
+        )
+    return array
+
+
+def open_ledger(path: Path, array: zarr.Array[Any], read_only: bool) -> Ledger:
+    """Open the ledger of a store; one that has none yet gets it, with the objects that are there."""
+    if (path / LEDGER).exists():
+        return Ledger.open(path / LEDGER, read_only)
+    if read_only:
+        ledger = Ledger.in_memory()
+        ledger.take_up(objects_in(array, written_regions(array)))
+        return ledger
+    partial = path / f"{LEDGER}.partial"  # whole or not at all
+    partial.unlink(missing_ok=True)
+    ledger = Ledger.create(partial)
+    try:
+        ledger.take_up(objects_in(array, written_regions(array)))
+    finally:
+        ledger.close()
+    partial.rename(path / LEDGER)
+    return Ledger.open(path / LEDGER)
+
+
+def is_taken(path: Path) -> bool:
+    """Whether there is anything at ``path`` but an empty folder."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def attributes_above(path: Path, array: zarr.Array[Any]) -> dict[str, Any]:
+    """Read the metadata of the group that holds the array, or of the array itself."""
+    if array.path:
+        return zarr.open_group(path, mode="r").attrs.asdict()
+    return array.attrs.asdict()
+
+
+def reason_of(error: Exception) -> str:
+    """Give the shortest words for what went wrong."""
+    return str(getattr(error, "strerror", None) or error)

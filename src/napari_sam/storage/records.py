@@ -1,0 +1,74 @@
+"""What the ledger knows of objects and steps, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from napari_sam.storage.changes import Change, Position
+from napari_sam.storage.origins import Origin
+from napari_sam.storage.runs import MaskRuns
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What is said of one object; its pixels are elsewhere."""
+
+    label: int
+    name: str = ""
+    category: str = ""
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class Category:
+    """A semantic class of objects, with its number in an exported map of classes."""
+
+    name: str
+    number: int
+    colour: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done, and can be undone.
+
+    Attributes
+    ----------
+    number
+        Rises from step to step.
+    kind
+        Such as ``"commit"``, ``"brush"`` or ``"delete"``.
+    label
+        The object that it was about, if it was one.
+    time
+        ISO 8601, UTC.
+    """
+
+    number: int
+    kind: str
+    label: int | None
+    time: str
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A step before it is recorded: its pixels, and the rows that change with them.
+
+    Attributes
+    ----------
+    masks
+        As `changed_masks` gives them.
+    origins
+        New ones; each replaces that of the same label and plane.
+    objects
+        What is said of these objects from now on. Objects that get their first pixels need none, and those
+        that lose their last go by themselves.
+    """
+
+    kind: str
+    label: int | None
+    changes: Sequence[Change] = ()
+    masks: Mapping[tuple[int, Position], MaskRuns | None] = field(default_factory=dict)
+    origins: Sequence[Origin] = ()
+    objects: Sequence[ObjectInfo] = ()

@@ -1,0 +1,298 @@
+"""An array of labels and its ledger, written together so that neither a crash nor a full disk parts them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import zarr
+from psygnal import Signal
+
+from napari_sam.planes import Plane
+from napari_sam.storage.changes import Change, Labels, changed_masks
+from napari_sam.storage.ledger import Ledger
+from napari_sam.storage.opening import LabelsError, reason_of
+from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.records import Draft, ObjectInfo, Step
+from napari_sam.storage.repair import Repair, repair_regions
+from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under
+
+_BRUSH: Final = "brush"
+
+
+class RecordedVolume:
+    """Do, undo and redo steps.
+
+    Each is first one transaction in the ledger, then the chunks under the changed box, then a mark that these
+    are written; `finish_pending` finishes one without the mark.
+
+    Attributes
+    ----------
+    path
+        The folder, for messages.
+    array, ledger
+        What is written together.
+    read_only
+        Why nothing can be written; empty if it can.
+    changed
+        Emitted (psygnal) with each `Step` that was done, taken back or done again.
+    """
+
+    changed = Signal(Step)
+
+    def __init__(self, path: Path, array: zarr.Array[Any], ledger: Ledger, read_only: str) -> None:
+        self.path = path
+        self.array = array
+        self.ledger = ledger
+        self.read_only = read_only
+        self._stroke: int | None = None
+        self._identity = None if ledger.path is None else _identity(ledger.path)
+
+    def block(self, region: tuple[slice, ...]) -> Labels:
+        """Read a block of the labels.
+
+        Raises
+        ------
+        LabelsError
+            If its chunks are damaged.
+        """
+        try:
+            return np.asarray(self.array[region])
+        except UNREADABLE as error:
+            raise LabelsError(
+                f"A part of the labels at {self.path} is damaged ({reason_of(error)}); restore it from the "
+                f'ledger with: napari-sam repair "{self.path}"'
+            ) from error
+
+    def write(
+        self,
+        kind: str,
+        changes: Sequence[Change],
+        *,
+        label: int | None = None,
+        origins: Sequence[Origin] = (),
+        objects: Sequence[ObjectInfo] = (),
+    ) -> Step:
+        """Do one step: what a commit and every edit come down to.
+
+        Parameters
+        ----------
+        kind, label
+            What is done, and to which object, for the history.
+        changes
+            The pixels, as they are (see `block`) and are to be.
+        origins, objects
+            What the ledger learns with them; see `Draft`.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        self.end_stroke()
+        return self._write(Draft(kind, label, changes, origins=origins, objects=objects))
+
+    def paint(self, region: tuple[slice, ...], after: Labels) -> None:
+        """Record and write what a brush or a script painted; a stroke is one step, until `end_stroke`.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        self.check_writable()
+        change = Change(region, self.block(region), after.astype(self.array.dtype))
+        differs = change.before != change.after
+        if not differs.any():
+            return
+        painted = np.unique(change.after[differs])
+        if painted[0] < 0:
+            raise LabelsError(f"{painted[0]} is no label; objects have numbers from 1 on, background is 0.")
+        label = int(painted[-1]) or None
+        step = self._write(Draft(_BRUSH, label, [change]), into=self._stroke)
+        self._stroke = step.number
+
+    def end_stroke(self) -> None:
+        """Let what is painted from here on be another step."""
+        self._stroke = None
+
+    def undo(self) -> Step | None:
+        """Take the last step back, and return it; None if there is none.
+
+        Pixels that were written past the ledger since then stay.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+
+    def redo(self) -> Step | None:
+        """Do the step again that was taken back last, and return it; None if there is none.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        return self._move(self.ledger.first_undone, self.ledger.redo, self.ledger.undo, forward=True)
+
+    def _move(
+        self,
+        find: Callable[[], Step | None],
+        move: Callable[[Step], None],
+        back: Callable[[Step], None],
+        forward: bool,
+    ) -> Step | None:
+        self.check_writable()
+        self.end_stroke()
+        with self._explained():
+            if (step := find()) is None:
+                return None
+            changes = self.ledger.changes(step.number, self.array.dtype)
+            move(step)
+            try:
+                self._apply(changes, forward)
+            except OSError:
+                self._revert(changes, not forward)
+                with suppress(sqlite3.Error):
+                    back(step)
+                    self.ledger.settle()
+                raise
+            self.ledger.settle()
+        self.changed.emit(step)
+        return step
+
+    def _write(self, draft: Draft, into: int | None = None) -> Step:
+        self.check_writable()
+        for change in draft.changes:
+            self.check_label(int(change.after.max(initial=0)))
+        draft = self._with_masks(draft)
+        with self._explained():
+            step = self.ledger.record(draft, into)
+            try:
+                if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
+                    self._put(draft.changes[0].region, draft.changes[0].after)
+                else:  # of several blocks one may hold what another has changed since
+                    self._apply(draft.changes)
+            except OSError:
+                self._take_back(draft, step, whole=into is None)
+                raise
+            self.ledger.settle()
+        self.changed.emit(step)
+        return step
+
+    def _take_back(self, draft: Draft, step: Step, whole: bool) -> None:
+        """Undo in ledger and array what could be written only in part."""
+        self._revert(draft.changes, forward=False)
+        with suppress(sqlite3.Error):
+            if whole:
+                self.ledger.forget(step)
+            else:  # the earlier part of a stroke stays, and what could not be written is erased from it
+                reverse = [Change(x.region, x.after, x.before) for x in reversed(draft.changes)]
+                self.ledger.record(self._with_masks(Draft(draft.kind, draft.label, reverse)), step.number)
+                self.ledger.settle()
+
+    def _with_masks(self, draft: Draft) -> Draft:
+        """Add the masks that the changes leave, and note what the brush began."""
+        masks = changed_masks(list(draft.changes), self.ledger.mask)
+        origins = list(draft.origins)
+        if draft.kind == _BRUSH:
+            for (label, position), mask in masks.items():
+                plane = Plane((len(position), len(position) + 1), (*position, 0, 0))
+                made = [x for x in self.ledger.origins(label) if x.plane == plane]
+                if mask is not None and all(x.making.source == _BRUSH for x in made):
+                    origins.append(Origin(label, plane, mask, Making(_BRUSH)))
+        return Draft(draft.kind, draft.label, draft.changes, masks, origins, draft.objects)
+
+    def _apply(self, changes: Sequence[Change], forward: bool = True) -> None:
+        """Write the pixels of changes, or those that were there before them."""
+        for change in changes if forward else reversed(changes):
+            now = np.asarray(self.array[change.region])
+            then = change.apply(now, forward)
+            if not np.array_equal(now, then):
+                self._put(change.region, then)
+
+    def _put(self, region: Region, block: Labels) -> None:
+        """Write a block chunk by chunk: of several at once zarr writes some even after one has failed."""
+        whole = Change(region, block, block)
+        for chunk in chunks_under(self.array, [region]):
+            part = whole.part(chunk)
+            self.array[part.region] = part.after
+
+    def _revert(self, changes: Sequence[Change], forward: bool) -> None:
+        """Give the chunks that could be written what was in them; each by itself, since one is in the way."""
+        for change in changes if forward else reversed(changes):
+            for chunk in chunks_under(self.array, [change.region]):
+                with suppress(OSError):
+                    self._apply([change.part(chunk)], forward)
+
+    def repair(self) -> Repair:
+        """Give damaged and lost chunks their labels back; see `repair_regions`.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written.
+        """
+        self.check_writable()
+        with self._explained():
+            return repair_regions(self.array, self.ledger)
+
+    def finish_pending(self) -> None:
+        """Write what a process that was killed had recorded but not written."""
+        if (number := self.ledger.pending) is None:
+            return
+        with self._explained():
+            for remainder in self.path.rglob("*.partial"):
+                remainder.unlink()
+            changes = self.ledger.changes(number, self.array.dtype)
+            try:
+                self._apply(changes, forward=number <= self.ledger.cursor)
+            except UNREADABLE:  # a chunk is torn: what it held is in the ledger as well
+                repair_regions(self.array, self.ledger, [change.region for change in changes])
+            self.ledger.settle()
+
+    def check_label(self, label: int) -> None:
+        """Raise a `LabelsError` if the array cannot hold the label."""
+        limit = min(np.iinfo(self.array.dtype).max, np.iinfo(np.int64).max)
+        if label > limit:
+            raise LabelsError(
+                f"The labels at {self.path} are {self.array.dtype} and hold no label beyond {limit}; "
+                "go on in a new store."
+            )
+
+    def check_writable(self) -> None:
+        """Raise a `LabelsError` if nothing can be written, or the folder is another one by now."""
+        if self.read_only:
+            raise LabelsError(f"The labels at {self.path} can only be read: {self.read_only}.")
+        if self.ledger.path is not None and _identity(self.ledger.path) != self._identity:
+            raise LabelsError(
+                f"The labels at {self.path} are gone: the folder was removed, renamed or replaced. "
+                "Put it back and try again."
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what to do where the disk refuses."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise LabelsError(
+                f"The labels at {self.path} cannot be written ({reason_of(error)}). "
+                "Free some space or make the folder writable, and try again."
+            ) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tell a file from another one under the same name; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

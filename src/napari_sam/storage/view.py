@@ -1,0 +1,182 @@
+"""What the ledger says: the objects that there are now, their pixels and origins, and the steps."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import numpy as np
+
+from napari_sam.storage.changes import Change, Labels, Position
+from napari_sam.storage.origins import Origin, origin_from_row
+from napari_sam.storage.records import Category, ObjectInfo, Step
+from napari_sam.storage.runs import MaskRuns, decode_labels
+
+
+class LedgerView:
+    """Read a ledger through an open connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._db.row_factory = sqlite3.Row
+
+    # State
+
+    @property
+    def cursor(self) -> int:
+        """Number of the last step that is done; 0 before the first."""
+        return int(self._state("cursor"))
+
+    @property
+    def highest(self) -> int:
+        """The highest label that was ever given."""
+        return int(self._state("highest"))
+
+    @property
+    def pending(self) -> int | None:
+        """Number of the step whose pixels may not all be written, or undone, yet."""
+        number = self._state("pending")
+        return None if number is None else int(number)
+
+    def last_done(self) -> Step | None:
+        """The step that undo takes back."""
+        return None if self.cursor == 0 else self._step(self.cursor)
+
+    def first_undone(self) -> Step | None:
+        """The step that redo does again."""
+        row = self._db.execute(
+            "SELECT steps.* FROM steps, state WHERE number > cursor ORDER BY number LIMIT 1"
+        ).fetchone()
+        return None if row is None else _step(row)
+
+    def steps(self) -> list[Step]:
+        """All steps that are done, the first one first."""
+        rows = self._db.execute("SELECT steps.* FROM steps, state WHERE number <= cursor ORDER BY number")
+        return [_step(row) for row in rows]
+
+    def changes(self, number: int, dtype: np.dtype[Any]) -> list[Change]:
+        """Give the pixels of a step, in the order in which they were written."""
+        rows = self._db.execute("SELECT * FROM changes WHERE step = ? ORDER BY number", (number,))
+        return [_change(row, dtype) for row in rows]
+
+    def regions(self, number: int) -> list[tuple[slice, ...]]:
+        """Give the blocks that a step changed."""
+        rows = self._db.execute("SELECT region FROM changes WHERE step = ? ORDER BY number", (number,))
+        return [_region(row[0]) for row in rows]
+
+    # What holds now
+
+    def objects(self) -> list[ObjectInfo]:
+        """All objects, by label."""
+        rows = self._db.execute("SELECT * FROM objects_now ORDER BY label")
+        return [_object(row) for row in rows]
+
+    def object(self, label: int) -> ObjectInfo | None:
+        """What is said of one object; None if there is none of this label."""
+        row = self._db.execute("SELECT * FROM objects_now WHERE label = ?", (label,)).fetchone()
+        return None if row is None else _object(row)
+
+    def mask(self, label: int, position: Position) -> MaskRuns | None:
+        """The pixels of an object on one of the array's own planes."""
+        row = self._db.execute(
+            "SELECT * FROM masks_now WHERE label = ? AND position = ?", (label, json.dumps(position))
+        ).fetchone()
+        return None if row is None else _mask(row)
+
+    def masks(self, label: int) -> dict[Position, MaskRuns]:
+        """All pixels of an object, by the array's own planes."""
+        rows = self._db.execute("SELECT * FROM masks_now WHERE label = ?", (label,))
+        masks = {tuple(json.loads(row["position"])): _mask(row) for row in rows}
+        return dict(sorted(masks.items()))
+
+    def all_masks(self) -> dict[int, dict[Position, MaskRuns]]:
+        """The pixels of all objects, by label and by the array's own planes."""
+        masks: dict[int, dict[Position, MaskRuns]] = {}
+        for row in self._db.execute("SELECT * FROM masks_now"):
+            masks.setdefault(row["label"], {})[tuple(json.loads(row["position"]))] = _mask(row)
+        return masks
+
+    def masks_at(self, position: Position) -> dict[int, MaskRuns]:
+        """The masks of all objects on one of the array's own planes, by label."""
+        rows = self._db.execute(
+            "SELECT * FROM masks_now WHERE position = ? ORDER BY label", (json.dumps(position),)
+        )
+        return {row["label"]: _mask(row) for row in rows}
+
+    def positions(self) -> list[Position]:
+        """The array's own planes that have objects."""
+        rows = self._db.execute("SELECT DISTINCT position FROM masks_now")
+        return sorted(tuple(json.loads(row[0])) for row in rows)
+
+    def extents(self) -> dict[int, tuple[int, int]]:
+        """How many of the array's own planes, and how many pixels, each object has."""
+        rows = self._db.execute("SELECT label, count(*), sum(area) FROM masks_now GROUP BY label")
+        return {row[0]: (row[1], row[2]) for row in rows}
+
+    def origins(self, label: int | None = None) -> list[Origin]:
+        """How the planes of an object, or of all, were made."""
+        where, values = ("", ()) if label is None else (" WHERE label = ?", (label,))
+        rows = self._db.execute(f"SELECT * FROM origins_now{where} ORDER BY label, since", values)  # noqa: S608
+        return [origin_from_row(row) for row in rows]
+
+    def origins_of(self, step: Step) -> list[Origin]:
+        """What a step recorded of how objects were made, whether it is done or undone."""
+        rows = self._db.execute("SELECT * FROM origins WHERE since = ? ORDER BY label", (step.number,))
+        return [origin_from_row(row) for row in rows]
+
+    def categories(self) -> list[Category]:
+        """All categories, by number."""
+        rows = self._db.execute("SELECT * FROM categories ORDER BY number")
+        return [Category(row["name"], row["number"], row["colour"]) for row in rows]
+
+    def block(self, region: tuple[slice, ...], dtype: np.dtype[Any]) -> Labels:
+        """Give a block of the labels as the ledger knows it, without looking at the array."""
+        block = np.zeros([x.stop - x.start for x in region], dtype)
+        rows, columns = region[-2:]
+        for offset in np.ndindex(block.shape[:-2]):
+            position = tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
+            for label, runs in self.masks_at(position).items():
+                row0, column0, row1, column1 = runs.box
+                low, high = (
+                    (max(row0, rows.start), max(column0, columns.start)),
+                    (min(row1, rows.stop), min(column1, columns.stop)),
+                )
+                if low[0] < high[0] and low[1] < high[1]:
+                    mask = runs.mask()[low[0] - row0 : high[0] - row0, low[1] - column0 : high[1] - column0]
+                    part = block[offset][
+                        low[0] - rows.start : high[0] - rows.start,
+                        low[1] - columns.start : high[1] - columns.start,
+                    ]
+                    part[mask] = label
+        return block
+
+    def _state(self, column: str) -> Any:
+        return self._db.execute("SELECT * FROM state").fetchone()[column]
+
+    def _step(self, number: int) -> Step:
+        return _step(self._db.execute("SELECT * FROM steps WHERE number = ?", (number,)).fetchone())
+
+
+def _step(row: sqlite3.Row) -> Step:
+    return Step(row["number"], row["kind"], row["label"], row["time"])
+
+
+def _object(row: sqlite3.Row) -> ObjectInfo:
+    return ObjectInfo(row["label"], row["name"], row["category"], row["colour"])
+
+
+def _mask(row: sqlite3.Row) -> MaskRuns:
+    return MaskRuns((row["row0"], row["column0"], row["row1"], row["column1"]), row["area"], row["runs"])
+
+
+def _change(row: sqlite3.Row, dtype: np.dtype[Any]) -> Change:
+    region = _region(row["region"])
+    shape = tuple(x.stop - x.start for x in region)
+    return Change(
+        region, decode_labels(row["before"], shape, dtype), decode_labels(row["after"], shape, dtype)
+    )
+
+
+def _region(text: str) -> tuple[slice, ...]:
+    return tuple(slice(int(start), int(stop)) for start, stop in json.loads(text))

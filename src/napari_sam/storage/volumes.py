@@ -1,0 +1,108 @@
+"""Whole volumes of labels: which parts of a zarr array were ever written, and which objects are in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from scipy.ndimage import find_objects
+
+from napari_sam.planes import Plane
+from napari_sam.storage.changes import Position
+from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.runs import MaskRuns
+
+Region = tuple[slice, ...]
+# What zarr and its codecs raise where files are missing, damaged, or of another kind.
+UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+
+
+def written_regions(array: zarr.Array[Any]) -> list[Region]:
+    """Give the index of every chunk (or shard of chunks) that exists in the store."""
+    store_path = array.store_path
+    root = getattr(store_path.store, "root", None)
+    sides = array.shards or array.chunks
+    if root is None:
+        starts = [range(0, n, side) for n, side in zip(array.shape, sides, strict=True)]
+        numbers = np.array(np.meshgrid(*starts, indexing="ij")).reshape(array.ndim, -1).T.tolist()
+        return [_region(x, sides, array.shape) for x in numbers]
+    folder = Path(root) / store_path.path
+    regions = []
+    for file in folder.rglob("*"):
+        # c/0/1 or c.0.1 in zarr v3, 0/1 or 0.1 in v2.
+        parts = re.split("[/.]", file.relative_to(folder).as_posix().removeprefix("c"))
+        parts = parts[len(parts) - array.ndim :]
+        if file.is_file() and len(parts) == array.ndim and all(x.isdigit() for x in parts):
+            starts_at = [int(x) * side for x, side in zip(parts, sides, strict=True)]
+            if all(x < n for x, n in zip(starts_at, array.shape, strict=True)):
+                regions.append(_region(starts_at, sides, array.shape))
+    return sorted(regions, key=lambda region: [x.start for x in region])
+
+
+def chunks_under(array: zarr.Array[Any], regions: Iterable[Region]) -> Iterator[Region]:
+    """Give every chunk (or shard of chunks) under some regions, each once."""
+    sides = array.shards or array.chunks
+    numbers = {
+        number
+        for region in regions
+        for number in product(
+            *(range(x.start // n, (x.stop - 1) // n + 1) for x, n in zip(region, sides, strict=True))
+        )
+    }
+    for number in sorted(numbers):
+        yield tuple(
+            slice(i * side, min((i + 1) * side, n))
+            for i, side, n in zip(number, sides, array.shape, strict=True)
+        )
+
+
+def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[tuple[Position, Origin]]:
+    """Go through the objects of a volume, plane by plane of its last two axes, one of them in memory.
+
+    Parameters
+    ----------
+    array
+        Anything with a shape that numpy can index.
+    regions
+        The only parts that hold anything.
+
+    Yields
+    ------
+    tuple
+        The plane's position, and the object's mask on it as an imported `Origin`.
+    """
+    ndim = len(array.shape)
+    for position in _positions(array.shape, regions):
+        plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
+        labels = np.asarray(array[plane.index()])
+        found, numbers = np.unique(labels, return_inverse=True)
+        if found[-1] > np.iinfo(np.int64).max:
+            raise ValueError(f"The label {found[-1]} is too large; labels go up to {np.iinfo(np.int64).max}.")
+        for number, box in enumerate(find_objects(numbers.reshape(labels.shape) + 1)):
+            if found[number] > 0:
+                mask = MaskRuns.of(labels[box] == found[number], (box[0].start, box[1].start))
+                assert mask is not None  # the box is that of its pixels
+                yield position, Origin(int(found[number]), plane, mask, Making("import"))
+
+
+def _positions(shape: Sequence[int], regions: Sequence[Region] | None) -> list[Position]:
+    if regions is None:
+        return list(np.ndindex(*shape[:-2]))
+    return sorted(
+        {
+            tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
+            for region in regions
+            for offset in np.ndindex(*(x.stop - x.start for x in region[:-2]))
+        }
+    )
+
+
+def _region(starts: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
+    return tuple(
+        slice(start, min(start + side, n)) for start, side, n in zip(starts, sides, shape, strict=True)
+    )

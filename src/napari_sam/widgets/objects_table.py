@@ -1,0 +1,210 @@
+"""The widget ``Segment Anything: objects``: all objects as a table, to be found, edited and written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam.annotation import Session
+from napari_sam.objects.measuring import ObjectRow
+from napari_sam.planes import Plane
+from napari_sam.widgets.annotate import unwrapped
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.objects_model import ObjectsModel, sorted_and_filtered
+from napari_sam.widgets.running import running
+
+# Strokes and commits that follow each other closely are measured once.
+_SETTLE_MS = 150
+
+
+class ObjectsWidget(QWidget):
+    """Show the objects of the session that runs in the viewer, and edit those that are selected.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that the widget is docked in.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = unwrapped(napari_viewer)
+        self._session: Session | None = None
+        self._connections, self._to_store = Connections(), Connections()
+        self.model = ObjectsModel(self)
+        self.proxy = sorted_and_filtered(self.model)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("Filter: label, name, category, source")
+        self.filter.setClearButtonEnabled(True)
+        self.filter.textChanged.connect(self.proxy.setFilterFixedString)
+        self.table = self._table()
+        self.category = QLineEdit()
+        self.category.setPlaceholderText("Category")
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.delete = _button("Delete", "Turn the selected objects into background.", self._on_delete)
+        self.merge = _button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
+        self.refine = _button(
+            "Refine",
+            "Take the object up with its prompts; the next commit replaces it.",
+            self._on_refine,
+        )
+        self.classify = _button(
+            "Set category", "Put the selected objects into the category.", self._on_classify
+        )
+        self.save = _button("Save CSV ...", "Write the table to a file.", self._on_save)
+        grid = QGridLayout()
+        for number, widget in enumerate(
+            (self.refine, self.merge, self.delete, self.category, self.classify, self.save)
+        ):
+            grid.addWidget(widget, number // 3, number % 3)
+        layout = QVBoxLayout(self)
+        for part in (self.filter, self.table):
+            layout.addWidget(part)
+        layout.addLayout(grid)
+        layout.addWidget(self.status)
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLE_MS)
+        self._connections.add(self._settle.timeout, self.refresh)
+        self._connections.add(running.changed, self._on_running_changed)
+        self._follow(running.get(self._viewer))
+
+    def refresh(self) -> None:
+        """Measure the objects and show them; what is selected stays selected."""
+        chosen = {row.label for row in self.selected()}
+        rows = [] if self._session is None else self._session.objects.rows()
+        self.model.show_rows(rows)
+        selection = self.table.selectionModel()
+        for number, row in enumerate(rows):
+            if row.label in chosen and selection is not None:
+                index = self.proxy.mapFromSource(self.model.index(number, 0))
+                selection.select(index, selection.SelectionFlag.Select | selection.SelectionFlag.Rows)
+        self.status.setText(
+            "No annotation runs in this viewer." if self._session is None else f"{len(rows)} objects."
+        )
+
+    def selected(self) -> list[ObjectRow]:
+        """Give the selected objects, by label."""
+        selection = self.table.selectionModel()
+        chosen = [] if selection is None else selection.selectedRows()
+        rows = [self.model.rows[self.proxy.mapToSource(index).row()] for index in chosen]
+        return sorted(rows, key=lambda row: row.label)
+
+    def close_table(self) -> None:
+        """Let go of the session and the viewer."""
+        self._settle.stop()
+        self._to_store.close()
+        self._connections.close()
+        self._session = None
+
+    def event(self, event: QEvent | None) -> bool:
+        """Let go of everything when napari takes the widget out of its dock."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_table()
+        return super().event(event)
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of everything when the widget, a window of its own, closes."""
+        self.close_table()
+        super().closeEvent(event)
+
+    def _on_running_changed(self, viewer: ViewerModel) -> None:
+        if viewer is self._viewer:
+            self._follow(running.get(viewer))
+
+    def _follow(self, session: Session | None) -> None:
+        self._to_store.close()
+        self._session = session
+        if session is not None:
+            self._to_store.add(session.store.changed, self._on_store_changed)
+        for widget in (self.delete, self.merge, self.refine, self.classify, self.save):
+            widget.setEnabled(session is not None)
+        self.refresh()
+
+    def _on_store_changed(self, _step: object) -> None:
+        self._settle.start()
+
+    def _on_delete(self) -> None:
+        self._edit(lambda session, labels: session.objects.delete(labels))
+
+    def _on_merge(self) -> None:
+        self._edit(lambda session, labels: session.objects.merge(labels))
+
+    def _on_classify(self) -> None:
+        name = self.category.text().strip()
+        self._edit(lambda session, labels: session.objects.classify(labels, name))
+
+    def _on_refine(self) -> None:
+        self._edit(lambda session, labels: session.take_up(*labels[:1]) if labels else _none_selected())
+
+    def _on_save(self) -> None:
+        chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "objects.csv", "*.csv")
+        if chosen:
+            self._edit(lambda session, _: session.objects.write_csv(Path(chosen)))
+
+    def _edit(self, edit: Callable[[Session, list[int]], object]) -> None:
+        """Do it with the selected labels; what is wrong is said below the table."""
+        if self._session is None:
+            return
+        try:
+            edit(self._session, [row.label for row in self.selected()])
+        except (ValueError, OSError) as error:
+            self.status.setText(str(error))
+
+    def _on_row_chosen(self, index: QModelIndex) -> None:
+        """Fly to an object: show its middle plane, and its centre in the middle of the canvas."""
+        if self._session is None:
+            return
+        row = self.model.rows[self.proxy.mapToSource(index).row()]
+        displayed = self._session.plane.displayed
+        planes = self._session.store.ledger.masks(row.label)
+        nearest = min(planes, key=lambda x: sum(abs(a - b) for a, b in zip(x, row.centre, strict=False)))
+        self._session.show(Plane.at(displayed, (*nearest, *(round(x) for x in row.centre[-2:]))))
+        labels = next(
+            (x for x in self._viewer.layers if getattr(x.data, "store", None) is self._session.store), None
+        )
+        if labels is not None:
+            # Since napari 0.9 the camera belongs to the viewer's scene.
+            camera = getattr(self._viewer, "scene", self._viewer).camera
+            camera.center = [labels.data_to_world(row.centre)[axis] for axis in displayed]
+
+    def _table(self) -> QTableView:
+        table = QTableView()
+        table.setModel(self.proxy)
+        table.setSortingEnabled(True)
+        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        table.setAlternatingRowColors(True)
+        header = table.verticalHeader()
+        if header is not None:
+            header.setVisible(False)
+        table.doubleClicked.connect(self._on_row_chosen)
+        return table
+
+
+def _none_selected() -> None:
+    raise ValueError("No object is selected; click on a row of the table.")
+
+
+def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.clicked.connect(lambda _checked: clicked())
+    return button

@@ -1,0 +1,58 @@
+"""Reduced precision changes the numbers of an embedding a little, and is refused where nothing is gained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import napari_sam
+from napari_sam.model.precision import Int8Linear, offered, reduce_precision
+from napari_sam.model.sam import CONFIGS
+from seeded import SMALL_VIT, predictor_of, seeded_image, seeded_model
+
+CPU = torch.device("cpu")
+# The largest relative error of an embedding: of 8 bits of mantissa, and of 8-bit integers.
+LARGEST_ERROR = {"bfloat16": 0.02, "int8": 0.05}
+
+
+@pytest.mark.parametrize("precision", LARGEST_ERROR)
+def test_the_embedding_stays_close(precision: str) -> None:
+    if precision not in offered(SMALL_VIT, CPU):
+        pytest.skip(f"this processor gains nothing from {precision}")
+    image = seeded_image(200, 150)
+    reduced = seeded_model(SMALL_VIT)
+    reduce_precision(reduced, precision, CPU)
+    full = predictor_of(seeded_model(SMALL_VIT)).encode(image).features
+    close = predictor_of(reduced).encode(image).features
+    assert close.dtype == torch.float32 and not torch.equal(close, full)
+    assert (close - full).norm() < LARGEST_ERROR[precision] * full.norm()
+
+
+def test_eight_bit_products_are_those_of_the_layer() -> None:
+    """Also of tokens that are a thousand times larger than others: each has its own scale."""
+    linear = nn.Linear(64, 48)
+    x = torch.randn(3, 50, 64) * torch.logspace(-2, 1, 50)[:, None]
+    with torch.inference_mode():
+        expected, rounded = linear(x), Int8Linear(linear, torch.float32)(x)
+    assert torch.all((rounded - expected).norm(dim=-1) < 0.02 * expected.norm(dim=-1))
+
+
+def test_nano_has_no_8_bit_precision() -> None:
+    assert "int8" not in napari_sam.precisions("nano", "cpu")
+    with pytest.raises(ValueError, match="nano gains nothing from the precision 'int8' on cpu"):
+        napari_sam.load_predictor("nano", device="cpu", precision="int8")
+
+
+def test_an_embedding_of_another_precision_is_refused() -> None:
+    half = napari_sam.precisions("nano", "cpu")[-1]
+    if half == "float32":
+        pytest.skip("this processor gains nothing from reduced precision")
+    full, reduced = (napari_sam.load_predictor("nano", device="cpu", precision=x) for x in ("float32", half))
+    with pytest.raises(ValueError, match="encode the plane with the same predictor"):
+        full.predict(reduced.encode(np.zeros((32, 32), np.uint8)), napari_sam.Prompt([(3, 4)]))
+
+
+def test_half_precisions_are_for_graphics_cards_too() -> None:
+    assert "float16" in offered(CONFIGS["vit_h"], torch.device("mps"))

@@ -1,0 +1,236 @@
+"""Objects are edited as a whole, each edit is one step, and undo gives everything back."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from napari_sam.inference.prompts import Prompt
+from napari_sam.objects.editing import Objects
+from napari_sam.planes import Plane
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
+from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.origins import Making
+
+SHAPE = (4, 30, 40)
+GEOMETRY = Geometry("zyx", (2.0, 0.5, 0.25), units=["micrometer"] * 3)
+# (planes, rows, columns) of objects 1 to 3; 2 and 3 lie side by side.
+BOXES = {
+    1: (range(1, 3), slice(2, 12), slice(3, 9)),
+    2: (range(1), slice(15, 25), slice(10, 20)),
+    3: (range(2), slice(15, 25), slice(20, 26)),
+}
+ALL = tuple(slice(0, n) for n in SHAPE)
+
+
+def at(z: int) -> Plane:
+    return Plane((1, 2), (z, 0, 0))
+
+
+def mask_of(label: int) -> np.ndarray:
+    mask = np.zeros(SHAPE[1:], bool)
+    mask[BOXES[label][1:]] = True
+    return mask
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LabelsStore:
+    store = LabelsStore.create(tmp_path / "cells.zarr", SHAPE, GEOMETRY)
+    for label, (planes, _, _) in BOXES.items():
+        for number, z in enumerate(planes):
+            making = Making(
+                "click", Prompt([(label, z)]), None, "nano", "0" * 64, "contrast", 0.5 + label / 10
+            )
+            store.commit(at(z), mask_of(label), making, label=label if number else None)
+    return store
+
+
+@pytest.fixture
+def objects(store: LabelsStore) -> Objects:
+    return Objects(store)
+
+
+EDITS = [
+    pytest.param(lambda x: x.delete([1, 3]), {2}, id="delete"),
+    pytest.param(lambda x: x.merge([2, 3, 1]), {2}, id="merge"),
+    pytest.param(lambda x: x.renumber(1, 9), {9, 2, 3}, id="renumber"),
+    pytest.param(lambda x: x.split(3, at(0), [[(16, 22)], [(24, 22)]]), {1, 2, 3, 4}, id="split"),
+    pytest.param(lambda x: x.smooth(2), {1, 2, 3}, id="smooth"),
+    pytest.param(lambda x: x.rename(2, "odd"), {1, 2, 3}, id="rename"),
+    pytest.param(lambda x: x.classify([1, 2], "nucleus"), {1, 2, 3}, id="classify"),
+]
+
+
+@pytest.mark.parametrize(("edit", "left"), EDITS)
+def test_each_edit_is_one_step_back_and_forth(
+    store: LabelsStore, objects: Objects, edit: Callable[[Objects], object], left: set[int]
+) -> None:
+    before, rows, steps = store.array[:], objects.rows(), len(store.ledger.steps())
+    origins = [(x.label, x.plane, x.time) for x in store.ledger.origins()]
+    edit(objects)
+    after, edited = store.array[:], objects.rows()
+    assert len(store.ledger.steps()) == steps + 1
+    assert {row.label for row in edited} == left == set(np.unique(after)) - {0}
+    assert_array_equal(store.ledger.block(ALL, after.dtype), after)
+    assert (rows, before.tobytes()) != (edited, after.tobytes())
+    store.undo()
+    assert_array_equal(store.array[:], before)
+    assert objects.rows() == rows
+    assert [(x.label, x.plane, x.time) for x in store.ledger.origins()] == origins
+    store.redo()
+    assert_array_equal(store.array[:], after)
+    assert objects.rows() == edited
+
+
+def test_deleted_objects_become_background(store: LabelsStore, objects: Objects) -> None:
+    before = store.array[:]
+    objects.delete([1])
+    assert_array_equal(store.array[:], np.where(before == 1, 0, before))
+
+
+def test_merged_objects_keep_the_prompts_of_all_planes(store: LabelsStore, objects: Objects) -> None:
+    before = store.array[:]
+    objects.merge([2, 3, 1])
+    assert_array_equal(store.array[:], np.where(before > 0, 2, 0))
+    assert [(x.plane.position[0], x.making.prompt.points) for x in store.ledger.origins(2)] == [
+        (0, ((2, 0),)),
+        (1, ((3, 1),)),
+        (2, ((1, 2),)),
+    ]
+
+
+def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore, objects: Objects) -> None:
+    objects.split(3, at(0), [[(16, 22)], [(24, 22)]])
+    for z in (0, 1):
+        upper, lower = np.argwhere(store.array[z] == 3), np.argwhere(store.array[z] == 4)
+        assert abs(len(upper) - len(lower)) <= 6 * 2
+        assert upper[:, 0].max() <= lower[:, 0].min()
+    assert_array_equal(np.isin(store.array[:2], [3, 4]).any(0), mask_of(3))
+
+
+def test_a_split_follows_the_neck_wherever_the_points_are(store: LabelsStore, objects: Objects) -> None:
+    rows, columns = np.ogrid[:30, :40]
+    left, right = (np.hypot(rows - 15, columns - x) <= r for x, r in ((12, 7), (27, 10)))
+    neck = (abs(rows - 15) <= 1) & (columns > 12) & (columns < 27)
+    store.commit(at(3), left | right | neck)
+    objects.split(4, at(3), [[(15, 6)], [(15, 30), (10, 25)]])
+    assert (store.array[3][left & (columns < 15)] == 4).all()
+    assert (store.array[3][right & (columns > 22)] == 5).all()
+
+
+def test_renumbered_objects_keep_name_and_prompts(store: LabelsStore, objects: Objects) -> None:
+    objects.rename(1, "odd")
+    objects.renumber(1, 12)
+    (row,) = (row for row in objects.rows() if row.label == 12)
+    assert (row.name, row.planes) == ("odd", 2)
+    assert {x.making.prompt.points for x in store.ledger.origins(12)} == {((1, 1),), ((1, 2),)}
+
+
+def test_holes_are_filled_where_nobody_else_is(store: LabelsStore, objects: Objects) -> None:
+    store.labels[0, 18, 13:15] = 0
+    store.labels[0, 21, 13] = 8
+    objects.fill_holes(2)
+    assert store.array[0, 18, 13:15].tolist() == [2, 2]
+    assert store.array[0, 21, 13] == 8
+    assert objects.fill_holes(1) is None
+
+
+def test_islands_are_removed(store: LabelsStore, objects: Objects) -> None:
+    store.labels[1, 28, 35:38] = 1
+    objects.remove_islands(1)
+    assert_array_equal(store.array[1] == 1, mask_of(1))
+    assert objects.remove_islands(1) is None
+
+
+def test_smoothing_rounds_corners_and_spares_neighbours(store: LabelsStore, objects: Objects) -> None:
+    objects.smooth(2, radius=3)
+    assert store.array[0, 15, 10] == 0 and store.array[0, 20, 15] == 2
+    assert_array_equal(store.array[0] == 3, mask_of(3))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        pytest.param(lambda x: x.delete([1, 7]), "There is no object 7", id="delete"),
+        pytest.param(lambda x: x.delete([]), "No object was chosen", id="nothing"),
+        pytest.param(lambda x: x.merge([1]), "Only object 1 was given", id="merge one"),
+        pytest.param(lambda x: x.renumber(1, 2), "2 is no free label", id="taken"),
+        pytest.param(lambda x: x.renumber(1, 0), "0 is no free label", id="background"),
+        pytest.param(lambda x: x.renumber(1, 2**32), "hold no label beyond 4294967295", id="too large"),
+        pytest.param(lambda x: x.split(1, at(1), [[(3, 4)]]), "1 groups of points", id="one group"),
+        pytest.param(lambda x: x.split(1, at(1), [[(3, 4)], [(20, 4)]]), "group 2 lies beside", id="beside"),
+        pytest.param(lambda x: x.split(1, at(0), [[(3, 4)], [(5, 4)]]), "not on this plane", id="elsewhere"),
+        pytest.param(lambda x: x.import_labels(np.zeros((2, 2), int)), "whole numbers of the", id="import"),
+    ],
+)
+def test_a_mistake_changes_nothing(
+    store: LabelsStore, objects: Objects, edit: Callable[[Objects], object], message: str
+) -> None:
+    before, steps = store.array[:], store.ledger.steps()
+    with pytest.raises(ValueError, match=message):
+        edit(objects)
+    assert_array_equal(store.array[:], before)
+    assert store.ledger.steps() == steps
+
+
+def test_measures_are_in_the_images_units(store: LabelsStore, objects: Objects) -> None:
+    row = objects.rows()[0]
+    pixel = 0.5 * 0.25
+    assert (row.label, row.planes, row.unit, row.source) == (1, 2, "micrometer", "click")
+    assert row.area == pytest.approx(2 * 60 * pixel)
+    assert row.volume == pytest.approx(2 * 60 * pixel * 2.0)
+    assert row.score == pytest.approx(0.6)
+    assert row.centre == pytest.approx((1.5, 6.5, 5.5))
+
+
+def test_the_table_is_written(objects: Objects, tmp_path: Path) -> None:
+    objects.rename(3, "one, two")
+    objects.write_csv(tmp_path / "objects.csv")
+    with (tmp_path / "objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["1", "2", "3"]
+    assert (rows[2]["name"], rows[0]["centre_z"], float(rows[0]["volume"])) == ("one, two", "1.50", 30.0)
+
+
+def test_categories_have_numbers_colours_and_a_map(store: LabelsStore, objects: Objects) -> None:
+    objects.classify([1, 2], "nucleus")
+    objects.classify([3], "debris")
+    assert [(x.name, x.number) for x in objects.categories()] == [("nucleus", 1), ("debris", 2)]
+    assert len({x.colour for x in objects.categories()}) == 2
+    labels = store.array[0]
+    assert_array_equal(objects.category_plane((0,)), np.select([labels == 2, labels == 3], [1, 2]))
+    objects.classify([3], "")
+    assert_array_equal(objects.category_plane((0,)), labels == 2)
+
+
+def test_other_labels_are_imported_beside_what_is_there(store: LabelsStore, objects: Objects) -> None:
+    before = store.array[:]
+    other = np.zeros(SHAPE, np.int16)
+    other[0, 10:20, 5:15] = 7
+    other[1, 10:20, 5:15] = 7
+    other[3, :3, :3] = 5
+    step = objects.import_labels(other)
+    assert step is not None and step.kind == "import"
+    new = store.array[:]
+    assert_array_equal(new[before > 0], before[before > 0])
+    assert_array_equal(new[before == 0] == 4, other[before == 0] == 7)
+    assert_array_equal(new[before == 0] == 5, other[before == 0] == 5)
+    assert {x.making.source for x in store.ledger.origins(4)} == {"import"}
+    store.undo()
+    assert_array_equal(store.array[:], before)
+    assert objects.import_labels(np.zeros(SHAPE, np.uint8)) is None
+
+
+def test_a_store_that_can_only_be_read_says_so(store: LabelsStore) -> None:
+    second = LabelsStore.open(store.path)
+    with pytest.raises(LabelsError, match="can only be read"):
+        Objects(second).delete([1])
+    with pytest.raises(LabelsError, match="can only be read"):
+        Objects(second).add_category("x")
+    assert len(Objects(second).rows()) == 3

@@ -1,0 +1,111 @@
+"""Labels of other programs become a store, and what they were read from stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from numpy.testing import assert_array_equal
+
+from napari_sam.cli import main
+from napari_sam.storage.importing import import_labels
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
+from napari_sam.storage.opening import LabelsError
+
+VOLUME = np.zeros((3, 20, 30), np.uint16)
+VOLUME[0, 2:9, 3:8] = 4
+VOLUME[1, 2:9, 3:8] = 4
+VOLUME[2, 10:15, 20:29] = 65535
+ALL = tuple(slice(0, n) for n in VOLUME.shape)
+
+
+def as_zarr(folder: Path, **layout: Any) -> Path:
+    array = zarr.create_array(folder / "old", shape=VOLUME.shape, chunks=(1, 7, 7), dtype="uint16", **layout)
+    array[:] = VOLUME
+    return folder / "old"
+
+
+def as_tiff(folder: Path, **arguments: Any) -> Path:
+    tifffile.imwrite(folder / "old.tif", VOLUME, **arguments)
+    return folder / "old.tif"
+
+
+def as_npy(folder: Path) -> Path:
+    np.save(folder / "old.npy", VOLUME)
+    return folder / "old.npy"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(as_zarr, id="zarr v3"),
+        pytest.param(lambda folder: as_zarr(folder, zarr_format=2), id="zarr v2"),
+        pytest.param(as_tiff, id="TIFF"),
+        pytest.param(lambda folder: as_tiff(folder, compression="zlib"), id="compressed TIFF"),
+        pytest.param(as_npy, id="npy"),
+        pytest.param(lambda _: VOLUME, id="numpy"),
+        pytest.param(lambda _: da.from_array(VOLUME), id="dask"),
+    ],
+)
+def test_every_object_is_taken_in(tmp_path: Path, write: Callable[[Path], Any]) -> None:
+    source = write(tmp_path)
+    store = import_labels(source, tmp_path / "new.zarr", "zyx")
+    assert_array_equal(store.array[:], VOLUME)
+    assert_array_equal(store.ledger.block(ALL, store.array.dtype), VOLUME)
+    assert store.ledger.extents() == {4: (2, 70), 65535: (1, 45)}
+    assert {x.making.source for x in store.ledger.origins()} == {"import"}
+    assert (store.geometry.axes, store.undo()) == ("zyx", None)
+
+
+def test_the_place_of_the_pixels_is_kept(tmp_path: Path) -> None:
+    geometry = Geometry("tyx", (1.0, 0.5, 0.5), (0.0, 3.0, 4.0), ("second", "micrometer", "micrometer"))
+    first = LabelsStore.create(tmp_path / "old.zarr", VOLUME.shape, geometry)
+    first.labels[:] = VOLUME
+    first.close()
+    store = import_labels(tmp_path / "old.zarr", tmp_path / "new.zarr")
+    for name in ("axes", "scale", "translation", "units"):
+        assert list(getattr(store.geometry, name)) == list(getattr(geometry, name))
+
+
+def test_the_command_says_what_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    as_tiff(tmp_path)
+    assert main(["import", str(tmp_path / "old.tif"), str(tmp_path / "new.zarr"), "--axes", "zyx"]) == 0
+    assert "2 objects in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param(VOLUME.astype(float), "dtype float64", id="no labels"),
+        pytest.param(VOLUME[0, 0], r"shape \(30,\)", id="one axis"),
+        pytest.param(VOLUME.astype(int) - 1, "label -1 is none", id="negative"),
+        pytest.param(VOLUME.astype(int) * 2**20, "labels go from 0 to 4294967295", id="too large"),
+        pytest.param("notes.txt", "neither .tif nor .npy nor a zarr", id="another file"),
+        pytest.param("broken.tif", "cannot be read", id="no TIFF"),
+        pytest.param("pickled.npy", "cannot be read", id="pickled"),
+        pytest.param("nothing.npy", "cannot be read", id="not there"),
+    ],
+)
+def test_what_is_none_is_refused_and_leaves_nothing(tmp_path: Path, source: Any, message: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "broken.tif").write_text("no image")
+    np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
+    before = {x.name for x in tmp_path.iterdir()}
+    with pytest.raises(LabelsError, match=message):
+        import_labels(tmp_path / source if isinstance(source, str) else source, tmp_path / "new.zarr")
+    assert {x.name for x in tmp_path.iterdir()} == before
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "new.zarr").mkdir()
+    (tmp_path / "new.zarr" / "notes.txt").write_text("mine")
+    with pytest.raises(LabelsError, match="exists already"):
+        import_labels(VOLUME, tmp_path / "new.zarr")
+    assert [x.name for x in (tmp_path / "new.zarr").iterdir()] == ["notes.txt"]

@@ -1,0 +1,58 @@
+"""Run lengths give back what was encoded, and refuse what is damaged."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from napari_sam.storage.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+@given(mask=MASKS)
+def test_a_mask_comes_back(mask: NDArray[np.bool_]) -> None:
+    assert_array_equal(decode_runs(encode_runs(mask), mask.shape), mask)
+
+
+@given(block=arrays(np.int64, array_shapes(max_dims=4, max_side=5), elements=st.integers(-3, 2**62)))
+def test_labels_come_back(block: NDArray[np.int64]) -> None:
+    assert_array_equal(decode_labels(encode_labels(block), block.shape, block.dtype), block, strict=True)
+
+
+@given(mask=MASKS, origin=st.tuples(st.integers(0, 50), st.integers(0, 50)))
+def test_a_mask_in_its_box_lies_where_it_was(mask: NDArray[np.bool_], origin: tuple[int, int]) -> None:
+    runs = MaskRuns.of(mask, origin)
+    if runs is None:
+        assert not mask.any()
+        return
+    whole = np.zeros((64, 64), bool)
+    whole[origin[0] : origin[0] + mask.shape[0], origin[1] : origin[1] + mask.shape[1]] = mask
+    assert runs.area == mask.sum()
+    assert_array_equal(runs.on((64, 64)), whole)
+    assert runs.mask().any(0)[[0, -1]].all() and runs.mask().any(1)[[0, -1]].all()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"not zlib", id="other bytes"),
+        pytest.param(encode_runs(np.ones((3, 4), bool))[:-3], id="cut off"),
+        pytest.param(encode_runs(np.ones((4, 4), bool)), id="of another shape"),
+        pytest.param(zlib.compress(b"\0" * 10_000_000), id="far too much"),
+        pytest.param(zlib.compress(b"\0\1\2"), id="half a number"),
+    ],
+)
+def test_damage_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_runs(data, (3, 4))
+    with pytest.raises(ValueError, match=r"."):
+        decode_labels(data, (3, 4), np.dtype(np.uint32))
