@@ -49,3 +49,11 @@ def nano_predictor() -> Predictor:
     from seeded import seeded_predictor
 
     return seeded_predictor(CONFIGS["nano"])
+
+
+@pytest.fixture(scope="session")
+def tiny_predictor() -> Predictor:
+    """A predictor of a tiny architecture with seeded weights, where neither masks nor sizes matter."""
+    from seeded import seeded_predictor, tiny_config
+
+    return seeded_predictor(tiny_config())

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.predictor import Prediction, Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.conv_encoder import ConvConfig
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.sam import Sam, SamConfig
 from napari_sam.model.two_way_transformer import DecoderConfig
@@ -99,6 +100,16 @@ def seeded_weights(config: SamConfig, seed: int = 0) -> dict[str, torch.Tensor]:
     with torch.device("meta"):
         state = Sam(config).state_dict()
     return seeded_state_dict({key: tuple(tensor.shape) for key, tensor in state.items()}, seed)
+
+
+def tiny_config() -> SamConfig:
+    """Return an architecture like nano's that encodes in some milliseconds."""
+    return SamConfig(
+        "tiny",
+        ConvConfig(stem=8, widths=(8, 16, 16, 16), depths=(1, 1, 1, 1)),
+        image_size=128,
+        decoder=DecoderConfig(width=32, heads=4, mlp=32, score_hidden=32),
+    )
 
 
 def seeded_model(config: SamConfig, seed: int = 0) -> Sam:

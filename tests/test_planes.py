@@ -17,7 +17,7 @@ from napari.layers import Image
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane, Planes, plane_digest
+from napari_sam.planes import Plane, Planes
 
 STACK = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
 
@@ -289,9 +289,11 @@ class TestIdentity:
     def test_the_same_image_has_the_same_key(self) -> None:
         assert Planes(STACK.copy(), name="stack").key() == Planes(da.from_array(STACK), name="stack").key()
 
-    def test_a_digest_covers_pixels_and_shape(self) -> None:
+    def test_a_digest_covers_pixels_shape_dtype_and_contrast(self) -> None:
+        planes = Planes(np.arange(12, dtype=np.uint8).reshape(3, 4))
         image = np.arange(12, dtype=np.uint8).reshape(3, 4)
         changed = image.copy()
         changed[2, 3] = 0
-        assert plane_digest(image) == plane_digest(np.asfortranarray(image))
-        assert len({plane_digest(x) for x in (image, changed, image.reshape(4, 3), image.reshape(2, 6))}) == 4
+        assert planes.digest(image) == planes.digest(np.asfortranarray(image))
+        others = (image, changed, image.reshape(4, 3), image.reshape(2, 6), image.astype(np.int8))
+        assert len({planes.digest(x) for x in others} | {Planes(changed).digest(image)}) == 6

@@ -16,12 +16,15 @@ import platformdirs
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
+from napari_sam.encoding import Embedder
+from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
-from napari_sam.inference.refinement import first_step, predict_refined
+from napari_sam.inference.refinement import first_step
+from napari_sam.inference.tiles import PlanePrediction, predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import ArrayLike, Plane, Planes, plane_digest
+from napari_sam.planes import ArrayLike, Plane, Planes
+from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache, default_folder
 from napari_sam.storage.labels import LabelsStore
@@ -54,19 +57,26 @@ class Preview:
 
     Attributes
     ----------
-    masks
-        (M, H, W) boolean candidates.
-    scores
-        (M,) estimated IoU of each.
+    found
+        The candidates, and the tile of the plane that they were found on.
     chosen
         Index of the shown one.
     """
 
     plane: Plane
     prompt: Prompt
-    masks: NDArray[np.bool_]
-    scores: NDArray[np.float32]
+    found: PlanePrediction
     chosen: int
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """(M, H, W) boolean candidates."""
+        return self.found.masks
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(M,) estimated IoU of each."""
+        return self.found.scores
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -120,7 +130,7 @@ class Session:
         self.predictor = predictor
         self.store = store
         self.objects = Objects(store)
-        self._cache = cache
+        self.embedder = Embedder(planes, predictor, cache)
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}
         self._candidates: dict[Plane, int] = {}
@@ -175,6 +185,7 @@ class Session:
         self.planes.check(plane)
         if plane != self._plane:
             self._plane = plane
+            self.embedder.look_again(plane)
             self._outdate()
             self.plane_changed.emit()
 
@@ -224,21 +235,43 @@ class Session:
 
         ``progress`` is told the share of the encoding that is done; what it raises ends the run.
         """
-        embedding = self._embed(request.plane, progress)
+        shape = request.plane.shape(self.planes.shape)
         if request.prompt.is_empty:
+            self.embedder.prepare(request.plane, progress)
             return Response(request, None)
-        prediction = predict_refined(self.predictor, embedding, request.prompt, request.candidate)
-        chosen = prediction.best
+        with self.embedder.first():
+            found = predict_plane(
+                self.predictor,
+                shape,
+                request.prompt,
+                lambda tile: self.embedder.embed(request.plane, tile, progress),
+                request.candidate,
+            )
+        chosen = found.best
         if request.prompt.is_ambiguous and request.candidate is not None:
             chosen = request.candidate
-        preview = Preview(request.plane, request.prompt, prediction.masks, prediction.scores, chosen)
-        return Response(request, preview)
+        return Response(request, Preview(request.plane, request.prompt, found, chosen))
+
+    def encode_all(self, progress: Progress = ignore_progress) -> None:
+        """Encode all planes that lie as the shown one does, beginning with that, and wait for it.
+
+        ``progress`` is told the share of the stack that is done; what it raises ends the call, and what was
+        encoded stays. Large planes, of which prompts choose the tiles, are left out.
+        """
+        order = list(whole_stack(self._plane, self.planes.shape, Travel.default(self._plane)))
+        for number, plane in enumerate(order, 1):
+            self.embedder.prepare(plane)
+            progress(number / len(order))
+
+    def ready(self) -> NDArray[np.bool_]:
+        """Tell of each plane that lies as the shown one does whether it was encoded; see `Embedder.ready`."""
+        return self.embedder.ready(self._plane.displayed)
 
     def accept(self, response: Response) -> bool:
         """Show an answer, unless the session has moved on since it was asked for."""
-        if self._cache.problem and not self._told_problem:
+        if (problem := self.embedder.cache.problem) and not self._told_problem:
             self._told_problem = True
-            self.noticed.emit(self._cache.problem)
+            self.noticed.emit(problem)
         if response.request.generation != self._generation:
             return False
         if response.preview is not None:
@@ -252,7 +285,10 @@ class Session:
         return self._preview
 
     def next_candidate(self) -> None:
-        """Show the candidate with the next lower score, after the last the first again."""
+        """Show the candidate with the next lower score, after the last the first again.
+
+        One that runs out of its tile of a large plane is whole after the next `predict`.
+        """
         if self._preview is None or len(self._preview.scores) < 2:
             return
         order = np.argsort(-self._preview.scores, kind="stable").tolist()
@@ -261,6 +297,8 @@ class Session:
         self._generation += 1  # an answer under way would show the first candidate again
         self._preview = replace(self._preview, chosen=chosen)
         self.preview_changed.emit()
+        if self._preview.found.runs_out(chosen):
+            self.prompt_changed.emit()
 
     # Objects
 
@@ -410,16 +448,6 @@ class Session:
         others = [axis for axis in range(self.planes.ndim) if axis not in displayed]
         if regions and not any(all(x[i].start <= position[i] < x[i].stop for i in others) for x in regions):
             self.show(Plane.at(displayed, [x.start for x in regions[0]]))
-
-    def _embed(self, plane: Plane, progress: Progress) -> Embedding:
-        """Take the plane's embedding from the cache, or compute and keep it."""
-        image = self.planes.image(plane)
-        digest = plane_digest(image)
-        embedding = self._cache.get(plane, digest)
-        if embedding is None:
-            embedding = self.predictor.encode(image, progress).rounded()
-            self._cache.put(plane, digest, embedding)
-        return embedding
 
     def _put_prompt(
         self, plane: Plane, prompt: Prompt, candidate: int | None, target: int | None = None

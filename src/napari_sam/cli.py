@@ -8,9 +8,13 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import napari_sam
 from napari_sam.installation import conflict
+from napari_sam.weights.catalogue import CATALOGUE, model_row, readable_size
+from napari_sam.weights.download import fetch, terminal_report
+from napari_sam.weights.folder import FOLDER_VARIABLE, is_here, models_folder, remove
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the labels and the picture (default: %(default)s)",
     )
     demo.set_defaults(run=_demo)
+    _add_models(commands)
     repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
     repair.add_argument("store", type=Path, help="folder of the labels")
     repair.set_defaults(run=_repair)
@@ -65,6 +70,54 @@ def _demo(options: argparse.Namespace) -> int:
     from napari_sam.widgets.demo_window import run_window  # noqa: PLC0415 - needs Qt
 
     run_window(options.out)
+    return 0
+
+
+def _add_models(commands: Any) -> None:
+    """Add ``models`` with what can be done to them; without more it lists them."""
+    models = commands.add_parser("models", help="list, download or remove models")
+    models.set_defaults(run=lambda _: _list_models())
+    actions = models.add_subparsers(metavar="ACTION")
+    download = actions.add_parser("download", help="download models, or finish a download that was cut")
+    download.set_defaults(run=lambda options: _download_models(options.key))
+    remove = actions.add_parser("remove", help="delete downloaded models")
+    remove.set_defaults(run=lambda options: _remove_models(options.key))
+    for action in (download, remove):
+        action.add_argument("key", nargs="+", metavar="KEY", help="what the list calls the model")
+
+
+def _list_models() -> int:
+    lines = [("key", "size", "where", "model")]
+    for row in CATALOGUE.values():
+        where = "bundled" if row.is_bundled else "here" if is_here(row) else "-"
+        size = "" if row.is_bundled else readable_size(row.about_bytes)
+        lines.append((row.key, size, where, f"{row.title}: {row.use} [{row.licence}]"))
+    for key, size, where, title in lines:
+        print(f"{key:{max(len(line[0]) for line in lines)}}  {size:>7}  {where:7}  {title}")
+    print(f"\nDownloaded models are in {models_folder()} ({FOLDER_VARIABLE} names another folder).")
+    return 0
+
+
+def _download_models(keys: Sequence[str]) -> int:
+    for row in [model_row(key) for key in keys]:  # all are looked up before the first is downloaded
+        if row.is_bundled:
+            print(f"{row.key} ships with the package.")
+            continue
+        try:
+            with terminal_report(row) as report:
+                weights = fetch(row, report)
+        except KeyboardInterrupt:
+            print("Stopped. What has come is kept, and the same command goes on from there.", file=sys.stderr)
+            return 130
+        print(f"{row.key}: {weights.path}, SHA-256 {weights.sha256}")
+        for note in weights.notes:
+            print(note)
+    return 0
+
+
+def _remove_models(keys: Sequence[str]) -> int:
+    for row in [model_row(key) for key in keys]:
+        print(f"{row.key}: {readable_size(remove(row))} removed.")
     return 0
 
 

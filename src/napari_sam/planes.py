@@ -16,8 +16,10 @@ from napari_sam.contrast import Contrast
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
 _SAMPLED_PIXELS = 256 * 256
-# Full-size masks of larger planes would take gigabytes.
-_LARGEST_SIDE = 16384
+# A plane's index and its masks are made for planes up to this side.
+_LARGEST_SIDE = 2**16
+# So many pixels are brought to 0-255 at once: it takes several times their memory.
+_PIXELS_AT_ONCE = 2**24
 
 
 class ArrayLike(Protocol):
@@ -139,37 +141,56 @@ class Planes:
             raise ValueError(
                 f"The position {plane.position} has not one index for each axis of {self.axes!r}."
             )
-        for axis, index, length in zip(self.axes, plane.position, self.shape, strict=True):
-            if not 0 <= index < length:
-                raise ValueError(f"There is no plane {axis}={index}; {axis} goes from 0 to {length - 1}.")
-
-    def read(self, plane: Plane) -> NDArray[np.generic]:
-        """Read the plane's own intensities: (H, W), or (H, W, 3) for a colour image."""
-        self.check(plane)
-        block = np.asarray(self._data[plane.index()])
-        return plane.to_plane(block[..., :3] if self.rgb else block)
-
-    def image(self, plane: Plane) -> NDArray[np.uint8]:
-        """Read the plane as the model sees it: 0-255, with the same contrast for all planes.
-
-        Colour images of unsigned bytes stay as they are.
-
-        Raises
-        ------
-        ValueError
-            If the plane is too large to be held with its masks.
-        """
-        self.check(plane)
         height, width = plane.shape(self.shape)
         if max(height, width) > _LARGEST_SIDE:
             raise ValueError(
                 f"The plane of {height} x {width} pixels is larger than {_LARGEST_SIDE} on a side; "
                 "annotate a crop of it, or a coarser level."
             )
-        raw = self.read(plane)
+        for axis, index, length in zip(self.axes, plane.position, self.shape, strict=True):
+            if not 0 <= index < length:
+                raise ValueError(f"There is no plane {axis}={index}; {axis} goes from 0 to {length - 1}.")
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading costs nothing; where it does not, pixels are looked at once per visit."""
+        return isinstance(self._data, np.ndarray) and not isinstance(self._data, np.memmap)
+
+    def read(
+        self, plane: Plane, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> NDArray[np.generic]:
+        """Read the plane's own intensities, or a part of them: (H, W), or (H, W, 3) for a colour image."""
+        self.check(plane)
+        block = np.asarray(self._data[plane.index(rows, columns)])
+        return plane.to_plane(block[..., :3] if self.rgb else block)
+
+    def image(
+        self, plane: Plane, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> NDArray[np.uint8]:
+        """Read the plane, or a part of it, as the model sees it: see `shown`."""
+        return self.shown(self.read(plane, rows, columns))
+
+    def shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+        """Bring intensities that were read to 0-255, with the same contrast for all planes.
+
+        Colour images of unsigned bytes stay as they are.
+        """
         if self.rgb and raw.dtype == np.uint8:
             return raw.astype(np.uint8, copy=False)
-        return self.contrast.apply(raw)
+        if raw.size <= _PIXELS_AT_ONCE:
+            return self.contrast.apply(raw)
+        shown = np.empty(raw.shape, np.uint8)
+        step = max(1, _PIXELS_AT_ONCE * raw.shape[0] // raw.size)
+        for start in range(0, raw.shape[0], step):
+            shown[start : start + step] = self.contrast.apply(raw[start : start + step])
+        return shown
+
+    def digest(self, raw: NDArray[np.generic]) -> bytes:
+        """Name what a model sees of these intensities: the SHA-256 of their values, shape, and contrast."""
+        contrast = None if self.rgb and raw.dtype == np.uint8 else self.contrast
+        digest = hashlib.sha256(repr((raw.shape, raw.dtype.str, contrast)).encode())
+        digest.update(np.ascontiguousarray(raw).data)
+        return digest.digest()
 
     @cached_property
     def contrast(self) -> Contrast:
@@ -192,13 +213,6 @@ class Planes:
             plane = Plane.at(displayed, (*(int(x) for x in position), 0, 0))
             block = np.asarray(self._data[plane.index(slice(None, None, step), slice(None, None, step))])
             yield block[..., :3] if self.rgb else block
-
-
-def plane_digest(image: NDArray[np.uint8]) -> bytes:
-    """Name the pixels that a model saw: the SHA-256 of their values and shape."""
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.digest()
 
 
 def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:

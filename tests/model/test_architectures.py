@@ -13,7 +13,10 @@ from napari_sam.model.prompt_encoder import PADDING, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam
 from seeded import SMALL_VIT
 
-OFFICIAL_SHAPES = json.loads((Path(__file__).parents[1] / "data" / "state_dict_shapes.json").read_text())
+DATA = Path(__file__).parents[1] / "data"
+OFFICIAL_SHAPES = json.loads((DATA / "state_dict_shapes.json").read_text()) | {
+    "vit_t": json.loads((DATA / "mobile_sam_shapes.json").read_text())
+}
 
 
 def meta_model(architecture: str) -> Sam:

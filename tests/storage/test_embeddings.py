@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +20,16 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.tiles import Tile, central_tile
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
 
 STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
 PLANE = Plane((1, 2), (2, 0, 0))
+TILE = Tile(0, 0, 0, 40, 50)
 DIGEST, OTHER_DIGEST = bytes(range(32)), bytes(range(32, 64))
 
 Open = Callable[..., EmbeddingCache]
@@ -50,7 +60,7 @@ def embedding(nano_predictor: Predictor) -> Embedding:
 @pytest.fixture
 def chunks(folder: Path, open_cache: Open, embedding: Embedding) -> dict[str, Path]:
     """Store ``PLANE`` and give the file of each of its chunks."""
-    open_cache().put(PLANE, DIGEST, embedding)
+    open_cache().put(PLANE, TILE, DIGEST, embedding)
     (store,) = folder.iterdir()
     return {name: store / name / "c" / "2" / rest for name, rest in (("features", "0/0/0"), ("digests", "0"))}
 
@@ -62,33 +72,33 @@ def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 class TestMemory:
     def test_keeps_the_very_embedding(self, nano_predictor: Predictor, embedding: Embedding) -> None:
         cache = EmbeddingCache(Planes(STACK), nano_predictor, folder=None)
-        assert cache.get(PLANE, DIGEST) is None
-        cache.put(PLANE, DIGEST, embedding)
-        assert cache.get(PLANE, DIGEST) is embedding
-        assert cache.get(PLANE, OTHER_DIGEST) is None
+        assert cache.get(PLANE, TILE, DIGEST) is None
+        cache.put(PLANE, TILE, DIGEST, embedding)
+        assert cache.get(PLANE, TILE, DIGEST) is embedding
+        assert cache.get(PLANE, TILE, OTHER_DIGEST) is None
 
     def test_drops_the_least_recently_used(self, nano_predictor: Predictor, embedding: Embedding) -> None:
         cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=2 * embedding.nbytes)
         first, second, third = (bytes([z]) * 32 for z in range(3))
-        cache.put(PLANE, first, embedding)
-        cache.put(PLANE, second, embedding)
-        cache.get(PLANE, first)
-        cache.put(PLANE, third, embedding)
-        kept = [cache.get(PLANE, digest) is not None for digest in (first, second, third)]
+        cache.put(PLANE, TILE, first, embedding)
+        cache.put(PLANE, TILE, second, embedding)
+        cache.get(PLANE, TILE, first)
+        cache.put(PLANE, TILE, third, embedding)
+        kept = [cache.get(PLANE, TILE, digest) is not None for digest in (first, second, third)]
         assert kept == [True, False, True]
 
     def test_keeps_the_latest_however_large(self, nano_predictor: Predictor, embedding: Embedding) -> None:
         cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=1)
         for digest in (OTHER_DIGEST, DIGEST):
-            cache.put(PLANE, digest, embedding)
-        assert cache.get(PLANE, DIGEST) is embedding
-        assert cache.get(PLANE, OTHER_DIGEST) is None
+            cache.put(PLANE, TILE, digest, embedding)
+        assert cache.get(PLANE, TILE, DIGEST) is embedding
+        assert cache.get(PLANE, TILE, OTHER_DIGEST) is None
 
 
 class TestDisk:
     def test_is_found_after_reopening(self, open_cache: Open, embedding: Embedding) -> None:
-        open_cache().put(PLANE, DIGEST, embedding)
-        again = open_cache().get(PLANE, DIGEST)
+        open_cache().put(PLANE, TILE, DIGEST, embedding)
+        again = open_cache().get(PLANE, TILE, DIGEST)
         assert again is not None
         assert (again.geometry, again.model) == (embedding.geometry, embedding.model)
         torch.testing.assert_close(again.features, embedding.features, rtol=1e-3, atol=1e-3)
@@ -96,8 +106,8 @@ class TestDisk:
     def test_half_precision_gives_the_same_masks(
         self, nano_predictor: Predictor, open_cache: Open, embedding: Embedding
     ) -> None:
-        open_cache().put(PLANE, DIGEST, embedding)
-        again = open_cache().get(PLANE, DIGEST)
+        open_cache().put(PLANE, TILE, DIGEST, embedding)
+        again = open_cache().get(PLANE, TILE, DIGEST)
         assert again is not None
         for prompt in (Prompt([(20, 25)]), Prompt(box=(5, 6, 30, 40))):
             full, half = (nano_predictor.predict(x, prompt) for x in (embedding, again))
@@ -115,23 +125,24 @@ class TestDisk:
     )
     def test_planes_do_not_mix(self, open_cache: Open, embedding: Embedding, plane: Plane) -> None:
         cache = open_cache()
-        cache.put(PLANE, DIGEST, embedding)
-        assert open_cache().get(plane, DIGEST) is None
-        cache.put(plane, OTHER_DIGEST, embedding)
-        found = open_cache().get(plane, OTHER_DIGEST)
+        cache.put(PLANE, TILE, DIGEST, embedding)
+        assert open_cache().get(plane, TILE, DIGEST) is None
+        tile = Tile(0, 0, 0, *plane.shape(STACK.shape))
+        cache.put(plane, tile, OTHER_DIGEST, embedding)
+        found = open_cache().get(plane, tile, OTHER_DIGEST)
         assert found is not None
         assert found.geometry.original == plane.shape(STACK.shape)
-        assert open_cache().get(PLANE, DIGEST) is not None
+        assert open_cache().get(PLANE, TILE, DIGEST) is not None
 
     def test_other_pixels_are_a_miss(self, open_cache: Open, embedding: Embedding) -> None:
-        open_cache().put(PLANE, DIGEST, embedding)
-        assert open_cache().get(PLANE, OTHER_DIGEST) is None
+        open_cache().put(PLANE, TILE, DIGEST, embedding)
+        assert open_cache().get(PLANE, TILE, OTHER_DIGEST) is None
 
     def test_new_pixels_replace_the_old(self, open_cache: Open, embedding: Embedding) -> None:
-        open_cache().put(PLANE, OTHER_DIGEST, embedding)
-        open_cache().put(PLANE, DIGEST, embedding)
-        assert open_cache().get(PLANE, OTHER_DIGEST) is None
-        assert open_cache().get(PLANE, DIGEST) is not None
+        open_cache().put(PLANE, TILE, OTHER_DIGEST, embedding)
+        open_cache().put(PLANE, TILE, DIGEST, embedding)
+        assert open_cache().get(PLANE, TILE, OTHER_DIGEST) is None
+        assert open_cache().get(PLANE, TILE, DIGEST) is not None
 
     @pytest.mark.parametrize(
         "other",
@@ -144,10 +155,10 @@ class TestDisk:
     def test_what_differs_has_a_store_of_its_own(
         self, folder: Path, open_cache: Open, embedding: Embedding, other: Callable[[], dict[str, object]]
     ) -> None:
-        open_cache().put(PLANE, DIGEST, embedding)
+        open_cache().put(PLANE, TILE, DIGEST, embedding)
         cache = open_cache(**other())
-        assert cache.get(PLANE, DIGEST) is None
-        cache.put(PLANE, DIGEST, embedding)
+        assert cache.get(PLANE, TILE, DIGEST) is None
+        cache.put(PLANE, TILE, DIGEST, embedding)
         assert len(list(folder.iterdir())) == 2
 
     def test_holds_numbers_and_json_only(self, folder: Path, chunks: dict[str, Path]) -> None:
@@ -156,7 +167,7 @@ class TestDisk:
             assert path.name == "zarr.json"
             json.loads(path.read_text())
         assert chunks["features"].stat().st_size == 2 * 96 * 64 * 64 + 4  # with its checksum
-        assert chunks["digests"].read_bytes() == DIGEST
+        assert chunks["digests"].read_bytes()[:32] == DIGEST
 
 
 def halve(file: Path) -> None:
@@ -190,16 +201,16 @@ def test_a_damaged_chunk_is_a_miss_and_is_written_again(
     whole = chunks[chunk].read_bytes()
     damage(chunks[chunk])
     cache = open_cache()
-    assert cache.get(PLANE, DIGEST) is None
-    cache.put(PLANE, DIGEST, embedding)
+    assert cache.get(PLANE, TILE, DIGEST) is None
+    cache.put(PLANE, TILE, DIGEST, embedding)
     assert cache.problem is None
     assert chunks[chunk].read_bytes() == whole
-    assert open_cache().get(PLANE, DIGEST) is not None
+    assert open_cache().get(PLANE, TILE, DIGEST) is not None
 
 
 @pytest.mark.parametrize("where", ["zarr.json", "features/zarr.json", "digests/zarr.json"])
 @pytest.mark.parametrize("content", [None, "", "garbage", "[]"])
-def test_damaged_metadata_are_a_miss_and_no_error(
+def test_a_store_with_damaged_metadata_is_replaced(
     folder: Path,
     open_cache: Open,
     embedding: Embedding,
@@ -213,10 +224,10 @@ def test_damaged_metadata_are_a_miss_and_no_error(
     else:
         (store / where).write_text(content)
     cache = open_cache()
-    assert cache.get(PLANE, DIGEST) is None
-    cache.put(PLANE, DIGEST, embedding)
-    assert cache.get(PLANE, DIGEST) is embedding
-    assert (open_cache().get(PLANE, DIGEST) is None) == (cache.problem is not None)
+    assert cache.get(PLANE, TILE, DIGEST) is None
+    cache.put(PLANE, TILE, DIGEST, embedding)
+    assert cache.problem is None
+    assert open_cache().get(PLANE, TILE, DIGEST) is not None
 
 
 def test_a_disk_that_cannot_be_written_leaves_the_memory(
@@ -224,12 +235,199 @@ def test_a_disk_that_cannot_be_written_leaves_the_memory(
 ) -> None:
     (tmp_path / "file").write_text("kept")
     cache = EmbeddingCache(Planes(STACK), nano_predictor, tmp_path / "file" / "embeddings")
-    assert cache.get(PLANE, DIGEST) is None
+    assert cache.get(PLANE, TILE, DIGEST) is None
     assert cache.problem is None
-    cache.put(PLANE, DIGEST, embedding)
+    cache.put(PLANE, TILE, DIGEST, embedding)
     assert cache.problem is not None
     assert cache.problem.startswith("Embeddings are kept in memory only:")
     assert str(tmp_path / "file" / "embeddings") in cache.problem
-    assert cache.get(PLANE, DIGEST) is embedding
-    cache.put(Plane((1, 2), (0, 0, 0)), OTHER_DIGEST, embedding)
-    assert cache.get(Plane((1, 2), (0, 0, 0)), OTHER_DIGEST) is embedding
+    assert cache.get(PLANE, TILE, DIGEST) is embedding
+    cache.put(Plane((1, 2), (0, 0, 0)), TILE, OTHER_DIGEST, embedding)
+    assert cache.get(Plane((1, 2), (0, 0, 0)), TILE, OTHER_DIGEST) is embedding
+
+
+def numbered(number: int) -> tuple[Plane, bytes]:
+    return Plane((1, 2), (number, 0, 0)), bytes([number]) * 32
+
+
+class TestBudget:
+    def test_the_least_recently_used_of_all_images_goes(
+        self, nano_predictor: Predictor, folder: Path, open_cache: Open, embedding: Embedding
+    ) -> None:
+        size = 2 * 96 * 64 * 64
+        other = open_cache(name="other")
+        for number in range(4):
+            plane, digest = numbered(number)
+            other.put(plane, TILE, digest, embedding)
+        for age, mark in enumerate(sorted(folder.glob("*/digests/c/*/0"))):
+            os.utime(mark, (age, age))
+        assert open_cache(name="other").get(*add_tile(*numbered(0))) is not None  # used a moment ago
+        small = EmbeddingCache(Planes(STACK), nano_predictor, folder, disk_bytes=4 * size)
+        small.put(PLANE, TILE, DIGEST, embedding)
+        kept = [open_cache(name="other").get(*add_tile(*numbered(number))) for number in range(4)]
+        assert [found is not None for found in kept] == [True, False, True, True]
+        assert open_cache().get(PLANE, TILE, DIGEST) is not None
+        stored = sum(file.stat().st_size for file in folder.glob("*/features/c/**/0") if file.is_file())
+        assert stored <= 4 * (size + 4)
+
+    @pytest.mark.parametrize(
+        ("budget", "gone"), [(30, []), (29, [1]), (22, [1, 0]), (12, [1, 0]), (0, [1, 0, 2])], ids=str
+    )
+    def test_a_tenth_is_freed_beyond_need(self, tmp_path: Path, budget: int, gone: list[int]) -> None:
+        used = (2.0, 1.0, 3.0)
+        chunks = [KeptChunk(tmp_path / str(n), tmp_path, 10, when) for n, when in enumerate(used)]
+        assert [int(chunk.mark.name) for chunk in surplus(chunks, budget)] == gone
+
+
+def add_tile(plane: Plane, digest: bytes) -> tuple[Plane, Tile, bytes]:
+    return plane, TILE, digest
+
+
+def test_what_is_kept_is_told_plane_by_plane(
+    folder: Path, open_cache: Open, embedding: Embedding, chunks: dict[str, Path]
+) -> None:
+    open_cache().put(Plane((2, 0), (0, 39, 0)), Tile(0, 0, 0, 50, 4), DIGEST, embedding)
+    cache = open_cache()
+    assert cache.kept((1, 2)).tolist() == [[[False]], [[False]], [[True]], [[False]]]
+    assert np.flatnonzero(cache.kept((2, 0))).tolist() == [39]
+    chunks["digests"].unlink()
+    assert not cache.kept((1, 2)).any()
+    assert not EmbeddingCache(Planes(STACK), cache._predictor, None).kept((1, 2)).any()
+
+
+def test_tiles_of_a_large_plane_do_not_mix(nano_predictor: Predictor, folder: Path) -> None:
+    planes = Planes(np.zeros((2, 1100, 1400), np.uint8))
+
+    def open_() -> EmbeddingCache:
+        return EmbeddingCache(planes, nano_predictor, folder)
+
+    tiles = [
+        central_tile((1100, 1400), 512, level, at)
+        for level, at in ((0, (0, 0)), (0, (800, 900)), (1, (0, 0)))
+    ]
+    for number, tile in enumerate(tiles):
+        image = seeded_image(tile.height, tile.width, seed=number)
+        open_().put(Plane((1, 2), (1, 0, 0)), tile, bytes([number]) * 32, nano_predictor.encode(image))
+    for number, tile in enumerate(tiles):
+        found = open_().get(Plane((1, 2), (1, 0, 0)), tile, bytes([number]) * 32)
+        assert found is not None and found.geometry.original == (tile.height, tile.width)
+        assert open_().get(Plane((1, 2), (0, 0, 0)), tile, bytes([number]) * 32) is None
+
+
+def test_chunks_and_marks_of_two_processes_that_mix_are_not_used(
+    open_cache: Open, embedding: Embedding, chunks: dict[str, Path]
+) -> None:
+    """Both encoded the plane, one of them after an edit; the chunk is of the one, the mark of the other."""
+    mark = chunks["digests"].read_bytes()
+    edited = dataclasses.replace(embedding, features=embedding.features + 1)
+    open_cache().put(PLANE, TILE, OTHER_DIGEST, edited)
+    chunks["digests"].write_bytes(mark)
+    assert open_cache().get(PLANE, TILE, DIGEST) is None
+    assert open_cache().get(PLANE, TILE, OTHER_DIGEST) is None
+
+
+def test_a_full_disk_leaves_the_memory(open_cache: Open, embedding: Embedding) -> None:
+    """A file may not grow here: the system answers as it does on a full disk, with an error when writing."""
+    cache = open_cache()
+    with small_files():
+        cache.put(PLANE, TILE, DIGEST, embedding)
+    assert cache.problem is not None and cache.problem.startswith("Embeddings are kept in memory only:")
+    assert cache.get(PLANE, TILE, DIGEST) is embedding
+    assert open_cache().get(PLANE, TILE, DIGEST) is None
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """Let no file become longer than 100 kB."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+
+
+# Makes a process for each line that it reads, which encodes from that plane on until it is killed. Encoding
+# itself is left out, so that the kills hit the writing.
+_ENCODE_UNTIL_KILLED = """
+import os
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+torch.set_num_threads(1)
+from napari_sam.encoding import Embedder
+from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embeddings import EmbeddingCache
+from seeded import seeded_predictor, tiny_config
+
+predictor = seeded_predictor(tiny_config())
+planes = Planes(np.load(sys.argv[1]), "zyx")
+made = predictor.encode(planes.image(Plane((1, 2), (0, 0, 0))))
+predictor.encode = lambda image, progress: made
+
+
+def work(first):
+    cache = EmbeddingCache(planes, predictor, Path(sys.argv[2]))
+    embedder = Embedder(planes, predictor, cache)
+    for number in range(first, planes.shape[0]):
+        embedder.prepare(Plane((1, 2), (number, 0, 0)))
+        assert cache.problem is None, cache.problem
+        os.write(1, f"{number}\\n".encode())
+
+
+for line in sys.stdin:
+    if (child := os.fork()) == 0:
+        work(int(line))
+        os._exit(0)
+    os.write(1, f"pid {child}\\n".encode())
+    os.waitpid(child, 0)
+    os.write(1, b"end\\n")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_kill_at_any_moment_loses_no_finished_plane_and_leaves_no_torn_one(
+    tiny_predictor: Predictor, tmp_path: Path
+) -> None:
+    """Fifty processes, each killed at a random moment of its writing, go on where the one before was."""
+    stack = np.random.default_rng(0).integers(0, 256, (20_000, 4, 5), dtype=np.uint8)
+    np.save(tmp_path / "stack.npy", stack)
+    (tmp_path / "encode.py").write_text(_ENCODE_UNTIL_KILLED)
+    planes, folder = Planes(stack, "zyx"), tmp_path / "cache"
+    made = tiny_predictor.encode(planes.image(Plane((1, 2), (0, 0, 0)))).rounded()
+    tile = Tile(0, 0, 0, 4, 5)
+    random = np.random.default_rng(0)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    helper = subprocess.Popen(
+        [sys.executable, str(tmp_path / "encode.py"), str(tmp_path / "stack.npy"), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+        text=True,
+    )
+    assert helper.stdin is not None and helper.stdout is not None
+    done = torn = 0
+    for _ in range(50):
+        helper.stdin.write(f"{done}\n")
+        helper.stdin.flush()
+        lines = iter(helper.stdout.readline, "end\n")
+        pid = int(next(line for line in lines if line.startswith("pid")).split()[1])
+        time.sleep(random.uniform(0.02, 0.15))
+        os.kill(pid, signal.SIGKILL)
+        first, done = done, max([done, *(int(line) + 1 for line in lines if line.strip().isdigit())])
+        cache = EmbeddingCache(planes, tiny_predictor, folder)
+        for number in range(first, done + 2):
+            plane = Plane((1, 2), (number, 0, 0))
+            found = cache.get(plane, tile, planes.digest(planes.read(plane)))
+            assert found is not None or number >= done
+            if found is not None:
+                assert torch.equal(found.features, made.features)
+        torn += any(folder.glob(f"*/features/c/{done}/**/*"))
+    helper.communicate()
+    assert done > 50
+    assert torn > 0  # some were killed between the first byte of a chunk and its mark

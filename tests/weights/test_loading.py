@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
+from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.weights.loading import CheckpointError, load_model
 from seeded import seeded_image, seeded_weights
 
@@ -165,8 +167,8 @@ class TestRefuse:
                 id="missing",
             ),
             pytest.param(
-                lambda state: state.update(a=torch.ones(1), b=torch.ones(1)),
-                r"2 unknown keys \(a, b\)",
+                lambda state: state.update({f"mask_decoder.hq_{x}": torch.ones(1) for x in ("token", "mlp")}),
+                r"2 unknown keys \(mask_decoder\.hq_token, mask_decoder\.hq_mlp\)",
                 id="unknown",
             ),
             pytest.param(
@@ -204,6 +206,24 @@ class TestRefuse:
         with pytest.raises(ValueError, match=r"'vit_x' is unknown; choose one of .*vit_b"):
             load_predictor("vit_x")
 
-    def test_a_model_without_its_checkpoint(self) -> None:
-        with pytest.raises(ValueError, match="'vit_b' needs a checkpoint: download"):
-            load_predictor("vit_b")
+    @pytest.mark.parametrize(
+        ("change", "found"),
+        [
+            pytest.param(lambda x: x.to(torch.int8), "torch.int8", id="integers"),
+            pytest.param(lambda x: x.to_sparse(), "torch.float32", id="sparse"),
+        ],
+    )
+    def test_what_are_no_plain_floats(
+        self, tmp_path: Path, nano_state: State, change: Callable[[Tensor], Tensor], found: str
+    ) -> None:
+        path = tmp_path / "weights.pth"
+        key = "mask_decoder.iou_token.weight"
+        torch.save(nano_state | {key: change(nano_state[key])}, path)
+        with pytest.raises(CheckpointError, match=rf"1 other types \({re.escape(key)} {found}\)"):
+            load_model("nano", path)
+
+
+def test_every_architecture_is_a_key_of_the_catalogue() -> None:
+    """So a checkpoint of any architecture can be loaded by its path."""
+    assert set(CONFIGS) <= set(CATALOGUE)
+    assert {row.architecture for row in CATALOGUE.values()} == set(CONFIGS)

@@ -18,6 +18,7 @@ from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.weights.catalogue import model_row
 from napari_sam.weights.loading import ModelIdentity, load_model
 
 
@@ -139,7 +140,7 @@ class Predictor:
         """
         if embedding.model != self.identity:
             raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights or another precision "
+                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
                 f"than this {self.identity.architecture}; encode the plane with the same predictor."
             )
         if prompt.is_empty:
@@ -209,9 +210,11 @@ def load_predictor(
     Parameters
     ----------
     model
-        ``"nano"`` (ships with the package), ``"vit_b"``, ``"vit_l"`` or ``"vit_h"``.
+        Key of a model: ``"nano"`` ships with the package; ``"vit_b"``, ``"vit_b_lm"`` and the others that
+        ``napari-sam models`` lists are downloaded at their first use.
     checkpoint
-        Path of an official ``.pth`` checkpoint or a ``.safetensors`` file; may be left out for ``nano``.
+        Path of a ``.pth``, ``.pt`` or ``.safetensors`` file of that model's architecture, in the place of the
+        published weights. Of a fine-tune that holds more than a SAM, the SAM is taken.
     device
         ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
     precision
@@ -221,8 +224,9 @@ def load_predictor(
     Raises
     ------
     ValueError
-        If the model or the device is unknown, the model needs a checkpoint, or the device (or the model)
-        gains nothing from the precision.
+        If the model or the device is unknown, or the model gains nothing from the precision on the device.
+    DownloadError
+        If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError
         If the file is missing, unreadable, or holds other keys or shapes than the model.
     """
@@ -240,9 +244,7 @@ def precisions(model: str = "nano", device: str | None = None) -> tuple[str, ...
     ValueError
         If the model or the device is unknown.
     """
-    if model not in CONFIGS:
-        raise ValueError(f"The model {model!r} is unknown; choose one of {', '.join(CONFIGS)}.")
-    return offered(CONFIGS[model], _device(device))
+    return offered(CONFIGS[model_row(model).architecture], _device(device))
 
 
 def _device(name: str | None) -> torch.device:

@@ -14,6 +14,7 @@ from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
+from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
 from napari_sam.model.two_way_transformer import DecoderConfig
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
@@ -29,7 +30,7 @@ class SamConfig:
     """
 
     architecture: str
-    encoder: ViTConfig | ConvConfig
+    encoder: ViTConfig | TinyViTConfig | ConvConfig
     image_size: int = 1024
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
@@ -48,6 +49,10 @@ CONFIGS = {
             image_size=512,
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
         ),
+        SamConfig(
+            "vit_t",
+            TinyViTConfig((64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(4, 5, 10), windows=(7, 14, 7)),
+        ),
         SamConfig("vit_b", ViTConfig(768, 12, 12, global_blocks=(2, 5, 8, 11))),
         SamConfig("vit_l", ViTConfig(1024, 24, 16, global_blocks=(5, 11, 17, 23))),
         SamConfig("vit_h", ViTConfig(1280, 32, 16, global_blocks=(7, 15, 23, 31))),
@@ -65,6 +70,8 @@ class Sam(nn.Module):
         self.image_encoder: nn.Module
         if isinstance(config.encoder, ViTConfig):
             self.image_encoder = ImageEncoderViT(config.encoder, config.image_size, width)
+        elif isinstance(config.encoder, TinyViTConfig):
+            self.image_encoder = TinyViT(config.encoder, width)
         else:
             self.image_encoder = ConvEncoder(config.encoder, width)
         self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
+import shutil
 import threading
+import zlib
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +21,24 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.tiles import Tile, tile_count, tile_number
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage.eviction import make_room
 
-# Part of every store's name: raise it when the way from a plane to the model's input changes.
-_PREPROCESSING = 1
+# Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
+_PREPROCESSING = 2
 _DIGEST_BYTES = 32
+_MARK_BYTES = _DIGEST_BYTES + 4
 # What zarr raises where a store's files are missing, damaged or not as this module writes them.
 _DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+# What no new store would mend.
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
+    *(errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+}
 _log = logging.getLogger(__name__)
+
+_Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
 
 
 def default_folder() -> Path:
@@ -31,13 +46,18 @@ def default_folder() -> Path:
     return platformdirs.user_cache_path("napari-sam") / "embeddings"
 
 
-class EmbeddingCache:
-    """The embeddings of one image by one model; safe to use from several threads.
+def folder_beside(image_path: Path) -> Path:
+    """The folder beside an image's file that holds its embeddings, to be moved and shared with it."""
+    return image_path.parent / f"{image_path.name}.embeddings"
 
-    On disk they are one zarr array per pair of displayed axes, a chunk per plane, in half precision. Beside
-    it stands a digest of the pixels that each plane was computed from, written after the chunk: without it
-    the chunk counts as not there, with another one as of other pixels. So an unfinished write or an edited
-    plane is never used. A checksum in each chunk tells a damaged one.
+
+class EmbeddingCache:
+    """The embeddings of one image by one model; safe to use from several threads and processes.
+
+    On disk they are one zarr array per pair of displayed axes, a chunk per tile (most planes are one tile),
+    in half precision. Beside it stands a mark for each: the digest of the pixels that it was computed from,
+    and a checksum of the chunk, written after it. Without its mark a chunk counts as not there, with another
+    one as of other pixels. So what was interrupted, torn, edited or mixed by two processes is never used.
 
     Parameters
     ----------
@@ -47,33 +67,46 @@ class EmbeddingCache:
         Where the stores of all images lie; None keeps embeddings in memory only.
     memory_bytes
         How much may stay in memory; the least recently used is dropped first.
+    disk_bytes
+        How much the folder may hold; the least recently used of all its images is deleted first.
     """
 
     def __init__(
-        self, planes: Planes, predictor: Predictor, folder: Path | None, memory_bytes: int = 2**30
+        self,
+        planes: Planes,
+        predictor: Predictor,
+        folder: Path | None,
+        memory_bytes: int = 2**30,
+        disk_bytes: int = 20 * 2**30,
     ) -> None:
         self._planes = planes
         self._predictor = predictor
         self._folder = folder
         self._memory_bytes = memory_bytes
+        self._disk_bytes = disk_bytes
+        # What may still be written before the folder is looked through again: nothing is known of it yet.
+        self._room = 0
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
+        self._memory_used = 0
+        self._opened: dict[tuple[int, int], _Arrays] = {}
         self._lock = threading.Lock()
+        self._disk_lock = threading.Lock()
         self.problem: str | None = None
 
-    def get(self, plane: Plane, digest: bytes) -> Embedding | None:
-        """Give the embedding of the plane if its pixels still have ``digest``."""
+    def get(self, plane: Plane, tile: Tile, digest: bytes) -> Embedding | None:
+        """Give the embedding of the tile if its pixels still have ``digest``."""
         with self._lock:
             if (kept := self._memory.get(digest)) is not None:
                 self._memory.move_to_end(digest)
                 return kept
-        features = self._read(plane, digest)
+        features = self._read(plane, tile, digest)
         if features is None:
             return None
-        embedding = self._predictor.embedding_from(features, plane.shape(self._planes.shape))
+        embedding = self._predictor.embedding_from(features, (tile.height, tile.width))
         self._remember(digest, embedding)
         return embedding
 
-    def put(self, plane: Plane, digest: bytes, embedding: Embedding) -> None:
+    def put(self, plane: Plane, tile: Tile, digest: bytes, embedding: Embedding) -> None:
         """Keep an embedding.
 
         A disk that is full or read-only costs nothing but the cache on disk: `problem` then says why, and
@@ -82,32 +115,63 @@ class EmbeddingCache:
         self._remember(digest, embedding)
         if self._folder is None or self.problem is not None:
             return
-        number = self._number(plane)
-        try:
-            features, digests = self._arrays(plane.displayed, create=True)
-            digests[number] = 0  # until the new chunk is whole, neither it nor the old one is valid
-            features[number] = embedding.features[0].cpu().numpy().astype(np.float16)
-            digests[number] = np.frombuffer(digest, np.uint8)
-        except _DAMAGES as error:
-            reason = getattr(error, "strerror", None) or error
-            self.problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
-            _log.warning(self.problem)
+        features = embedding.features[0].cpu().numpy().astype(np.float16)
+        with self._disk_lock:
+            try:
+                self._write(plane.displayed, self._number(plane, tile), digest, features)
+            except _DAMAGES as error:
+                reason = getattr(error, "strerror", None) or error
+                self.problem = (
+                    f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
+                )
+                _log.warning(self.problem)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether what is put here outlives the memory."""
+        return self._folder is not None and self.problem is None
+
+    def remembers(self, digest: bytes) -> bool:
+        """Whether the embedding of these pixels is in memory."""
+        with self._lock:
+            return digest in self._memory
+
+    def kept(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
+        """Tell of each plane along ``displayed`` whether the disk holds an embedding of it, or of a part.
+
+        The shape is that of the image, 1 along the displayed axes. Whether its pixels are still the same is
+        seen only when it is used.
+        """
+        lengths = self._lengths(displayed)
+        found = np.zeros(int(np.prod(lengths)), np.bool_)
+        if self._folder is not None:
+            tiles = self._tiles(displayed)
+            folder = self._folder / self._name(displayed) / "digests" / "c"
+            with suppress(OSError):
+                for entry in os.scandir(folder):
+                    # A process that was killed may have left the folder without the mark.
+                    if entry.name.isdigit() and (folder / entry.name / "0").exists():
+                        found[int(entry.name) // tiles] = True
+        return found.reshape(lengths)
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
         with self._lock:
+            if (old := self._memory.pop(digest, None)) is not None:
+                self._memory_used -= old.nbytes
             self._memory[digest] = embedding
-            self._memory.move_to_end(digest)
-            while len(self._memory) > 1 and sum(e.nbytes for e in self._memory.values()) > self._memory_bytes:
-                self._memory.popitem(last=False)
+            self._memory_used += embedding.nbytes
+            while len(self._memory) > 1 and self._memory_used > self._memory_bytes:
+                self._memory_used -= self._memory.popitem(last=False)[1].nbytes
 
-    def _read(self, plane: Plane, digest: bytes) -> NDArray[np.float16] | None:
-        """Read the plane's chunk if its digest says that it is whole and of the same pixels."""
+    def _read(self, plane: Plane, tile: Tile, digest: bytes) -> NDArray[np.float16] | None:
+        """Read the tile's chunk if its mark says that it is whole and of the same pixels."""
         if self._folder is None:
             return None
-        number = self._number(plane)
+        number = self._number(plane, tile)
         try:
-            features, digests = self._arrays(plane.displayed, create=False)
-            if bytes(np.asarray(digests[number]).tobytes()) != digest:
+            features, marks = self._arrays(plane.displayed)
+            mark = np.asarray(marks[number]).tobytes()
+            if mark[:_DIGEST_BYTES] != digest:
                 return None
             stored = np.asarray(features[number])
         except FileNotFoundError:
@@ -116,19 +180,48 @@ class EmbeddingCache:
             # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
             _log.info("The embedding of %s could not be read (%s); it is made anew.", plane, error)
             return None
-        # A chunk that is gone reads as NaN.
-        whole = stored.shape == self._predictor.embedding_shape and np.isfinite(stored).all()
-        return stored if whole else None
+        if stored.shape != self._predictor.embedding_shape or mark != _mark(digest, stored):
+            return None
+        with suppress(OSError):  # the time of last use, for the eviction; not to be had on a read-only disk
+            os.utime(self._folder / self._name(plane.displayed) / "digests" / "c" / str(number) / "0")
+        return stored
 
-    def _arrays(self, displayed: tuple[int, int], create: bool) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-        """Open, or make, the arrays of features and of digests for planes along these axes."""
+    def _write(
+        self, displayed: tuple[int, int], number: int, digest: bytes, features: NDArray[np.float16]
+    ) -> None:
+        assert self._folder is not None
+        self._room -= features.nbytes
+        if self._room < 0:
+            self._room = (self._disk_bytes - make_room(self._folder, self._disk_bytes)) // 2
+        try:
+            _store(self._arrays(displayed, create=True), number, digest, features)
+        except _DAMAGES as error:
+            if getattr(error, "errno", None) in _NOT_WRITABLE:
+                raise
+            # Not the disk but the store is at fault: nothing in it can be used, all of it can be made anew.
+            self._opened.pop(displayed, None)
+            shutil.rmtree(self._folder / self._name(displayed))
+            _store(self._arrays(displayed, create=True), number, digest, features)
+
+    def _arrays(self, displayed: tuple[int, int], create: bool = False) -> _Arrays:
+        """Open, or make, the arrays of features and of marks for planes along these axes."""
         assert self._folder is not None
         path = self._folder / self._name(displayed)
-        if not create:
-            group = zarr.open_group(path, mode="r")
-            return _array(group, "features"), _array(group, "digests")
+        opened = self._opened.get(displayed)
+        if opened is not None and (not create or (path / "zarr.json").exists()):
+            return opened
+        if create:
+            opened = self._make(path, displayed)
+        else:
+            group = zarr.open_group(path, mode="r+")
+            opened = _array(group, "features"), _array(group, "digests")
+        self._opened[displayed] = opened
+        return opened
+
+    def _make(self, path: Path, displayed: tuple[int, int]) -> _Arrays:
+        """Open the arrays for writing, and make what is missing of them."""
         group = zarr.open_group(path, mode="a", zarr_format=3)
-        count = int(np.prod(self._lengths(displayed)))
+        count = int(np.prod(self._lengths(displayed))) * self._tiles(displayed)
         shape = self._predictor.embedding_shape
         features = group.require_array(
             "features",
@@ -138,14 +231,14 @@ class EmbeddingCache:
             fill_value=np.nan,
             compressors=Crc32cCodec(),
         )
-        digests = group.require_array(
+        marks = group.require_array(
             "digests",
-            shape=(count, _DIGEST_BYTES),
-            chunks=(1, _DIGEST_BYTES),
+            shape=(count, _MARK_BYTES),
+            chunks=(1, _MARK_BYTES),
             dtype=np.uint8,
             compressors=None,
         )
-        return features, digests
+        return features, marks
 
     def _name(self, displayed: tuple[int, int]) -> str:
         """Name the store by all that an embedding depends on besides the pixels."""
@@ -157,9 +250,29 @@ class EmbeddingCache:
     def _lengths(self, displayed: tuple[int, int]) -> tuple[int, ...]:
         return tuple(1 if axis in displayed else n for axis, n in enumerate(self._planes.shape))
 
-    def _number(self, plane: Plane) -> int:
-        """Number the plane among all with its displayed axes."""
-        return int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
+    def _tiles(self, displayed: tuple[int, int]) -> int:
+        """Count the tiles of a plane along these axes."""
+        height, width = (self._planes.shape[axis] for axis in displayed)
+        return tile_count((height, width), self._predictor.image_size)
+
+    def _number(self, plane: Plane, tile: Tile) -> int:
+        """Number the tile among those of all planes with its displayed axes."""
+        number = int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
+        in_plane = tile_number(plane.shape(self._planes.shape), self._predictor.image_size, tile)
+        return number * self._tiles(plane.displayed) + in_plane
+
+
+def _store(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:
+    """Write a chunk, and its mark after it."""
+    features, marks = arrays
+    features[number] = values
+    marks[number] = np.frombuffer(_mark(digest, values), np.uint8)
+
+
+def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
+    """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
+    checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
+    return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -1,125 +1,130 @@
-"""Open a checkpoint safely: no pickled code is ever run, and every key and shape is checked."""
+"""Build a model with weights: the bundled ones, the catalogue's or a file's; keys and shapes are checked."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.weights.catalogue import ModelRow, model_row
+from napari_sam.weights.checkpoint import SHOWN_KEYS, Checkpoint, CheckpointError, read_checkpoint
+from napari_sam.weights.download import fetch, terminal_report
+from napari_sam.weights.folder import Weights
 
-_SHOWN_KEYS = 3
+__all__ = ["CheckpointError", "ModelIdentity", "load_model"]
 
-
-class CheckpointError(ValueError):
-    """A file that cannot be used as a checkpoint of the chosen model; the message says why."""
+# How much of what a file holds besides a SAM is named.
+_SHOWN_LEFT_OUT = 6
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """What gave a result: the architecture, the SHA-256 of the weights' file, the encoder's precision."""
+    """What gave a result: the architecture, the SHA-256 of the weights' file, the encoder's precision.
+
+    ``notes`` are what the user should know of these weights; they make no difference to a result.
+    """
 
     architecture: str
     weights_hash: str
     precision: str = "float32"
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, ModelIdentity]:
     """Build ``model`` with the weights of ``checkpoint``; `load_predictor` documents the arguments.
 
+    Weights in the folder of models stay in their file until they are used: loading takes hardly any memory.
+    A user's own file is read at once: some program may write it anew.
+
     Raises
     ------
     ValueError
-        If the model is unknown or needs a checkpoint.
+        If the model is unknown.
     CheckpointError
         If the file is missing, unreadable, or holds other keys or shapes than the model.
+    DownloadError, WrongFileError
+        If the weights cannot be downloaded, or are not the published ones.
     """
-    if model not in CONFIGS:
-        raise ValueError(f"The model {model!r} is unknown; choose one of {', '.join(CONFIGS)}.")
+    row = model_row(model)
+    with _weights(row, checkpoint) as weights:
+        read = read_checkpoint(weights.path, mapped=checkpoint is None)
+        with torch.device("meta"):  # no time is spent on initial values that the checkpoint replaces
+            sam = Sam(CONFIGS[row.architecture])
+        check_state(sam, read.state, weights.path)
+    sam.load_state_dict(_in_single_precision(read.state), strict=True, assign=True)
+    notes = (*weights.notes, *_left_out(weights.path, read))
+    for note in notes:
+        _log.warning(note)
+    return sam.eval().requires_grad_(False), ModelIdentity(row.architecture, weights.sha256, notes=notes)
+
+
+@contextmanager
+def _weights(row: ModelRow, checkpoint: str | Path | None) -> Iterator[Weights]:
+    """Give the file to load, downloaded if need be."""
     if checkpoint is not None:
         path = Path(checkpoint).expanduser()
-        state, weights_hash = read_checkpoint(path)
-    elif model == "nano":
-        with as_file(files("napari_sam.weights") / "nano.safetensors") as path:
-            state, weights_hash = read_checkpoint(path)
+        yield Weights(path, _sha256(path))
+    elif row.is_bundled:
+        with as_file(files("napari_sam.weights") / f"{row.key}.safetensors") as path:
+            yield Weights(path, _sha256(path))
     else:
-        raise ValueError(
-            f"The model {model!r} needs a checkpoint: download its file from the section 'Model Checkpoints' "
-            "of https://github.com/facebookresearch/segment-anything and give its path as checkpoint=."
-        )
-    with torch.device("meta"):  # no time is spent on initial values that the checkpoint replaces
-        sam = Sam(CONFIGS[model])
-    check_state(sam, state, path)
-    sam.load_state_dict(state, strict=True, assign=True)
-    return sam.eval().requires_grad_(False), ModelIdentity(model, weights_hash)
+        with terminal_report(row) as report:
+            weights = fetch(row, report)
+        yield weights
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read weights as ``{key: tensor}`` with floats in single precision, and the SHA-256 of the file.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such file, or it is not a dictionary of tensors in one of the two formats.
-    """
+def _sha256(path: Path) -> str:
     if not path.is_file():
         raise CheckpointError(
             f"There is no checkpoint at {path}; choose an existing .pth or .safetensors file."
         )
     with path.open("rb") as file:
-        weights_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    state: object
-    try:
-        if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # foreign bytes make the unpickler raise nearly every type there is
-        raise CheckpointError(
-            f"{path} could not be read as a checkpoint: {_reason(error)}. Choose a .pth file with "
-            "plain weights or a .safetensors file."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        found = type(state).__name__
-        if isinstance(state, Mapping):
-            found = f"the keys {', '.join(str(key) for key in [*state][:_SHOWN_KEYS])}"
-        raise CheckpointError(
-            f"{path} holds no plain dictionary of weights but {found}; save the model's state dict alone."
-        )
-    return {
-        str(key): value.float() if value.is_floating_point() else value for key, value in state.items()
-    }, weights_hash
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _reason(error: Exception) -> str:
-    """Say why a file cannot be read. PyTorch's own text would advise to load it without safety."""
-    if foreign := re.search(r"GLOBAL (\S+)", str(error)):
-        return f"it holds the Python object {foreign[1]}, not only weights, and could run code"
-    return "it is damaged or of another format"
+def _in_single_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Widen weights that were stored in less; those in single precision stay where they are."""
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _left_out(path: Path, read: Checkpoint) -> tuple[str, ...]:
+    if not read.left_out:
+        return ()
+    shown = ", ".join(read.left_out[:_SHOWN_LEFT_OUT])
+    more = len(read.left_out) - _SHOWN_LEFT_OUT
+    rest = f" and {more} more" if more > 0 else ""
+    return (f"{path.name} holds more than a SAM; only that was loaded. Left out: {shown}{rest}.",)
 
 
 def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:
-    """Raise a `CheckpointError` that names the missing, foreign and misshapen keys, if there are any."""
-    expected = {key: value.shape for key, value in sam.state_dict().items()}
+    """Raise a `CheckpointError` that names the missing, foreign and unfit keys, if there are any."""
+    expected = sam.state_dict()
     missing = [key for key in expected if key not in state]
     foreign = [key for key in state if key not in expected]
+    present = [(key, value, state[key]) for key, value in expected.items() if key in state]
     misshapen = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(shape)}"
-        for key, shape in expected.items()
-        if key in state and state[key].shape != shape
+        f"{key} {tuple(found.shape)} instead of {tuple(value.shape)}"
+        for key, value, found in present
+        if found.shape != value.shape
     ]
+    mistyped = [f"{key} {found.dtype}" for key, value, found in present if not _is_same_kind(found, value)]
     problems = [
-        f"{len(keys)} {what} ({', '.join(keys[:_SHOWN_KEYS])}{', ...' if len(keys) > _SHOWN_KEYS else ''})"
-        for what, keys in (("keys missing", missing), ("unknown keys", foreign), ("other shapes", misshapen))
+        f"{len(keys)} {what} ({', '.join(keys[:SHOWN_KEYS])}{', ...' if len(keys) > SHOWN_KEYS else ''})"
+        for what, keys in (
+            ("keys missing", missing),
+            ("unknown keys", foreign),
+            ("other shapes", misshapen),
+            ("other types", mistyped),
+        )
         if keys
     ]
     if problems:
@@ -127,3 +132,11 @@ def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:
             f"{path} is not a checkpoint of {sam.config.architecture}: {'; '.join(problems)}. "
             "Choose the model that the file belongs to, or another file."
         )
+
+
+def _is_same_kind(found: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor holds plain numbers of the kind that the model has there."""
+    plain = found.layout == torch.strided and found.device.type == "cpu" and not found.is_quantized
+    return plain and (
+        found.dtype == expected.dtype or (found.is_floating_point() and expected.is_floating_point())
+    )

@@ -15,10 +15,11 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session, default_labels_path, open_session
 from napari_sam.installation import conflict
-from napari_sam.model.sam import CONFIGS
+from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.settings import Remembered, recall, remember
@@ -56,7 +57,7 @@ class AnnotateWidget(QWidget):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = unwrapped(napari_viewer)
-        self.panel = AnnotatePanel(list(CONFIGS))
+        self.panel = AnnotatePanel(model_choices())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.panel)
@@ -73,6 +74,10 @@ class AnnotateWidget(QWidget):
             (self.panel.start_requested, self.start),
             (self._loading.finished, self._on_loaded),
             (self._loading.failed, self._on_loading_failed),
+            (self._loading.progressed, self._on_download_progressed),
+            (self._loading.idle, self._on_loading_idle),
+            (self.panel.cancel_requested, self._on_cancel_requested),
+            (self.panel.model.changed, self._on_model_chosen),
             (self._viewer.layers.events.inserted, self._on_layers_changed),
             (self._viewer.layers.events.removed, self._on_layer_removed),
         ):
@@ -102,24 +107,28 @@ class AnnotateWidget(QWidget):
             return
         axes = "".join(label[:1].lower() for label in layer.axis_labels)
         known = axes.isalpha() and len(set(axes)) == len(axes) == layer.ndim and "s" not in axes
+        model, checkpoint = self.panel.model.value, self._checkpoint()
         open_it = partial(
             open_session,
             layer.data,
             axes=axes + "s" * layer.rgb if known else None,
-            model=self.panel.model.value,
+            model=model,
             labels=self._labels_path(layer),
             rgb=layer.rgb,
             scale=[float(x) for x in layer.scale],
             translation=[float(x) for x in layer.translate],
             units=[str(x) for x in layer.units],
             name=layer.name,
-            checkpoint=self._checkpoint(),
+            checkpoint=checkpoint,
         )
         self.stop()
         self._remember()
-        self.panel.show_status(f"Loading {self.panel.model.value} ...")
+        doing = "Downloading" if needs_download(model, checkpoint) else "Loading"
+        self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
         self.panel.start.setEnabled(False)
-        self._loading.submit(lambda _: (layer, open_it()), key="open")
+        self._loading.submit(
+            lambda progress: (layer, get_weights(model, checkpoint, progress), open_it()), key="open"
+        )
 
     def stop(self) -> None:
         """End the session; all layers and what was committed stay."""
@@ -145,9 +154,9 @@ class AnnotateWidget(QWidget):
 
     # Loading
 
-    def _on_loaded(self, loaded: tuple[Image, Session]) -> None:
-        layer, opened = loaded
-        self.panel.start.setEnabled(True)
+    def _on_loaded(self, loaded: tuple[Image, tuple[str, ...], Session]) -> None:
+        layer, notes, opened = loaded
+        self._after_loading()
         if layer not in self._viewer.layers:
             opened.close()
             tell(self.panel, f"The image {layer.name!r} is gone; choose another one.", problem=True)
@@ -172,10 +181,37 @@ class AnnotateWidget(QWidget):
         running.put(self._viewer, opened)
         self._on_image_chosen()
         self._offer_layers()
+        for note in (*notes, *opened.predictor.identity.notes):
+            opened.noticed.emit(note)
 
     def _on_loading_failed(self, error: Exception) -> None:
-        self.panel.start.setEnabled(True)
+        self._after_loading()
         tell(self.panel, str(error) or type(error).__name__, problem=True)
+
+    def _on_download_progressed(self, done: float) -> None:
+        self.panel.show_progress(done if done < 1 else None, "downloading")
+        if done == 1:
+            self.panel.show_status("Checking and loading ...")
+
+    def _on_cancel_requested(self) -> None:
+        if self._loading.is_busy:
+            self._loading.cancel()
+            tell(self.panel, "Stopped. Starting again continues the download from where it was.")
+
+    def _on_loading_idle(self) -> None:
+        """Be ready again also after a cancel, which neither finishes nor fails."""
+        if not self.panel.start.isEnabled():
+            self._after_loading()
+
+    def _after_loading(self) -> None:
+        self.panel.show_progress(None)
+        self.panel.show_models(model_choices())
+        self.panel.start.setEnabled(True)
+
+    def _on_model_chosen(self, key: str) -> None:
+        """Say what the model is; a checkpoint that was chosen belongs to the one before."""
+        self.panel.checkpoint.line_edit.value = ""
+        self.panel.show_status(describe(key))
 
     def _labels_path(self, layer: Image) -> Path:
         chosen = str(self.panel.labels.value)
@@ -191,7 +227,7 @@ class AnnotateWidget(QWidget):
     def _recall(self) -> None:
         """Choose what was chosen last time."""
         kept = recall()
-        if kept.model in CONFIGS:
+        if kept.model in CATALOGUE:
             self.panel.model.value = kept.model
         if kept.checkpoint:
             self.panel.checkpoint.value = Path(kept.checkpoint)

@@ -12,13 +12,14 @@ from napari.layers import Image, Layer, Points, Shapes
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
-from napari_sam.annotation import Session
+from napari_sam.annotation import Response, Session
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
+from napari_sam.widgets.stack_binding import StackBinding
 
 # While the slider moves, planes that are only passed are not encoded.
 _SETTLE_MS = 60
@@ -57,6 +58,7 @@ class SessionController:
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, points, boxes)
         self._job = LatestJob()
+        self._stack = StackBinding(session, panel.stack)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -72,6 +74,7 @@ class SessionController:
             tell(panel, f"The labels can only be read: {session.store.read_only}.", problem=True)
         self._on_dims_changed()
         self._read_prompts()
+        self._stack.start()
 
     @property
     def is_busy(self) -> bool:
@@ -83,6 +86,7 @@ class SessionController:
         self._settle.stop()
         self._connections.close()
         self._job.close()
+        self._stack.close()
         self._layers.close()
         self.session.close()
         self._panel.show_session(False)
@@ -121,7 +125,7 @@ class SessionController:
             (panel.live_changed, self._on_live_changed),
             (self._settle.timeout, self._compute),
             (job.progressed, panel.show_progress),
-            (job.finished, session.accept),
+            (job.finished, self._on_job_finished),
             (job.failed, self._on_job_failed),
             (job.idle, self._on_job_idle),
         ]
@@ -278,6 +282,10 @@ class SessionController:
         session = self.session
         request = session.request(preview=asked or self._panel.live.isChecked())
         self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
+
+    def _on_job_finished(self, response: Response) -> None:
+        self._stack.note(response.request.plane)
+        self.session.accept(response)
 
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)

@@ -97,10 +97,11 @@ def transform_of(image: Layer) -> dict[str, Any]:
     }
 
 
-def plane_transform(image: Layer, plane: Plane) -> dict[str, Any]:
-    """Give the arguments that place a one-plane-thick layer on ``plane`` of the image."""
+def plane_transform(image: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+    """Give the arguments that place a one-plane-thick layer on ``plane`` of the image, from ``corner`` on."""
     shift = np.eye(image.ndim + 1)
     shift[:-1, -1] = plane.position
+    shift[list(plane.displayed), -1] = corner
     return {"affine": data_to_world(image) @ shift, "units": image.units, "axis_labels": image.axis_labels}
 
 

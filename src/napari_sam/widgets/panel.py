@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
 
@@ -71,11 +72,11 @@ class AnnotatePanel(QWidget):
     cancel_requested = Signal()
     live_changed = Signal(bool)
 
-    def __init__(self, models: list[str]) -> None:
+    def __init__(self, models: list[tuple[str, str]]) -> None:
         super().__init__()
         self._shortcuts: list[QShortcut] = []
         self.image = ComboBox(label="Image", choices=[], nullable=True)
-        self.model = ComboBox(label="Model", choices=models, value=models[0])
+        self.model = ComboBox(label="Model", choices=models, value=models[0][1])
         self.checkpoint = FileEdit(
             label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
         )
@@ -89,8 +90,7 @@ class AnnotatePanel(QWidget):
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.progress = QProgressBar()
         self.progress.setRange(0, 100)
-        self.progress.setFormat("encoding %p %")
-        self.cancel = _button("Stop", "End the encoding of this plane.", self.cancel_requested.emit)
+        self.cancel = _button("Stop", "End what the bar shows.", self.cancel_requested.emit)
         self.score = QLabel("-")
         self.live = QCheckBox("Preview at every change")
         self.live.setToolTip("Otherwise the preview is computed when you ask for it.")
@@ -104,6 +104,9 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.start)
         self.work = self._work()
         layout.addWidget(self.work)
+        self.stack = StackStatus()
+        self.stack.setVisible(False)
+        layout.addWidget(self.stack)
         layout.addWidget(self._activity())
         layout.addWidget(self.status)
         layout.addStretch(1)
@@ -168,9 +171,17 @@ class AnnotatePanel(QWidget):
             which = f", candidate {number} of {count}" if count > 1 else ""
             self.score.setText(f"score {score:.2f}{which}")
 
-    def show_progress(self, done: float | None) -> None:
-        """Show how far the encoding is; None when nothing runs."""
+    def show_models(self, models: list[tuple[str, str]]) -> None:
+        """Offer models, as (what the user reads, key), keeping the choice."""
+        chosen = self.model.value
+        with self.model.changed.blocked():
+            self.model.choices = models
+            self.model.value = chosen
+
+    def show_progress(self, done: float | None, what: str = "encoding") -> None:
+        """Show how far the work is; None when nothing runs."""
         visible = done is not None
+        self.progress.setFormat(f"{what} %p %")
         self.progress.setVisible(visible)
         self.cancel.setVisible(visible)
         self.progress.setValue(round(100 * (done or 0.0)))
@@ -186,8 +197,11 @@ class AnnotatePanel(QWidget):
         form.setSpacing(4)
         tips = (
             (self.image, "The image to annotate."),
-            (self.model, "nano ships with the plugin; the others need a checkpoint file."),
-            (self.checkpoint, "Checkpoint of the chosen model: .pth or .safetensors."),
+            (self.model, "nano ships with the plugin; the others are downloaded when you start."),
+            (
+                self.checkpoint,
+                "Your own checkpoint of the model: .pth or .safetensors. Empty for the published one.",
+            ),
             (self.labels, "Folder of the labels; opened if it exists, else made."),
             (self.points, "Layer whose points are prompts; those of a committed plane are removed."),
             (self.boxes, "Layer whose rectangles are prompts; the newest on the plane counts."),

@@ -85,12 +85,12 @@ class SessionLayers:
         if preview is None:
             layer.visible = False
             return
-        plane = preview.plane
+        plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.masks[preview.chosen]
         shape = [1] * self._image.ndim
-        for axis, length in zip(plane.displayed, preview.mask.shape, strict=True):
+        for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
-        layer.data = plane.to_plane(preview.mask).astype(np.uint8).reshape(shape)
-        layer.affine = plane_transform(self._image, plane)["affine"]
+        layer.data = plane.to_plane(mask).astype(np.uint8).reshape(shape)
+        layer.affine = plane_transform(self._image, plane, (tile.row, tile.column))["affine"]
         layer.visible = True
 
     def show_commit(self, step: Step) -> None:

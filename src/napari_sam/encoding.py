@@ -1,0 +1,185 @@
+"""The embeddings of an image's tiles: looked up, or computed and kept; what the user waits for goes first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.tiles import Tile, central_tile, coarsest_level
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embeddings import EmbeddingCache
+
+# So often a call that waits tells its progress, and can be cancelled.
+_POLL_S = 0.05
+
+
+class Embedder:
+    """Give the embedding of any tile of an image; safe to use from several threads.
+
+    No tile is encoded twice at the same time, and an encoding in the background pauses while the user waits
+    for anything else.
+
+    Attributes
+    ----------
+    cache
+        What was encoded before.
+    """
+
+    def __init__(self, planes: Planes, predictor: Predictor, cache: EmbeddingCache) -> None:
+        self.cache = cache
+        self._planes = planes
+        self._predictor = predictor
+        # Guards all below.
+        self._state = threading.Condition()
+        self._looked_at: dict[tuple[Plane, Tile], bytes] = {}
+        self._made: dict[Plane, bytes] = {}
+        self._encoding: set[bytes] = set()
+        self._wanted: list[bytes] = []
+        self._users = 0
+
+    def whole(self, plane: Plane) -> Tile | None:
+        """Give the tile that is the whole plane; None for a plane so large that its prompts choose tiles."""
+        shape = plane.shape(self._planes.shape)
+        if coarsest_level(shape, self._predictor.image_size) > 0:
+            return None
+        return central_tile(shape, self._predictor.image_size, 0, (0, 0))
+
+    def prepare(self, plane: Plane, progress: Progress = ignore_progress, background: bool = False) -> None:
+        """See that a plane is ready for prompts; tiles of a large one are encoded when a prompt is there."""
+        if (tile := self.whole(plane)) is not None:
+            self.embed(plane, tile, progress, background)
+
+    def embed(
+        self, plane: Plane, tile: Tile, progress: Progress = ignore_progress, background: bool = False
+    ) -> Embedding:
+        """Take the tile's embedding from the cache, or compute and keep it.
+
+        Parameters
+        ----------
+        plane, tile
+            What to encode.
+        progress
+            Told the share of the encoding that is done; what it raises ends the call.
+        background
+            Whether nobody waits for it.
+        """
+        with nullcontext() if background else self.first():
+            digest, raw = self._look_at(plane, tile, background)
+            with self._turn(digest, background, progress):
+                embedding = self.cache.get(plane, tile, digest)
+                if embedding is None:
+                    if raw is None:  # looked at earlier, and perhaps edited since
+                        raw = self._planes.read(plane, *tile.index)
+                        digest = self._planes.digest(raw)
+                    report = self._pausing(digest, progress) if background else progress
+                    embedding = self._predictor.encode(self._planes.shown(raw), report).rounded()
+                    self.cache.put(plane, tile, digest, embedding)
+        with self._state:
+            self._made[plane] = digest
+        return embedding
+
+    @contextmanager
+    def first(self) -> Iterator[None]:
+        """Let encodings in the background pause: the user waits."""
+        with self._state:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._users -= 1
+                self._state.notify_all()
+
+    def look_again(self, plane: Plane) -> None:
+        """Read the plane's pixels anew when they are next asked for: they may have been edited."""
+        with self._state:
+            for key in [key for key in self._looked_at if key[0] == plane]:
+                del self._looked_at[key]
+
+    def is_made(self, plane: Plane) -> bool:
+        """Whether the plane, or a tile of it, was encoded or looked up here, and is at hand."""
+        with self._state:
+            digest = self._made.get(plane)
+        return digest is not None and (self.cache.is_on_disk or self.cache.remembers(digest))
+
+    def ready(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
+        """Tell of each plane along ``displayed`` whether it, or a tile of it, was encoded.
+
+        The shape is that of the image, 1 along the displayed axes. A plane that was edited since counts as
+        ready until it is shown.
+        """
+        found = self.cache.kept(displayed)
+        with self._state:
+            made = [plane for plane in self._made if plane.displayed == displayed]
+        for plane in made:
+            found[plane.position] |= self.is_made(plane)
+        return found
+
+    def _look_at(
+        self, plane: Plane, tile: Tile, background: bool
+    ) -> tuple[bytes, NDArray[np.generic] | None]:
+        """Name the tile's pixels, and give them if they were read for it.
+
+        Pixels in memory are looked at each time, others that the user waits for once until `look_again`.
+        """
+        key = (plane, tile)
+        with self._state:
+            if key in self._looked_at and not background:
+                return self._looked_at[key], None
+        raw = self._planes.read(plane, *tile.index)
+        digest = self._planes.digest(raw)
+        if not (self._planes.in_memory or background):
+            with self._state:
+                self._looked_at[key] = digest
+        return digest, raw
+
+    @contextmanager
+    def _turn(self, digest: bytes, background: bool, progress: Progress) -> Iterator[None]:
+        """Wait until nobody else encodes the same pixels, and claim them."""
+        with self._state:
+            if not background:
+                self._wanted.append(digest)
+                self._state.notify_all()
+        try:
+            while not self._claim(digest):
+                progress(0.0)  # raises if the call was cancelled
+            try:
+                yield
+            finally:
+                with self._state:
+                    self._encoding.discard(digest)
+                    self._state.notify_all()
+        finally:
+            if not background:
+                with self._state:
+                    self._wanted.remove(digest)
+
+    def _claim(self, digest: bytes) -> bool:
+        """Wait a moment for a tile's turn, and take it."""
+        with self._state:
+            free = self._state.wait_for(lambda: digest not in self._encoding, _POLL_S)
+            if free:
+                self._encoding.add(digest)
+            return free
+
+    def _pausing(self, digest: bytes, progress: Progress) -> Progress:
+        """Let an encoding in the background pause while the user waits, unless it is for this very one."""
+
+        def may_go_on() -> bool:
+            return self._users == 0 or digest in self._wanted
+
+        def report(done: float) -> None:
+            progress(done)
+            while True:
+                with self._state:
+                    if self._state.wait_for(may_go_on, _POLL_S):
+                        return
+                progress(done)
+
+        return report

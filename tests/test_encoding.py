@@ -1,0 +1,177 @@
+"""A tile is encoded once, whoever asks for it, and those for whom the user waits go first."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from napari_sam.encoding import Embedder
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.tiles import Tile
+from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embeddings import EmbeddingCache
+from seeded import seeded_image
+
+STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
+WHOLE = Tile(0, 0, 0, 40, 50)
+PATIENCE_S = 60
+
+
+def plane(z: int) -> Plane:
+    return Plane((1, 2), (z, 0, 0))
+
+
+class Counting:
+    """An array that counts how often its planes are read."""
+
+    def __init__(self, data: NDArray[np.generic]) -> None:
+        self.data = data
+        self.shape, self.dtype = data.shape, data.dtype
+        self.reads = 0
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
+        self.reads += 1
+        return self.data[key]
+
+
+@pytest.fixture
+def encoded(tiny_predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sums of the images that are encoded, as they come."""
+    sums: list[int] = []
+    encode = tiny_predictor.encode
+
+    def counted(image: NDArray[np.uint8], *arguments: object) -> object:
+        sums.append(int(image.astype(int).sum()))
+        return encode(image, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(tiny_predictor, "encode", counted)
+    return sums
+
+
+def open_embedder(predictor: Predictor, image: object, folder: Path | None = None) -> Embedder:
+    planes = Planes(image, "zyx")  # type: ignore[arg-type]
+    return Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder))
+
+
+def test_a_plane_is_encoded_once(tiny_predictor: Predictor, encoded: list[int], tmp_path: Path) -> None:
+    embedder = open_embedder(tiny_predictor, STACK, tmp_path)
+    first = embedder.embed(plane(1), WHOLE)
+    assert embedder.embed(plane(1), WHOLE) is first
+    again = open_embedder(tiny_predictor, STACK, tmp_path).embed(plane(1), WHOLE)
+    assert torch.equal(again.features, first.features)
+    assert len(encoded) == 1
+
+
+def test_an_edited_plane_alone_is_encoded_again(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    image = STACK.copy()
+    embedder = open_embedder(tiny_predictor, image, tmp_path)
+    for z in range(3):
+        embedder.prepare(plane(z))
+    image[1, 20, 25] += 1
+    for z in range(3):
+        embedder.prepare(plane(z))
+    assert len(encoded) == 4
+
+
+def test_what_lies_in_a_file_is_looked_at_once_a_visit(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    stored = zarr.create_array(tmp_path / "image.zarr", shape=STACK.shape, dtype=np.uint8)
+    stored[:] = STACK
+    lazy = Counting(STACK.copy())
+    embedder = open_embedder(tiny_predictor, lazy)
+    embedder.prepare(plane(1))
+    reads = lazy.reads
+    embedder.prepare(plane(1))
+    assert lazy.reads == reads
+    lazy.data[1, 3, 4] ^= 255
+    embedder.look_again(plane(1))
+    embedder.prepare(plane(1))
+    assert (lazy.reads, len(encoded)) == (reads + 1, 2)
+
+
+def test_two_who_want_the_same_plane_share_its_encoding(
+    tiny_predictor: Predictor, encoded: list[int]
+) -> None:
+    embedder = open_embedder(tiny_predictor, STACK)
+    threads = [
+        threading.Thread(target=embedder.prepare, args=(plane(2),), kwargs={"background": background})
+        for background in (True, False, False)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(encoded) == 1
+
+
+def test_the_background_pauses_while_the_user_waits(tiny_predictor: Predictor) -> None:
+    embedder = open_embedder(tiny_predictor, STACK)
+    steps: list[float] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    def report(done: float) -> None:
+        steps.append(done)
+        begun.set()
+
+    def encode() -> None:
+        embedder.prepare(plane(3), report, background=True)
+        ended.set()
+
+    worker = threading.Thread(target=encode)
+    with embedder.first():
+        worker.start()
+        assert begun.wait(PATIENCE_S)
+        assert not ended.wait(0.3)
+        assert set(steps) == {steps[0]}
+    assert ended.wait(PATIENCE_S)
+    worker.join(PATIENCE_S)
+    assert steps[-1] == 1
+
+
+def test_a_call_that_waits_can_be_cancelled(tiny_predictor: Predictor) -> None:
+    """The plane is being encoded by somebody who pauses; whoever waits for it may give up."""
+    embedder = open_embedder(tiny_predictor, STACK)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_done: float) -> None:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+
+    def give_up(_done: float) -> None:
+        raise KeyboardInterrupt
+
+    worker = threading.Thread(target=embedder.prepare, args=(plane(0), hold))
+    worker.start()
+    assert begun.wait(PATIENCE_S)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.prepare(plane(0), give_up)
+    go_on.set()
+    worker.join(PATIENCE_S)
+    assert embedder.is_made(plane(0))
+
+
+def test_ready_planes_are_those_of_now_and_of_earlier(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    open_embedder(tiny_predictor, STACK, tmp_path).prepare(plane(2))
+    embedder = open_embedder(tiny_predictor, STACK, tmp_path)
+    assert not embedder.is_made(plane(2))
+    embedder.prepare(plane(0))
+    assert embedder.ready((1, 2)).ravel().tolist() == [True, False, True, False]
+    in_memory = open_embedder(tiny_predictor, STACK)
+    in_memory.prepare(plane(1))
+    assert in_memory.ready((1, 2)).ravel().tolist() == [False, True, False, False]
+
+
+def test_a_large_plane_waits_for_its_prompts(tiny_predictor: Predictor, encoded: list[int]) -> None:
+    embedder = open_embedder(tiny_predictor, np.zeros((2, 300, 200), np.uint8))
+    embedder.prepare(plane(0))
+    assert (encoded, embedder.whole(plane(0))) == ([], None)

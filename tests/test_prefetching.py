@@ -1,0 +1,161 @@
+"""The planes that the user will see next are encoded first, and nothing goes on that is not wanted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from napari_sam.encoding import Embedder
+from napari_sam.inference.predictor import Predictor
+from napari_sam.planes import Plane, Planes
+from napari_sam.prefetching import Prefetcher, Report, Travel, neighbours, whole_stack
+from napari_sam.storage.embeddings import EmbeddingCache
+from seeded import seeded_image
+
+SHAPE = (3, 12, 40, 50)
+PATIENCE_S = 60
+
+
+def plane(z: int, t: int = 0) -> Plane:
+    return Plane((2, 3), (t, z, 0, 0))
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("z", "direction", "expected"),
+        [
+            pytest.param(5, 1, [6, 4, 7, 3, 8, 2], id="up"),
+            pytest.param(5, -1, [4, 6, 3, 7, 2, 8], id="down"),
+            pytest.param(0, 1, [1, 2, 3], id="at the first"),
+            pytest.param(11, 1, [10, 9, 8], id="at the last"),
+        ],
+    )
+    def test_of_neighbours(self, z: int, direction: int, expected: list[int]) -> None:
+        found = neighbours(plane(z, t=1), SHAPE, Travel(1, direction), reach=3)
+        assert found == [plane(n, t=1) for n in expected]
+
+    def test_an_image_of_one_plane_has_no_neighbours(self) -> None:
+        only = Plane((0, 1), (0, 0))
+        assert neighbours(only, (40, 50), Travel.default(only)) == []
+        assert list(whole_stack(only, (40, 50), Travel.default(only))) == [only]
+
+    @given(
+        z=st.integers(0, 11), t=st.integers(0, 2), direction=st.sampled_from([1, -1]), axis=st.integers(0, 1)
+    )
+    def test_the_whole_stack_is_each_plane_once(self, z: int, t: int, direction: int, axis: int) -> None:
+        order = list(whole_stack(plane(z, t), SHAPE, Travel(axis, direction)))
+        assert order[0] == plane(z, t)
+        assert sorted(x.position for x in order) == [(a, b, 0, 0) for a in range(3) for b in range(12)]
+
+    @pytest.mark.parametrize(
+        ("old", "new", "travel"),
+        [
+            pytest.param(plane(4), plane(5), Travel(1, 1), id="up"),
+            pytest.param(plane(4), plane(1), Travel(1, -1), id="a jump down"),
+            pytest.param(plane(4), plane(4, t=1), Travel(0, 1), id="in time"),
+            pytest.param(plane(4), plane(5, t=1), Travel(9, 9), id="both: as before"),
+            pytest.param(plane(4), plane(4), Travel(9, 9), id="not at all: as before"),
+            pytest.param(plane(4), Plane((1, 3), (0, 0, 7, 0)), Travel(2, 1), id="another view"),
+        ],
+    )
+    def test_follows_the_user(self, old: Plane, new: Plane, travel: Travel) -> None:
+        assert Travel.between(old, new, Travel(9, 9)) == travel
+
+
+class Told(list[Report]):
+    """What a prefetcher tells."""
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end, self
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def embedder(tiny_predictor: Predictor) -> Embedder:
+    stack = np.stack([seeded_image(40, 50, seed=n)[..., 0] for n in range(36)]).reshape(SHAPE)
+    planes = Planes(stack, "tzyx")
+    return Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, None))
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def prefetcher(embedder: Embedder, told: Told) -> Iterator[Prefetcher]:
+    made = Prefetcher(embedder, SHAPE, told.append)
+    yield made
+    made.close()
+    told.wait(lambda: not made._thread.is_alive())
+
+
+def test_neighbours_are_encoded_nearest_first(prefetcher: Prefetcher, told: Told, embedder: Embedder) -> None:
+    embedder.prepare(plane(3))
+    prefetcher.follow(plane(2))
+    prefetcher.follow(plane(3))
+    told.wait(lambda: not prefetcher.is_busy)
+    made = [report.plane for report in told]
+    assert made[-10:] == [plane(n) for n in (4, 2, 5, 1, 6, 0, 7, 8, 9, 10, 11)][-10:]
+    assert all((report.total, report.problem) == (0, None) for report in told)
+    assert embedder.ready((2, 3))[0].all()
+
+
+def test_the_whole_stack_tells_how_far_it_is(prefetcher: Prefetcher, told: Told, embedder: Embedder) -> None:
+    prefetcher.follow(plane(11, t=2))
+    prefetcher.encode_all()
+    told.wait(lambda: not prefetcher.is_busy)
+    assert embedder.ready((2, 3)).all()
+    whole = [report for report in told if report.total]
+    assert [report.done for report in whole] == sorted(report.done for report in whole)
+    assert (whole[-1].done, whole[-1].total) == (36, 36)
+    estimates = [report.remaining_s for report in whole if report.remaining_s is not None]
+    assert len(estimates) > 20 and min(estimates[:-1]) > estimates[-1] == 0
+
+
+def test_cancelled_it_keeps_what_is_done(prefetcher: Prefetcher, told: Told, embedder: Embedder) -> None:
+    prefetcher.follow(plane(0))
+    prefetcher.encode_all()
+    told.wait(lambda: any(report.total and report.plane for report in told))
+    prefetcher.cancel()
+    told.wait(lambda: not prefetcher.is_busy)
+    ready = int(embedder.ready((2, 3)).sum())
+    assert 2 <= ready < 36
+    assert ready == len({report.plane for report in told if report.plane})
+
+
+def test_closed_in_the_middle_it_leaves_no_thread(embedder: Embedder, told: Told) -> None:
+    prefetcher = Prefetcher(embedder, SHAPE, told.append)
+    prefetcher.follow(plane(0))
+    prefetcher.encode_all()
+    told.wait(lambda: len(told) > 0)
+    prefetcher.close()
+    count = len(told)
+    prefetcher._thread.join(PATIENCE_S)
+    assert not any(x.name == "napari-sam prefetch" for x in threading.enumerate())
+    assert len(told) == count
+
+
+def test_an_image_that_cannot_be_read_is_told_once(tiny_predictor: Predictor, told: Told) -> None:
+    class Broken:
+        shape, dtype = (9, 40, 50), np.dtype(np.uint8)
+
+        def __getitem__(self, key: object) -> NDArray[np.generic]:
+            raise OSError("the disk is gone")
+
+    planes = Planes(Broken(), "zyx")
+    cache = EmbeddingCache(planes, tiny_predictor, None)
+    prefetcher = Prefetcher(Embedder(planes, tiny_predictor, cache), planes.shape, told.append)
+    prefetcher.follow(Plane((1, 2), (3, 0, 0)))
+    told.wait(lambda: len(told) == 1 and not prefetcher.is_busy)
+    prefetcher.close()
+    assert told[0].problem is not None and "the disk is gone" in told[0].problem

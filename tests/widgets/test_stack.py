@@ -1,0 +1,171 @@
+"""Planes become ready ahead of the user, the panel shows it, and the window never waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.annotation import Session
+from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.stack_binding import StackBinding
+from napari_sam.widgets.stack_status import ReadyStrip, StackStatus
+from seeded import seeded_image
+from widgets.driving import User, wait_until
+
+PLANES = 60
+
+
+def open_session(predictor: Predictor, stack: np.ndarray, folder: Path) -> Session:
+    planes = Planes(stack, "zyx")
+    store = LabelsStore.open_or_create(folder / "cells.zarr", planes.shape, planes.axes)
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder / "cache"))
+
+
+@pytest.fixture
+def session(tiny_predictor: Predictor, tmp_path: Path) -> Session:
+    stack = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(PLANES)])
+    return open_session(tiny_predictor, stack, tmp_path)
+
+
+@pytest.fixture
+def view(qapp: QApplication) -> StackStatus:
+    return StackStatus()
+
+
+@pytest.fixture
+def binding(session: Session, view: StackStatus) -> Iterator[StackBinding]:
+    made = StackBinding(session, view)
+    yield made
+    made.close()
+    wait_until(no_thread)
+    view.close()
+
+
+def no_thread() -> bool:
+    return not any(thread.name == "napari-sam prefetch" for thread in threading.enumerate())
+
+
+def test_the_planes_around_the_shown_one_become_ready(
+    session: Session, binding: StackBinding, view: StackStatus
+) -> None:
+    session.go_to(z=20)
+    wait_until(lambda: not binding.is_busy)
+    assert np.flatnonzero(view.strip.ready).tolist() == [n for n in range(12, 29) if n != 20]
+    assert (view.strip.shown, view.caption.text()) == (20, "16 of 60 planes ready")
+    session.predict()
+    session.run(session.request())
+    binding.note(session.plane)
+    assert view.caption.text() == "17 of 60 planes ready"
+
+
+def test_the_whole_stack_is_encoded_with_a_button_and_stopped_with_it(
+    session: Session, binding: StackBinding, view: StackStatus
+) -> None:
+    binding.start()
+    view.button.click()
+    assert (view.button.text(), view.caption.text()) == ("Stop", "0 of 60 planes")
+    wait_until(lambda: view.caption.text().endswith("left"))
+    view.button.click()
+    wait_until(lambda: not binding.is_busy)
+    assert view.button.text() == "Encode whole stack"
+    part = int(session.ready().sum())
+    assert 0 < part < PLANES
+    view.button.click()
+    wait_until(lambda: not binding.is_busy)
+    assert session.ready().all()
+    assert view.caption.text() == "60 of 60 planes ready"
+
+
+def test_what_was_encoded_earlier_is_shown_at_once(
+    session: Session, binding: StackBinding, tiny_predictor: Predictor, tmp_path: Path
+) -> None:
+    session.encode_all()
+    later = StackStatus()
+    again = StackBinding(
+        Session(
+            session.planes,
+            tiny_predictor,
+            session.store,
+            EmbeddingCache(session.planes, tiny_predictor, tmp_path / "cache"),
+        ),
+        later,
+    )
+    assert later.caption.text() == "60 of 60 planes ready"
+    again.close()
+
+
+def test_another_view_of_the_stack_has_its_own_strip(
+    session: Session, binding: StackBinding, view: StackStatus
+) -> None:
+    session.show(Plane.at((0, 2), (0, 7, 0)))
+    wait_until(lambda: not binding.is_busy)
+    assert len(view.strip.ready) == 40 and view.strip.shown == 7
+    assert "along y" in view.strip.toolTip()
+
+
+def test_planes_too_large_to_be_encoded_ahead_have_no_strip(
+    tiny_predictor: Predictor, tmp_path: Path, view: StackStatus
+) -> None:
+    large = open_session(tiny_predictor, np.zeros((3, 300, 200), np.uint8), tmp_path)
+    binding = StackBinding(large, view)
+    assert view.isHidden()
+    binding.close()
+
+
+def test_the_strip_is_green_where_planes_are_ready(qapp: QApplication) -> None:
+    strip = ReadyStrip()
+    strip.resize(100, 10)
+    strip.show_ready(np.repeat([True, False], [4_000, 6_000]), shown=9_000)
+    image = strip.grab().toImage().scaled(100, 10)
+    colours = [image.pixelColor(x, 2).name() for x in (10, 35, 45, 70)]
+    assert colours == ["#2ee66b", "#2ee66b", "#4b4f58", "#4b4f58"]
+    assert image.pixelColor(90, 8).name() == "#ffffff"
+    strip.close()
+
+
+def test_in_napari_the_strip_follows_the_slider(user: User) -> None:
+    wait_until(lambda: user.panel.stack.caption.text() == "3 of 3 planes ready")
+    user.go_to(0, 2)
+    assert user.panel.stack.strip.shown == 2
+    user.widget.close_annotation()
+    wait_until(no_thread)
+    assert user.panel.stack.isHidden()
+
+
+@pytest.mark.slow
+def test_the_window_never_stalls(view: StackStatus, tmp_path: Path) -> None:
+    """A timer of 5 ms ticks on, with at most 50 ms of delay, while planes are encoded, shown and clicked."""
+    stack = np.stack([seeded_image(500, 400, seed=z)[..., 0] for z in range(12)])
+    session = open_session(load_predictor("nano", device="cpu"), stack, tmp_path)
+    ticks: list[float] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.start(5)
+    binding, job = StackBinding(session, view), LatestJob()
+    job.finished.connect(session.accept)
+    binding.start()
+    view.button.click()
+    for z in (0, 1, 5, 2, 11):
+        session.go_to(z=z)
+        session.add_point((200.0, 150.0))
+        request = session.request()
+        job.submit(lambda progress, request=request: session.run(request, progress), key=request.plane)
+        wait_until(lambda: session.preview is not None)
+    wait_until(lambda: not binding.is_busy)
+    timer.stop()
+    job.close()
+    binding.close()
+    wait_until(no_thread)
+    assert session.ready().all()
+    assert max(np.diff(ticks)) < 0.05
