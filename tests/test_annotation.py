@@ -126,7 +126,6 @@ class TestScript:
         [
             pytest.param(STACK, {"axes": "yx"}, "'yx' do not fit", id="axes"),
             pytest.param(STACK, {"model": "vit_x"}, "'vit_x' is unknown", id="model"),
-            pytest.param(STACK, {"model": "vit_b"}, "'vit_b' needs a checkpoint", id="no checkpoint"),
             pytest.param(STACK, {"scale": (1, 2)}, "scale .* not one number for each axis", id="scale"),
             pytest.param(STACK[:0], {}, "has no pixels", id="empty image"),
         ],
@@ -659,3 +658,22 @@ class TestDefaultLabelsPath:
             session = open_session(STACK, "zyx", name="cells", cache=tmp_path / "cache")
             paths.append(session.store.path.name)
         assert paths == ["cells.labels.zarr", "cells-2.labels.zarr", "cells-3.labels.zarr"]
+
+
+class TestLargePlanes:
+    def test_are_clicked_at_their_own_scale_and_written_where_the_object_is(self, tmp_path: Path) -> None:
+        """A nucleus that scaling the plane down to the model's input would lose."""
+        image = np.full((2, 2400, 3100), 30, np.uint8)
+        rows, columns = np.ogrid[:2400, :3100]
+        nucleus = np.hypot(rows - 1500, columns - 2300) < 14
+        image[1][nucleus] = 200
+        session = open_session(image, "zyx", labels=tmp_path / "cells.zarr", cache=tmp_path / "cache")
+        session.go_to(z=1)
+        session.add_point((1503, 2296))
+        preview = session.predict()
+        assert preview is not None and preview.mask.shape == (2400, 3100)
+        assert (preview.found.tile.height, preview.found.tile.width) == (512, 512)
+        session.commit()
+        written = np.asarray(session.labels[1]) == 1
+        assert np.count_nonzero(written & nucleus) / np.count_nonzero(written | nucleus) > 0.75
+        assert session.ready().ravel().tolist() == [False, True]

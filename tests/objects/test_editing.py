@@ -114,14 +114,14 @@ def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore,
     assert_array_equal(np.isin(store.array[:2], [3, 4]).any(0), mask_of(3))
 
 
-def test_a_split_follows_the_neck_wherever_the_points_are(store: LabelsStore, objects: Objects) -> None:
-    rows, columns = np.ogrid[:30, :40]
-    left, right = (np.hypot(rows - 15, columns - x) <= r for x, r in ((12, 7), (27, 10)))
-    neck = (abs(rows - 15) <= 1) & (columns > 12) & (columns < 27)
-    store.commit(at(3), left | right | neck)
-    objects.split(4, at(3), [[(15, 6)], [(15, 30), (10, 25)]])
-    assert (store.array[3][left & (columns < 15)] == 4).all()
-    assert (store.array[3][right & (columns > 22)] == 5).all()
+def test_a_split_goes_by_ways_inside_the_object(store: LabelsStore, objects: Objects) -> None:
+    """A horseshoe: across its gap the other end is near, but the way around is far."""
+    horseshoe = np.zeros(SHAPE[1:], bool)
+    horseshoe[2:28, 2:6] = horseshoe[2:28, 8:12] = horseshoe[24:28, 2:12] = True
+    store.commit(at(3), horseshoe)
+    objects.split(4, at(3), [[(2, 5)], [(20, 8)]])
+    assert (store.array[3, 2:15, 2:6] == 4).all()
+    assert (store.array[3, 2:28, 8:12] == 5).all()
 
 
 def test_renumbered_objects_keep_name_and_prompts(store: LabelsStore, objects: Objects) -> None:

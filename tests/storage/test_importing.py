@@ -33,7 +33,7 @@ def as_zarr(folder: Path, **layout: Any) -> Path:
 
 
 def as_tiff(folder: Path, **arguments: Any) -> Path:
-    tifffile.imwrite(folder / "old.tif", VOLUME, **arguments)
+    tifffile.imwrite(folder / "old.tif", VOLUME, photometric="minisblack", **arguments)
     return folder / "old.tif"
 
 

@@ -79,7 +79,7 @@ class Objects:
         return self._relabel("renumber", {label: new}, origins, [replace(info, label=new)])
 
     def split(self, label: int, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]) -> Step:
-        """Part an object along its narrowest places between groups of points; see `split_labels`.
+        """Part an object between groups of points: each pixel goes to the nearest; see `split_labels`.
 
         Where ``plane`` is one of a z-stack's, the object is parted in all of its planes.
 

@@ -175,6 +175,7 @@ class AnnotatePanel(QWidget):
         """Offer models, as (what the user reads, key), keeping the choice."""
         chosen = self.model.value
         with self.model.changed.blocked():
+            self.model.choices = []  # else a model whose text changes moves to the end
             self.model.choices = models
             self.model.value = chosen
 

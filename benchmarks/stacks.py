@@ -1,0 +1,139 @@
+"""Measure what a stack costs: the first mask, the cache, the worker, for stacks of 10 to 5000 planes.
+
+``python benchmarks/stacks.py`` prints Markdown tables. Planes are computed where they are read: a long stack
+costs neither memory nor disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_sam.annotation import Session
+from napari_sam.encoding import Embedder
+from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.tiles import predict_plane
+from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.labels import LabelsStore
+
+_SIDE = 512
+_REPEATS = 5
+
+
+class Noise:
+    """Planes of noise around a bright disc, made when they are read."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, count: int, side: int = _SIDE) -> None:
+        self.shape = (count, side, side)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[np.uint8]:
+        number, rows, columns = key
+        down, across = (
+            np.arange(self.shape[1])[x].astype(np.float32) for x in (rows, columns) if isinstance(x, slice)
+        )
+        middle = self.shape[1] // 2
+        disc = np.hypot(down[:, None] - middle, across[None] - middle) < 30
+        assert isinstance(number, int)
+        noise = np.random.default_rng(number).integers(20, 40, disc.shape, np.uint8)
+        return noise + np.uint8(140) * disc
+
+
+def first_mask(predictor: Predictor, count: int, folder: Path) -> float:
+    """Seconds from an opened image to the mask of a click in its middle plane."""
+    began = time.perf_counter()
+    planes = Planes(Noise(count), "zyx")
+    store = LabelsStore.open_or_create(folder / f"{count}.zarr", planes.shape, planes.axes)
+    session = Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder / "cache"))
+    session.go_to(z=count // 2)
+    session.add_point((_SIDE / 2, _SIDE / 2))
+    preview = session.predict()
+    assert preview is not None
+    return time.perf_counter() - began
+
+
+def cache_figures(predictor: Predictor, folder: Path) -> tuple[int, float]:
+    """Bytes of a plane on disk, and the median seconds to read one with its digest known."""
+    planes = Planes(Noise(_REPEATS), "zyx")
+    embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder))
+    shown = [Plane((1, 2), (z, 0, 0)) for z in range(_REPEATS)]
+    for plane in shown:
+        embedder.prepare(plane)
+    size = sum(file.stat().st_size for file in folder.rglob("c/**/*") if file.is_file()) // _REPEATS
+    fresh = EmbeddingCache(planes, predictor, folder)
+    seconds = []
+    for plane in shown:
+        tile = embedder.whole(plane)
+        assert tile is not None
+        digest = planes.digest(planes.read(plane))
+        began = time.perf_counter()
+        assert fresh.get(plane, tile, digest) is not None
+        seconds.append(time.perf_counter() - began)
+    return size, float(np.median(seconds))
+
+
+def overhead(predictor: Predictor) -> float:
+    """How much longer a plane takes through the embedder, reading and caching left out of neither."""
+    planes = Planes(np.stack([Noise(1)[n, :, :] for n in range(_REPEATS + 1)]), "zyx")
+    embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, None))
+    direct, wrapped = [], []
+    for z in range(_REPEATS + 1):
+        plane = Plane((1, 2), (z, 0, 0))
+        began = time.perf_counter()
+        predictor.encode(planes.image(plane))
+        middle = time.perf_counter()
+        embedder.prepare(plane, background=True)
+        direct.append(middle - began)
+        wrapped.append(time.perf_counter() - middle)
+    return float(np.median(wrapped[1:]) / np.median(direct[1:]))  # the first warms up
+
+
+def large_click(predictor: Predictor, side: int) -> float:
+    """Median seconds of a first click in a plane of ``side`` x ``side``, its tile's encoding included."""
+    planes = Planes(Noise(_REPEATS, side), "zyx")
+    assert planes.contrast.high > 0
+    embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, None))
+    seconds = []
+    for z in range(_REPEATS):
+        plane = Plane((1, 2), (z, 0, 0))
+        prompt = Prompt([(side / 2, side / 2)])
+        began = time.perf_counter()
+        predict_plane(predictor, (side, side), prompt, lambda tile, plane=plane: embedder.embed(plane, tile))
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--device")
+    options = parser.parse_args()
+    predictor = load_predictor(options.model, options.checkpoint, options.device)
+    threads = torch.get_num_threads()
+    print(f"{options.model} on {predictor.device}, {threads} threads, torch {torch.__version__}\n")
+    predictor.encode(np.zeros((_SIDE, _SIDE), np.uint8))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print("| planes in the stack | first mask, s |\n|---|---|")
+        for count in (10, 100, 1000, 5000):
+            print(f"| {count} | {first_mask(predictor, count, folder):.2f} |", flush=True)
+        print("\n| side of the plane | first click, s |\n|---|---|")
+        for side in (512, 2000, 20_000):
+            print(f"| {side} | {large_click(predictor, side):.2f} |", flush=True)
+        size, seconds = cache_figures(predictor, folder / "figures")
+        print(f"\nCache: {size / 2**20:.2f} MiB per plane, read in {1000 * seconds:.1f} ms.")
+    print(f"Encoding through the background worker's path takes {overhead(predictor):.2f} of a direct call.")
+
+
+if __name__ == "__main__":
+    main()
