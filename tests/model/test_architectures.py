@@ -38,7 +38,8 @@ def test_nano_fits_in_12_megabytes_at_half_precision() -> None:
 
 def test_nano_shares_its_prompt_encoder_and_decoder_keys_with_the_official_models() -> None:
     def heads(keys: list[str]) -> list[str]:
-        return sorted(key for key in keys if not key.startswith("image_encoder."))
+        own = ("image_encoder.", "proposal_head.")
+        return sorted(key for key in keys if not key.startswith(own))
 
     assert heads(list(meta_model("nano").state_dict())) == heads(list(OFFICIAL_SHAPES["vit_b"]))
 
@@ -55,6 +56,17 @@ def test_a_window_sees_nothing_beyond_it(size: tuple[int, int]) -> None:
     expected = torch.zeros(size, dtype=torch.bool)
     expected[:5, :5] = True
     assert torch.equal(differs, expected)
+
+
+def test_a_token_knows_where_it_lies() -> None:
+    """A crop that begins at another token of the square has another embedding; no corner means the first."""
+    encoder = Sam(CONFIGS["nano"]).eval().image_encoder
+    crop = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        whole, first, later = (
+            encoder(crop, corners=corner) for corner in (None, torch.zeros(1, 2), torch.tensor([[5.0, 9.0]]))
+        )
+    assert torch.equal(whole, first) and not torch.allclose(whole, later, atol=1e-3)
 
 
 def test_a_padding_point_is_the_same_wherever_it_lies() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from napari_sam.training.crops import Batch, innermost_point, sample_batch, tight_box
+from napari_sam.model.proposal_head import OFFSET_UNIT
+from napari_sam.training.crops import Batch, innermost_point, proposal_target, sample_batch, tight_box
 from napari_sam.training.data import AnnotatedImage
 
 CROPS, OBJECTS, SIDE, IMAGE_SIZE, PATCH = 3, 4, 64, 512, 8
@@ -48,6 +49,7 @@ class TestBatch:
             "points": (CROPS * OBJECTS, 2),
             "boxes": (CROPS * OBJECTS, 4),
             "by_box": (CROPS * OBJECTS,),
+            "maps": (CROPS, 4, SIDE // 4, SIDE // 4),
         }
         assert (batch.images.dtype, batch.masks.dtype) == (torch.uint8, torch.bool)
 
@@ -99,3 +101,24 @@ def test_points_and_boxes_of_any_mask(mask: NDArray[np.bool_]) -> None:
     assert mask[row0:row1, column0:column1].sum() == mask.sum()
     for edge in (mask[row0], mask[row1 - 1], mask[:, column0], mask[:, column1 - 1]):
         assert edge.any()
+
+
+def test_what_the_proposal_head_is_to_say() -> None:
+    """Of a square of 40 pixels: foreground, closeness rising to its middle, offsets that point there."""
+    labels = np.zeros((96, 96), np.int32)
+    labels[8:48, 24:64] = 3
+    foreground, closeness, x, y = proposal_target(labels)
+    assert np.array_equal(foreground, labels[2::4, 2::4] > 0)
+    assert closeness.max() == 1 and closeness[foreground == 0].max() == 0
+    rows, columns = np.nonzero(foreground)
+    aims = {
+        (round(row + y[row, column] * OFFSET_UNIT / 4), round(column + x[row, column] * OFFSET_UNIT / 4))
+        for row, column in zip(rows, columns, strict=True)
+    }
+    ((row, column),) = aims
+    assert closeness[row, column] == 1
+    assert (4 * row + 2, 4 * column + 2) == pytest.approx((28, 44), abs=4)
+
+
+def test_without_objects_the_proposal_head_is_to_say_nothing() -> None:
+    assert not proposal_target(np.zeros((32, 32), np.int32)).any()

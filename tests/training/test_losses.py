@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from napari_sam.training.losses import dice_loss, focal_loss, mask_iou, prompt_losses
+from napari_sam.training.losses import dice_loss, focal_loss, mask_iou, prompt_losses, proposal_loss
 
 # Two pixels: logits 0 (p = 1/2) and ln 3 (p = 3/4); the first is background, the second is the object.
 LOGITS = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
@@ -23,7 +23,8 @@ def sure(mask: Tensor) -> Tensor:
 
 
 def test_focal_loss_by_hand() -> None:
-    expected = (0.5**2 * math.log(2) + 0.25**2 * math.log(4 / 3)) / 2
+    one_pixel_of_object, margin = 1, 64
+    expected = (0.5**2 * math.log(2) + 0.25**2 * math.log(4 / 3)) / (one_pixel_of_object + margin)
     assert focal_loss(LOGITS, TARGET).item() == pytest.approx(expected)
 
 
@@ -82,3 +83,16 @@ class TestPromptLosses:
         together, _ = prompt_losses(logits, scores, targets)
         alone = [prompt_losses(logits[[i]], scores[[i]], targets[[i]])[0] for i in range(3)]
         torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_proposals_that_are_right_cost_nothing() -> None:
+    """Offsets are asked for on objects alone."""
+    target = torch.zeros(1, 4, 4, 4)
+    target[0, :2, 1:3, 1:3] = 1
+    target[0, 2:, 1:3, 1:3] = 0.5
+    right = torch.cat([sure(target[:, :2]), target[:, 2:]], 1)
+    right[0, 2:, 0, 0] = 7  # on the background
+    assert proposal_loss(right, target) < 1e-6
+    wrong = right.clone()
+    wrong[0, 2, 1, 1] += 0.4
+    assert proposal_loss(wrong, target).item() == pytest.approx((0.4 - 0.1 / 2) / 4, abs=1e-6)

@@ -28,7 +28,7 @@ _MAP_STRIDE = 4
 # Random positions that are tried to find one on an object.
 _ANCHOR_TRIES = 30
 # The share of objects that are prompted by a box, and of these boxes the share that is not tight.
-_BY_BOX = 0.5
+_BY_BOX = 0.4
 _JITTERED = 0.5
 # Crops that are tried to find one with an object.
 _CROP_TRIES = 1000

@@ -46,7 +46,7 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Cross-entropy weighted by how wrong each pixel is (Lin et al., 2017), per pixel of the object: (B, M)."""
+    """Cross-entropy, weighted by how wrong a pixel is (Lin et al., 2017), per pixel of the object: (B, M)."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     total = ((target - logits.sigmoid()).abs() ** gamma * entropy).sum((-2, -1))
     return total / (target.sum((-2, -1)) + _MARGIN)
