@@ -182,7 +182,7 @@ class TestLargePlanes:
 
     def test_an_object_too_large_for_its_tile_is_found_on_a_coarser_level(self, nano: Predictor) -> None:
         """The mask is that of the whole plane, which an untiled click would give."""
-        object_ = disc(self.SHAPE, (512, 768), 110)
+        object_ = disc(self.SHAPE, (512, 768), 80)
         image = picture(object_)
         embed = Counted(nano, image)
         prompt = Prompt([(515, 763)])

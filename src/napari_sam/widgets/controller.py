@@ -206,7 +206,10 @@ class SessionController:
     def _where(self, position: tuple[int, ...]) -> str:
         axes, displayed = self.session.planes.axes, self.session.plane.displayed
         named = [f"{axes[i]} {x}" for i, x in enumerate(position) if i not in displayed]
-        return f"Plane {', '.join(named)}." if named else ""
+        sentences = [f"Plane {', '.join(named)}."] if named else []
+        if self.session.store.read_only:
+            sentences.append(f"The labels can only be read: {self.session.store.read_only}.")
+        return " ".join(sentences)
 
     # The panel asks
 
