@@ -15,12 +15,13 @@ import platformdirs
 import pytest
 from numpy.testing import assert_array_equal
 
-from napari_sam.annotation import Session, default_labels_path, open_session
+from napari_sam.annotation import Session
 from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
 from napari_sam.planes import Plane, Planes
+from napari_sam.starting import default_labels_path, open_session
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LabelsError

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_sam.annotation import Session, open_session
+    from napari_sam.annotation import Session
     from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor, precisions
     from napari_sam.inference.prompts import Prompt
     from napari_sam.planes import Plane, Planes
+    from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
 
 __version__ = "0.1.0"
@@ -26,7 +27,7 @@ _HOMES = {
     "Prompt": "inference.prompts",
     "Session": "annotation",
     "load_predictor": "inference.predictor",
-    "open_session": "annotation",
+    "open_session": "starting",
     "precisions": "inference.predictor",
     "session": "widgets.annotate",
 }

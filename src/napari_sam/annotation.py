@@ -6,96 +6,29 @@ Neither Qt nor napari is known here. The widget and a script call the same metho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.encoding import Embedder
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step
-from napari_sam.inference.tiles import PlanePrediction, predict_plane
+from napari_sam.inference.tiles import predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import ArrayLike, Plane, Planes
+from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
+from napari_sam.previews import Preview, Request, Response
 from napari_sam.storage.changes import Overlap
-from napari_sam.storage.embeddings import EmbeddingCache, default_folder
+from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.ome import Geometry
 from napari_sam.storage.origins import Making
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
-
-# Some file systems take 143 letters, and a store's name ends in a few more.
-_LONGEST_NAME = 100
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """What is to be computed: frozen, so that it can be handed to another thread.
-
-    ``generation`` counts the changes of the session; an answer to an older one is stale. An empty prompt asks
-    for the plane's embedding alone.
-    """
-
-    generation: int
-    plane: Plane
-    prompt: Prompt
-    candidate: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """The masks that a prompt gave on a plane, and which of them is shown.
-
-    Attributes
-    ----------
-    found
-        The candidates, and the tile of the plane that they were found on.
-    chosen
-        Index of the shown one.
-    """
-
-    plane: Plane
-    prompt: Prompt
-    found: PlanePrediction
-    chosen: int
-
-    @property
-    def masks(self) -> NDArray[np.bool_]:
-        """(M, H, W) boolean candidates."""
-        return self.found.masks
-
-    @property
-    def scores(self) -> NDArray[np.float32]:
-        """(M,) estimated IoU of each."""
-        return self.found.scores
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """The shown (H, W) mask."""
-        mask: NDArray[np.bool_] = self.masks[self.chosen]
-        return mask
-
-    @property
-    def score(self) -> float:
-        """The estimated IoU of the shown mask."""
-        return float(self.scores[self.chosen])
-
-
-@dataclass(frozen=True, eq=False)
-class Response:
-    """The answer to a request; ``preview`` is None where only the embedding was asked for."""
-
-    request: Request
-    preview: Preview | None
 
 
 class Session:
@@ -475,76 +408,3 @@ class Session:
         if self._preview is not None:
             self._preview = None
             self.preview_changed.emit()
-
-
-def open_session(
-    image: ArrayLike | Sequence[ArrayLike],
-    axes: str | None = None,
-    model: str = "nano",
-    labels: str | Path | None = None,
-    *,
-    rgb: bool = False,
-    scale: Sequence[float] | None = None,
-    translation: Sequence[float] | None = None,
-    units: Sequence[str | None] | None = None,
-    name: str = "image",
-    checkpoint: str | Path | None = None,
-    device: str | None = None,
-    precision: str = "float32",
-    cache: str | Path | None = None,
-) -> Session:
-    """Start to annotate an image, without a viewer.
-
-    Parameters
-    ----------
-    image, axes, rgb, name
-        See `Planes`.
-    model, checkpoint, device, precision
-        See `load_predictor`.
-    labels
-        Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
-    scale, translation, units
-        Size of a pixel, position of the first one, and unit, such as ``"micrometer"``, along each axis; kept
-        with new labels.
-    cache
-        Folder of the embeddings; the user's cache folder if left out.
-
-    Raises
-    ------
-    ValueError
-        If the image has no planes, the model cannot be loaded, or the labels do not fit the image.
-
-    Examples
-    --------
-    >>> session = open_session(stack, axes="zyx", labels="cells.zarr")  # doctest: +SKIP
-    >>> session.go_to(z=12)  # doctest: +SKIP
-    >>> session.add_point((40, 51))  # doctest: +SKIP
-    >>> session.predict().score  # doctest: +SKIP
-    0.93
-    >>> session.commit()  # doctest: +SKIP
-    1
-    """
-    planes = Planes(image, axes, rgb, name)
-    predictor = load_predictor(model, checkpoint, device, precision)
-    path = default_labels_path(name) if labels is None else Path(labels)
-    geometry = Geometry(planes.axes, scale, translation, units)
-    store = LabelsStore.open_or_create(path, planes.shape, geometry)
-    folder = default_folder() if cache is None else Path(cache).expanduser()
-    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder))
-
-
-def default_labels_path(name: str, image_path: Path | None = None) -> Path:
-    """Choose where the labels of an image go.
-
-    Beside the image's file, if its folder can be written: there they are found again. Else into the user's
-    data folder, under a name that is not taken, since another image of the same name may be meant.
-    """
-    if image_path is not None and os.access(image_path.parent, os.W_OK):
-        return image_path.parent / f"{image_path.stem.removesuffix('.ome')}.labels.zarr"
-    folder = platformdirs.user_data_path("napari-sam") / "labels"
-    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name)[:_LONGEST_NAME] or "image"
-    path, number = folder / f"{stem}.labels.zarr", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}.labels.zarr"
-    return path

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
-from napari_sam.annotation import Session, open_session
+from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
+from napari_sam.starting import open_session
 
 NAME, AXES = "nuclei", "pyx"
 # What the headless demo does: a plane and a prompt for each object.

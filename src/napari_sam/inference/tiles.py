@@ -26,6 +26,7 @@ from napari_sam.inference.predictor import Embedding, Prediction, Predictor
 from napari_sam.inference.prompts import Box, Prompt
 from napari_sam.inference.refinement import predict_refined
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.runs import pixel_box
 
 # A plane that is larger than the model's input by no more than this is scaled down as a whole.
 _WHOLE_UP_TO = 1.5
@@ -283,9 +284,10 @@ def _coarser(found: PlanePrediction, chosen: int, side: int, prompt: Prompt) -> 
     """Choose a tile of the next level: around what is seen of the object, if the prompt is inside."""
     tile, mask = found.tile, found.inside.masks[chosen]
     bounds = _bounds(prompt)
-    if bounds is not None and mask.any():
-        first_row, last_row, first_column, last_column = _extent(mask)
-        centre = (tile.row + (first_row + last_row) / 2, tile.column + (first_column + last_column) / 2)
+    seen = pixel_box(mask)
+    if bounds is not None and seen is not None:
+        row0, column0, row1, column1 = seen
+        centre = (tile.row + (row0 + row1 - 1) / 2, tile.column + (column0 + column1 - 1) / 2)
         around = central_tile(found.shape, side, tile.level + 1, centre)
         if around.holds(bounds, found.shape):
             return around
@@ -301,19 +303,14 @@ def _bounds(prompt: Prompt) -> Box | None:
     if prompt.mask is not None:
         if prompt.mask.dtype != bool:
             return None
-        if prompt.mask.any():
-            first_row, last_row, first_column, last_column = _extent(prompt.mask.astype(bool, copy=False))
-            rows += (first_row, last_row)
-            columns += (first_column, last_column)
+        seen = pixel_box(prompt.mask.astype(bool, copy=False))
+        if seen is not None:
+            row0, column0, row1, column1 = seen
+            rows += (row0, row1 - 1)
+            columns += (column0, column1 - 1)
     if not rows:
         return None
     return min(rows), min(columns), max(rows), max(columns)
-
-
-def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Give the first and last row, and the first and last column, of a mask that is not empty."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
 def _span(length: int, extent: int, at: float) -> tuple[int, int]:

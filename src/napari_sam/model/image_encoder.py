@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, MLPBlock, Progress, TokenLinear, ignore_progress
+from napari_sam.model.layers import MLPBlock, Progress, TokenLinear, ignore_progress, neck
 
 # Queries of one head whose relative position bias is built at once: 8 MB of it for SAM's 4096 keys.
 _QUERIES_PER_BLOCK = 512
@@ -47,12 +47,7 @@ class ImageEncoderViT(nn.Module):
             Block(config, grid, window=0 if i in config.global_blocks else config.window)
             for i in range(config.depth)
         )
-        self.neck = nn.Sequential(
-            nn.Conv2d(config.width, out_channels, 1, bias=False),
-            LayerNorm2d(out_channels),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            LayerNorm2d(out_channels),
-        )
+        self.neck = neck(config.width, out_channels)
 
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""

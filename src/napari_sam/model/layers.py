@@ -72,6 +72,16 @@ class LayerNorm2d(nn.Module):
         return self.weight[:, None, None] * x + self.bias[:, None, None]
 
 
+def neck(width: int, out_channels: int) -> nn.Sequential:
+    """SAM's last layers of an image encoder: from its own width to that of the mask decoder."""
+    return nn.Sequential(
+        nn.Conv2d(width, out_channels, 1, bias=False),
+        LayerNorm2d(out_channels),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        LayerNorm2d(out_channels),
+    )
+
+
 class MLPBlock(nn.Module):
     """The feed-forward half of a transformer block: widen, activate, narrow."""
 

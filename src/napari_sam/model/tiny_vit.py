@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import LayerNorm2d, Progress, TokenLinear, ignore_progress
+from napari_sam.model.layers import Progress, TokenLinear, gelu, ignore_progress, neck
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000
@@ -50,12 +50,7 @@ class TinyViT(nn.Module):
             self.layers.append(AttentionStage(blocks, merging))
         self.norm_head = nn.LayerNorm(widths[-1])
         self.head = nn.Linear(widths[-1], _CLASSES)
-        self.neck = nn.Sequential(
-            nn.Conv2d(widths[-1], out_channels, 1, bias=False),
-            LayerNorm2d(out_channels),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            LayerNorm2d(out_channels),
-        )
+        self.neck = neck(widths[-1], out_channels)
 
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
@@ -217,4 +212,4 @@ class Mlp(nn.Module):
         self.fc2 = TokenLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]
+        return self.fc2(gelu(self.fc1(self.norm(x))))  # type: ignore[no-any-return]

@@ -16,11 +16,11 @@ from skimage.morphology import disk
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
+from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Category, ObjectInfo, Step
-from napari_sam.storage.runs import MaskRuns
 from napari_sam.storage.volumes import objects_in
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from skimage.measure import regionprops
 
+from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import ObjectInfo
-from napari_sam.storage.runs import MaskRuns
 from napari_sam.storage.view import LedgerView
 
 

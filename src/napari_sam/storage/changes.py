@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from napari_sam.planes import Plane
-from napari_sam.storage.runs import MaskRuns
+from napari_sam.runs import MaskRuns
 
 Labels = NDArray[np.integer[Any]]
 # The index along all axes but the last two: which of the array's own planes.

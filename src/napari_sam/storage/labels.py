@@ -14,6 +14,7 @@ import zarr
 from filelock import FileLock
 
 from napari_sam.planes import Plane
+from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import (
     Change,
     Labels,
@@ -38,7 +39,6 @@ from napari_sam.storage.opening import (
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
-from napari_sam.storage.runs import MaskRuns
 from napari_sam.storage.steps import RecordedVolume
 
 _BRUSH: Final = "brush"

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from napari_sam.runs import MaskRuns, encode_labels
 from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin, origin_to_row
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
-from napari_sam.storage.runs import MaskRuns, encode_labels
 from napari_sam.storage.schema import check_version, migrate
 from napari_sam.storage.view import LedgerView
 

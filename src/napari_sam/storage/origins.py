@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
-from napari_sam.storage.runs import MaskRuns, decode_runs, encode_runs
+from napari_sam.runs import MaskRuns, decode_runs, encode_runs
 
 Source = Literal["click", "automatic", "propagated", "brush", "import"]
 NO_PROMPT = Prompt()

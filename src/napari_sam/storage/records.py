@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin
-from napari_sam.storage.runs import MaskRuns
 
 
 @dataclass(frozen=True)

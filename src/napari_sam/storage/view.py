@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam.runs import MaskRuns, decode_labels
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.origins import Origin, origin_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
-from napari_sam.storage.runs import MaskRuns, decode_labels
 
 
 class LedgerView:

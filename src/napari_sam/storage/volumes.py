@@ -13,9 +13,9 @@ import zarr
 from scipy.ndimage import find_objects
 
 from napari_sam.planes import Plane
+from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.origins import Making, Origin
-from napari_sam.storage.runs import MaskRuns
 
 Region = tuple[slice, ...]
 # What zarr and its codecs raise where files are missing, damaged, or of another kind.

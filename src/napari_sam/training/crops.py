@@ -13,6 +13,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum, maxi
 from torch import Tensor
 
 from napari_sam.model.proposal_head import CHANNELS, OFFSET_UNIT
+from napari_sam.runs import PixelBox, pixel_box
 from napari_sam.training.data import AnnotatedImage
 
 # Objects smaller than this (in pixels of the model's input), or cut off by more than this share, are not
@@ -94,18 +95,22 @@ def sample_batch(
 
 def innermost_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """Give the (row, column) of ``mask`` farthest from its border; the plane's edge counts as border."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    corner = (rows[0], columns[0])
-    inner = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    depth = distance_transform_edt(np.pad(inner, 1))[1:-1, 1:-1]
+    row0, column0, row1, column1 = _box_of(mask)
+    depth = distance_transform_edt(np.pad(mask[row0:row1, column0:column1], 1))[1:-1, 1:-1]
     row, column = np.unravel_index(depth.argmax(), depth.shape)
-    return int(row + corner[0]), int(column + corner[1])
+    return int(row + row0), int(column + column0)
 
 
 def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Give ``(row0, column0, row1, column1)`` along the outer edges of the mask's pixels."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return (rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5)
+    row0, column0, row1, column1 = _box_of(mask)
+    return (row0 - 0.5, column0 - 0.5, row1 - 0.5, column1 - 0.5)
+
+
+def _box_of(mask: NDArray[np.bool_]) -> PixelBox:
+    box = pixel_box(mask)
+    assert box is not None, "an object has a pixel"
+    return box
 
 
 def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:

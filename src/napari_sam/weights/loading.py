@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from napari_sam.model.precision import FULL
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.catalogue import ModelRow, model_row
 from napari_sam.weights.checkpoint import SHOWN_KEYS, Checkpoint, CheckpointError, read_checkpoint
@@ -35,7 +36,7 @@ class ModelIdentity:
 
     architecture: str
     weights_hash: str
-    precision: str = "float32"
+    precision: str = FULL
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 

@@ -13,8 +13,9 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_sam.annotation import Session, default_labels_path, open_session
+from napari_sam.annotation import Session
 from napari_sam.installation import conflict
+from napari_sam.starting import default_labels_path, open_session
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell

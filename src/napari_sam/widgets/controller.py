@@ -12,7 +12,8 @@ from napari.layers import Image, Layer, Points, Shapes
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
-from napari_sam.annotation import Response, Session
+from napari_sam.annotation import Session
+from napari_sam.previews import Response
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown

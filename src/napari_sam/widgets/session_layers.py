@@ -7,8 +7,9 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
 from qtpy.QtCore import QTimer
 
-from napari_sam.annotation import Preview, Session
+from napari_sam.annotation import Session
 from napari_sam.planes import Plane
+from napari_sam.previews import Preview
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown_plane, transform_of

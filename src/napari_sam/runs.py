@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+# (row0, column0, row1, column1) in whole pixels, the ends left out.
 PixelBox = tuple[int, int, int, int]
 _LEVEL = 1
 
@@ -34,17 +35,13 @@ class MaskRuns:
     @classmethod
     def of(cls, mask: NDArray[np.bool_], origin: tuple[int, int] = (0, 0)) -> MaskRuns | None:
         """Encode an (H, W) mask whose first pixel lies at ``origin``; None for an empty one."""
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        if not rows.size:
+        inner = pixel_box(mask)
+        if inner is None:
             return None
-        row0, row1, column0, column1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        row0, column0, row1, column1 = inner
         inside = mask[row0:row1, column0:column1]
         box = (origin[0] + row0, origin[1] + column0, origin[0] + row1, origin[1] + column1)
-        return cls(
-            (int(box[0]), int(box[1]), int(box[2]), int(box[3])),
-            int(np.count_nonzero(inside)),
-            encode_runs(inside),
-        )
+        return cls(box, int(np.count_nonzero(inside)), encode_runs(inside))
 
     def mask(self) -> NDArray[np.bool_]:
         """Decode what lies within the box."""
@@ -61,6 +58,14 @@ class MaskRuns:
     def index(self) -> tuple[slice, slice]:
         """The box as an index into the plane."""
         return slice(self.box[0], self.box[2]), slice(self.box[1], self.box[3])
+
+
+def pixel_box(mask: NDArray[np.bool_]) -> PixelBox | None:
+    """Give the box around the pixels that are set; None if there are none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
 def encode_runs(mask: NDArray[np.bool_]) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.storage.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs
+from napari_sam.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 

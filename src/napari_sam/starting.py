@@ -1,0 +1,93 @@
+"""Start to annotate an image: its planes, a model, a labels store and a cache become a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import platformdirs
+
+from napari_sam.annotation import Session
+from napari_sam.inference.predictor import load_predictor
+from napari_sam.model.precision import FULL
+from napari_sam.planes import ArrayLike, Planes
+from napari_sam.storage.embeddings import EmbeddingCache, default_folder
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
+
+# Some file systems take 143 letters, and a store's name ends in a few more.
+_LONGEST_NAME = 100
+
+
+def open_session(
+    image: ArrayLike | Sequence[ArrayLike],
+    axes: str | None = None,
+    model: str = "nano",
+    labels: str | Path | None = None,
+    *,
+    rgb: bool = False,
+    scale: Sequence[float] | None = None,
+    translation: Sequence[float] | None = None,
+    units: Sequence[str | None] | None = None,
+    name: str = "image",
+    checkpoint: str | Path | None = None,
+    device: str | None = None,
+    precision: str = FULL,
+    cache: str | Path | None = None,
+) -> Session:
+    """Start to annotate an image, without a viewer.
+
+    Parameters
+    ----------
+    image, axes, rgb, name
+        See `Planes`.
+    model, checkpoint, device, precision
+        See `load_predictor`.
+    labels
+        Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
+    scale, translation, units
+        Size of a pixel, position of the first one, and unit, such as ``"micrometer"``, along each axis; kept
+        with new labels.
+    cache
+        Folder of the embeddings; the user's cache folder if left out.
+
+    Raises
+    ------
+    ValueError
+        If the image has no planes, the model cannot be loaded, or the labels do not fit the image.
+
+    Examples
+    --------
+    >>> session = open_session(stack, axes="zyx", labels="cells.zarr")  # doctest: +SKIP
+    >>> session.go_to(z=12)  # doctest: +SKIP
+    >>> session.add_point((40, 51))  # doctest: +SKIP
+    >>> session.predict().score  # doctest: +SKIP
+    0.93
+    >>> session.commit()  # doctest: +SKIP
+    1
+    """
+    planes = Planes(image, axes, rgb, name)
+    predictor = load_predictor(model, checkpoint, device, precision)
+    path = default_labels_path(name) if labels is None else Path(labels)
+    geometry = Geometry(planes.axes, scale, translation, units)
+    store = LabelsStore.open_or_create(path, planes.shape, geometry)
+    folder = default_folder() if cache is None else Path(cache).expanduser()
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder))
+
+
+def default_labels_path(name: str, image_path: Path | None = None) -> Path:
+    """Choose where the labels of an image go.
+
+    Beside the image's file, if its folder can be written: there they are found again. Else into the user's
+    data folder, under a name that is not taken, since another image of the same name may be meant.
+    """
+    if image_path is not None and os.access(image_path.parent, os.W_OK):
+        return image_path.parent / f"{image_path.stem.removesuffix('.ome')}.labels.zarr"
+    folder = platformdirs.user_data_path("napari-sam") / "labels"
+    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name)[:_LONGEST_NAME] or "image"
+    path, number = folder / f"{stem}.labels.zarr", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.labels.zarr"
+    return path
