@@ -105,7 +105,9 @@ def print_parity(official: ModuleType, names: list[str] | None) -> None:
     """Run all cases by both programs and print how their masks agree."""
     sam, _ = load_model("nano")
     model = official_with_encoder(official, sam)
-    print("| case | image | official masks | ours | each official one has ours at | each of ours has one at |")
+    print(
+        "| case | image | official masks | ours | each official one has ours at | each of ours has one at |"
+    )
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for case in CASES:
         if names and case.name not in names:
@@ -205,11 +207,15 @@ def print_speed(official: ModuleType, points: int) -> None:
     start = perf_counter()
     theirs_found = peer.run(points // _BATCH)
     theirs = (perf_counter() - start) * 1024 / points
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; thresholds: {job.score:.3f}, ", end="")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; thresholds: {job.score:.3f}, ", end=""
+    )
     print(f"{job.stability:.3f}; of 3072 masks {found} passed, of the official {3 * points} {theirs_found}\n")
     print("| 1024 points, ViT-B's decoder, 1024 x 1024 | ours | segment-anything 1.0 | faster |")
     print("| --- | ---: | ---: | ---: |")
-    print(f"| embedding to masks | {mine:.1f} s | {theirs:.0f} s (of {points} points) | {theirs / mine:.1f} x |")
+    print(
+        f"| embedding to masks | {mine:.1f} s | {theirs:.0f} s (of {points} points) | {theirs / mine:.1f} x |"
+    )
 
 
 def print_memory(stand_in: Path | None) -> None:

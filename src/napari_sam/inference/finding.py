@@ -8,7 +8,7 @@ from itertools import groupby
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.learned_prompts import learned_points
 from napari_sam.inference.predictor import Embedding, Predictor
-from napari_sam.inference.tiles import Tile, coarsest_level, level_tiles
+from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import PixelBox
 
@@ -47,10 +47,8 @@ def objects_of_tiles(
     and what is larger than that half is looked for at the next coarser scale, where smaller masks are in turn
     left to the finer one. The duplicates that neighbouring tiles give are left to the selection.
     """
-    coarsest = coarsest_level(shape, predictor.image_size)
-    tiles = [
-        tile for level in range(coarsest + 1) for tile in level_tiles(shape, predictor.image_size, level)
-    ]
+    tiling = predictor.tiling(shape)
+    tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
     found: list[Decoded] = []
     for number, tile in enumerate(tiles):
         part = between(progress, number / len(tiles), (number + 1) / len(tiles))
