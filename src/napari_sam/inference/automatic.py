@@ -64,8 +64,8 @@ class Generation:
         ``"grid"``: by the grid. None: learned where the model has the head, unless something of the grid is
         set to other values than the defaults.
     score_floor, stability_floor
-        Masks below are not kept, so that no time and memory goes into what nobody will want. The thresholds of
-        a selection cannot be lower.
+        Masks below are not kept, so that no time and memory goes into what nobody will want. The thresholds
+        of a selection cannot be lower.
 
     Raises
     ------
