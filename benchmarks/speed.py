@@ -125,8 +125,9 @@ class Ours:
         self.predictor.encode(self.image)
 
     def click(self) -> None:
-        """Predict three masks from a point."""
-        self.predictor.predict(self.embedding, self.prompt)
+        """Predict three candidates from a point, and a full-size mask of the best, which is shown."""
+        prediction = self.predictor.predict(self.embedding, self.prompt)
+        prediction.mask(prediction.best)
 
     @torch.inference_mode()
     def batch(self) -> torch.Tensor:
@@ -156,7 +157,7 @@ class Official:
         self.predictor.encode(self.image)
 
     def click(self) -> None:
-        """Predict three masks from a point."""
+        """Predict three full-size masks from a point; the official predictor has no way to ask for one."""
         self.predictor.predict(self.prompt, multimask=True)
 
     @torch.inference_mode()
