@@ -16,6 +16,7 @@ from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiling import Tiling
+from napari_sam.model.compiling import compile_blocks
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.precision import FULL, offered, reduce_precision
@@ -234,6 +235,7 @@ def load_predictor(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     precision: str = FULL,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
 ) -> Predictor:
     """Load a model and its weights.
 
@@ -250,11 +252,13 @@ def load_predictor(
     precision
         Of the image encoder: ``"float32"``, or ``"bfloat16"``, ``"float16"``, ``"int8"`` where the device
         gains from it (`napari_sam.precisions` tells). The masks nearly stay; see the page on speed.
+    compile
+        Whether the image encoder is compiled at its first use, on CUDA only: see `compile_blocks`.
 
     Raises
     ------
     ValueError
-        If the model or the device is unknown, or the model gains nothing from the precision on the device.
+        If the model or the device is unknown, or gains nothing from the precision or from compilation.
     DownloadError
         If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError
@@ -263,6 +267,8 @@ def load_predictor(
     target = _device(device)
     sam, identity = load_model(model, checkpoint)
     reduce_precision(sam, precision, target)
+    if compile:
+        compile_blocks(sam, target)
     return Predictor(sam, replace(identity, precision=precision), target)
 
 

@@ -38,6 +38,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Ten
     """
     products = x.numel() // x.shape[-1] * weight.shape[0]
     plain = torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32
+    plain = plain or torch.compiler.is_compiling()  # the compiler chooses by itself
     if plain or products < _MANY_PRODUCTS or _onednn_linear is None:
         # As one matrix: of tokens that are not side by side, PyTorch makes many small products.
         projected = F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], -1)
