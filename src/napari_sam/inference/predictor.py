@@ -15,7 +15,7 @@ from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
+from napari_sam.model.mask_decoder import CANDIDATES, SINGLE, PassingMasks
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.catalogue import model_row
@@ -138,11 +138,7 @@ class Predictor:
         ValueError
             If the prompt is empty or outside the plane, or the embedding is another model's.
         """
-        if embedding.model != self.identity:
-            raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
-                f"than this {self.identity.architecture}; encode the plane with the same predictor."
-            )
+        self._check(embedding)
         if prompt.is_empty:
             raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
         geometry = embedding.geometry
@@ -155,6 +151,56 @@ class Predictor:
         logits, scores = (x[0] for x in decoded)
         masks = upscale_masks(logits, geometry)
         return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether the model has a head that tells where objects are, see `object_maps`."""
+        return self._sam.proposal_head is not None
+
+    @torch.inference_mode()
+    def passing(self, embedding: Embedding, points: NDArray[np.floating], least_score: float) -> PassingMasks:
+        """Decode many points, each by itself, but only those of the three candidates that score higher.
+
+        Parameters
+        ----------
+        embedding
+            What `encode` gave for the plane.
+        points
+            (N, 2) positions ``(row, column)`` in pixels of the plane.
+        least_score
+            The score that a mask must exceed.
+
+        Raises
+        ------
+        ValueError
+            If the embedding is another model's.
+        """
+        self._check(embedding)
+        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
+        sparse, dense = self._sam.prompt_encoder((xy, labels))
+        features = embedding.features.to(self.device)
+        return self._sam.mask_decoder.passing(features, self._image_pe, sparse, dense, least_score)
+
+    @torch.inference_mode()
+    def object_maps(self, embedding: Embedding) -> NDArray[np.float32]:
+        """Let the model's own head tell where objects are: (4, h, w) maps of its square input.
+
+        Logits of the foreground and of the closeness to an object's middle, then the offset ``(x, y)`` to
+        that middle; see `ProposalHead`.
+
+        Raises
+        ------
+        ValueError
+            If the model has no such head, or the embedding is another model's.
+        """
+        self._check(embedding)
+        if self._sam.proposal_head is None:
+            raise ValueError(f"{self.identity.architecture} has no head that finds objects; prompt it.")
+        maps: NDArray[np.float32] = (
+            self._sam.proposal_head(embedding.features.to(self.device))[0].cpu().numpy()
+        )
+        return maps
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
         """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.
@@ -172,6 +218,13 @@ class Predictor:
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
         tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
+
+    def _check(self, embedding: Embedding) -> None:
+        if embedding.model != self.identity:
+            raise ValueError(
+                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
+                f"than this {self.identity.architecture}; encode the plane with the same predictor."
+            )
 
     def _tensors(
         self, prompt: Prompt, geometry: Geometry

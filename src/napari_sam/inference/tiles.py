@@ -190,6 +190,22 @@ def central_tile(shape: tuple[int, int], side: int, level: int, centre: tuple[fl
     return Tile(level, row, column, height, width)
 
 
+def level_tiles(shape: tuple[int, int], side: int, level: int) -> list[Tile]:
+    """Give all tiles of ``level``, row by row; each lies half over the one before."""
+    if level >= coarsest_level(shape, side):
+        return [Tile(level, 0, 0, *shape)]
+    extent = side << level
+    rows, columns = (
+        [
+            min(number * (extent // 2), max(0, length - extent))
+            for number in range(_tiles_across(length, side, level))
+        ]
+        for length in shape
+    )
+    height, width = (min(extent, length) for length in shape)
+    return [Tile(level, row, column, height, width) for row in rows for column in columns]
+
+
 def plan(shape: tuple[int, int], side: int, prompt: Prompt, finest: int = 0) -> Tile:
     """Choose the tile for a prompt: of the finest level that has one with all of it inside.
 
