@@ -138,7 +138,9 @@ def _overlaps(
     low = np.maximum(one.boxes[:, None, :2], other.boxes[None, :, :2])
     high = np.minimum(one.boxes[:, None, 2:], other.boxes[None, :, 2:])
     a, b = np.nonzero((low < high).all(-1))
-    shared = np.array([_shared(one, i, other, j) for i, j in zip(a, b, strict=True)], np.int64)
+    shared = np.array(
+        [_shared(one, i, other, j) for i, j in zip(a.tolist(), b.tolist(), strict=True)], np.int64
+    )
     first, second = one.areas[a], other.areas[b]
     whole = first + second - shared if measure == "iou" else np.minimum(first, second)
     there = shared > 0

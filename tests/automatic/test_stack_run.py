@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_sam.inference.automatic import Generation
-from napari_sam.inference.proposals import Selection
 from numpy.typing import NDArray
 
-from automatic.conftest import SHAPE
+from automatic.discs import SHAPE
 from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
 from napari_sam.automatic.stack import StackRun, planes_along
+from napari_sam.inference.automatic import Generation
+from napari_sam.inference.proposals import Selection
 from napari_sam.linking import Linking
 from napari_sam.planes import Plane
 

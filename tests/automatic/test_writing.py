@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from napari_sam.inference.proposals import Selection
 from numpy.typing import NDArray
 
-from automatic.conftest import SHAPE, disc, proposals_of
+from automatic.discs import SHAPE, disc, proposals_of
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks, without
 from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.proposals import Selection
 from napari_sam.planes import Plane
 
 PLANE = Plane((1, 2), (1, 0, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +155,7 @@ class StackRun:
         masks = [found[plane].masks for plane in self.planes]
         if linking is None:
             ends = np.cumsum([0, *(len(x) for x in masks)])
-            self._numbers = [np.arange(a, b) + 1 for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            self._numbers = [np.arange(a, b) + 1 for a, b in pairwise(ends)]
         else:
             self._numbers = link(masks, linking)
         self.linking = linking

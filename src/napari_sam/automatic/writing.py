@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ class PackedChanges(Sequence[Change]):
     """The changes of many planes, of which only the one that is asked for is decoded."""
 
     def __init__(self) -> None:
-        self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[np.integer]]] = []  # type: ignore[type-arg]
+        self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[Any]]] = []
 
     def add_plane(self, masks: PlaneMasks, before: Labels, after: Labels) -> None:
         """Add what changes on a plane, if anything does."""
@@ -101,8 +101,8 @@ class PackedChanges(Sequence[Change]):
             return
         rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
         region = region_of(masks.plane, rows, columns)
-        blocks = (encode_labels(to_block(masks.plane, x[rows, columns])) for x in (before, after))
-        self._packed.append((region, *blocks, before.dtype))  # type: ignore[arg-type]
+        was, becomes = (encode_labels(to_block(masks.plane, x[rows, columns])) for x in (before, after))
+        self._packed.append((region, was, becomes, before.dtype))
 
     def __len__(self) -> int:
         return len(self._packed)
