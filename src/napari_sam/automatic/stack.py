@@ -97,6 +97,7 @@ class StackRun:
         self._found: dict[Plane, PlaneMasks] = {}
         self._messages: dict[Plane, str] = {}
         self._numbers: list[NDArray[np.int64]] | None = None
+        self._linked_by: Linking | None = None
         if not self.planes:
             raise ValueError("There are no planes to run on; give one or more.")
 
@@ -146,7 +147,18 @@ class StackRun:
                 if selected.message is not None:
                     self._messages[plane] = selected.message
         progress(1.0)
-        self.relink(self.linking)
+        if self._numbers is None or self.linking != self._linked_by:
+            self.relink(self.linking)
+
+    def compute_and_give(self, progress: Progress = ignore_progress) -> StackRun:
+        """Do `compute`, and give the run itself: what a thread hands back."""
+        self.compute(progress)
+        return self
+
+    def does_the_same_as(self, other: StackRun) -> bool:
+        """Whether another run finds the same masks, however it links them."""
+        mine, theirs = ((x.session, x.planes, x.generation, x.selection, x.rule) for x in (self, other))
+        return mine == theirs
 
     def relink(self, linking: Linking | None) -> None:
         """Link the masks in another way; all objects are accepted again."""
@@ -158,7 +170,7 @@ class StackRun:
             self._numbers = [np.arange(a, b) + 1 for a, b in pairwise(ends)]
         else:
             self._numbers = link(masks, linking)
-        self.linking = linking
+        self.linking = self._linked_by = linking
         self.rejected.clear()
 
     def numbers(self, plane: Plane) -> NDArray[np.int64]:
