@@ -31,7 +31,7 @@ class Histogram(QWidget):
         self.counts: NDArray[np.int64] = np.zeros(_BINS, np.int64)
         self.kept: NDArray[np.int64] = np.zeros(_BINS, np.int64)
         self.limits: tuple[float, ...] = ()
-        self._span = (0.0, 1.0)
+        self._span = (1.0, 10.0) if logarithmic else (0.0, 1.0)
         self.setFixedHeight(_HEIGHT)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -42,7 +42,7 @@ class Histogram(QWidget):
         self.limits = tuple(x for x in (low, high) if x is not None)
         numbers = np.asarray(values, float)
         if self._logarithmic:
-            top = max(10.0, *numbers.tolist(), *self.limits)
+            top = max([10.0, *numbers.tolist(), *self.limits])
             self._span = (1.0, top)
         # The span is closed above, so the largest value is in the last bin.
         bins = np.clip((_BINS * self._place(numbers)).astype(int), 0, _BINS - 1)

@@ -49,7 +49,7 @@ class MasksLayer:
         shape = [1] * len(plane.position)
         for axis, length in zip(plane.displayed, painted.shape, strict=True):
             shape[axis] = length
-        layer = self._made()
+        layer = self._made(plane)
         self._plane = plane
         layer.data = plane.to_plane(painted).reshape(shape)
         layer.affine = plane_transform(self._like, plane)["affine"]
@@ -68,12 +68,13 @@ class MasksLayer:
         if layer is None or layer not in self._viewer.layers:
             return
         was_active = self._viewer.layers.selection.active is layer
-        layer.mouse_drag_callbacks.clear()
+        layer.mouse_drag_callbacks.remove(self._on_pressed)  # and not those that napari keeps there
         self._viewer.layers.remove(layer)
         if was_active and self._active_before in self._viewer.layers:
             self._viewer.layers.selection.active = self._active_before
 
-    def _made(self) -> Labels:
+    def _made(self, plane: Plane) -> Labels:
+        """Give the layer, made on its plane: anywhere else it would widen the range of the sliders."""
         if self._layer is not None and self._layer in self._viewer.layers:
             return self._layer
         active = self._viewer.layers.selection.active
@@ -81,8 +82,7 @@ class MasksLayer:
             np.zeros((1,) * self._like.ndim, np.uint8),
             name=NAME,
             opacity=0.55,
-            units=self._like.units,
-            axis_labels=self._like.axis_labels,
+            **plane_transform(self._like, plane),
         )
         self._viewer.layers.selection.active = active
         layer.colormap = _colours()
