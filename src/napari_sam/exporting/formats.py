@@ -16,6 +16,7 @@ from napari_sam.exporting.geojson import geojson_lines
 from napari_sam.exporting.shapes import shapes_lines
 from napari_sam.exporting.tiff import write_tiff
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.editing import Objects
 from napari_sam.planes import Plane
 from napari_sam.storage.labels import LabelsStore
@@ -107,18 +108,18 @@ def _labels_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
 
 
 def _categories_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
-    objects, shape = Objects(store), store.array.shape
-    planes = _own_planes(store, lambda plane: objects.category_plane(plane.position[:-2]), progress)
-    write_tiff(path, planes, shape, np.dtype(np.uint16), store.geometry)
+    classes = CategoryLabels(store)
+    planes = _own_planes(store, lambda plane: classes[plane.index()], progress)
+    write_tiff(path, planes, classes.shape, classes.dtype, store.geometry)
 
 
 def _categories_zarr(store: LabelsStore, path: Path, progress: Progress) -> None:
-    objects, positions = Objects(store), store.ledger.positions()
-    make_group(path, store.array.shape, store.geometry, np.dtype(np.uint16))
+    classes, positions = CategoryLabels(store), store.ledger.positions()
+    make_group(path, classes.shape, store.geometry, classes.dtype)
     target = zarr.open_group(path, mode="r+")[LEVEL]
     assert isinstance(target, zarr.Array)
     for number, position in enumerate(positions, 1):  # planes without objects take no file
-        target[position] = objects.category_plane(position)
+        target[position] = classes[position]
         progress(number / len(positions))
 
 

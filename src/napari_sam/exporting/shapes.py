@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,15 @@ class ObjectPolygon:
     vertices: NDArray[np.float64]
 
 
-def object_polygons(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[ObjectPolygon]:
-    """Give the outlines of all objects, plane by plane, as a Shapes layer takes them."""
+def object_polygons(
+    store: LabelsStore, progress: Progress = ignore_progress, labels: Collection[int] | None = None
+) -> Iterator[ObjectPolygon]:
+    """Give the outlines of some objects, or all, plane by plane, as a Shapes layer takes them."""
     categories = {info.label: info.category for info in store.ledger.objects()}
     for plane in annotated_planes(store, progress):
         for label, runs in plane.masks.items():
+            if labels is not None and label not in labels:
+                continue
             for path in closed_paths(runs):
                 where = np.broadcast_to(np.array(plane.position, float), (len(path), len(plane.position)))
                 yield ObjectPolygon(label, categories[label], np.hstack([where, path]))
