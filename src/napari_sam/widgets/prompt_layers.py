@@ -14,7 +14,15 @@ from psygnal import Signal
 
 from napari_sam.inference.prompts import Box, Prompt
 from napari_sam.planes import Plane
-from napari_sam.widgets.coordinates import array_shape, on_plane, positions_on_image, to_stack, transform_of
+from napari_sam.widgets.coordinates import (
+    Units,
+    array_shape,
+    on_plane,
+    positions_on_image,
+    to_stack,
+    transform_of,
+    world_units,
+)
 
 POSITIVE_COLOUR, NEGATIVE_COLOUR, BOX_COLOUR = "#2ee66b", "#ff4d6d", "#ffd23f"
 # The feature of a point that holds its label.
@@ -44,8 +52,8 @@ class PromptLayers:
         self._image = image
         self._silent = False
         size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
-        self.points = points or viewer.add_layer(_new_points(image, size))
-        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size))
+        self.points = points or viewer.add_layer(_new_points(image, size, transform_of(image, self._units)))
+        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, transform_of(image, self._units)))
         self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
         self.points.events.data.connect(self._on_layer_data)
         self.points.events.features.connect(self._on_layer_data)
@@ -69,6 +77,10 @@ class PromptLayers:
         for layer in self.own:
             if len(layer.data) == 0 and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+    @property
+    def _units(self) -> Units:
+        return world_units(self._viewer)
 
     @property
     def positive(self) -> bool:
@@ -124,7 +136,7 @@ class PromptLayers:
         """Replace the points of the plane; all others keep their features, sizes and colours."""
         self._remove_points(self._point_numbers(plane))
         positive = self.positive
-        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points)
+        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points, self._units)
         for position, label in zip(new, prompt.labels or (), strict=True):
             self.positive = bool(label)
             self.points.add(position)
@@ -144,12 +156,12 @@ class PromptLayers:
         if box is not None:
             row0, column0, row1, column1 = box
             corners = [(row0, column0), (row0, column1), (row1, column1), (row1, column0)]
-            rectangle = positions_on_image(self._image, to_stack(plane, corners), self.boxes)
+            rectangle = positions_on_image(self._image, to_stack(plane, corners), self.boxes, self._units)
             self.boxes.add_rectangles(rectangle, edge_color=BOX_COLOUR, face_color="transparent")
 
     def _points_on_image(self) -> NDArray[np.float64]:
         data = np.asarray(self.points.data, np.float64).reshape(-1, self.points.ndim)
-        return positions_on_image(self.points, data, self._image)
+        return positions_on_image(self.points, data, self._image, self._units)
 
     def _labels(self) -> NDArray[np.intp]:
         """Give 1 or 0 for every point of the layer."""
@@ -162,7 +174,7 @@ class PromptLayers:
         return np.nonzero(on_plane(plane, self._points_on_image()))[0]
 
     def _box_corners(self, number: int) -> NDArray[np.float64]:
-        return positions_on_image(self.boxes, np.asarray(self.boxes.data[number]), self._image)
+        return positions_on_image(self.boxes, np.asarray(self.boxes.data[number]), self._image, self._units)
 
     def _box_numbers(self, plane: Plane) -> list[int]:
         return [
@@ -186,7 +198,7 @@ class PromptLayers:
             self._silent = before
 
 
-def _new_points(image: Image, size: float) -> Points:
+def _new_points(image: Image, size: float, transform: dict[str, Any]) -> Points:
     return Points(
         np.empty((0, image.ndim)),
         ndim=image.ndim,
@@ -198,18 +210,18 @@ def _new_points(image: Image, size: float) -> Points:
         border_color="black",
         border_width=0.15,
         size=size,
-        **transform_of(image),
+        **transform,
     )
 
 
-def _new_boxes(image: Image, size: float) -> Shapes:
+def _new_boxes(image: Image, size: float, transform: dict[str, Any]) -> Shapes:
     return Shapes(
         ndim=image.ndim,
         name="SAM boxes",
         edge_color=BOX_COLOUR,
         face_color="transparent",
         edge_width=max(0.5, size / 4),
-        **transform_of(image),
+        **transform,
     )
 
 

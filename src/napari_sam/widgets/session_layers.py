@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
@@ -12,7 +14,15 @@ from napari_sam.planes import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
-from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown_plane, transform_of
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import (
+    PlaneNotShown,
+    data_to_world,
+    plane_transform,
+    shown_plane,
+    transform_of,
+    world_units,
+)
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PREVIEW_COLOUR = "#3fd0ff"
@@ -42,13 +52,18 @@ class SessionLayers:
             name="SAM preview",
             opacity=0.6,
             visible=False,
-            **plane_transform(image, session.plane),
+            **plane_transform(image, session.plane, world_units(viewer)),
         )
         self._preview.colormap = {0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR}
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, image, points, boxes)
-        for name in _TRANSFORM:
-            getattr(image.events, name).connect(self._on_image_moved)
+        self._connections = Connections()
+        for name in (*_TRANSFORM, "units"):
+            self._connections.add(getattr(image.events, name), self._on_image_moved)
+        if (
+            units := getattr(viewer.dims.events, "units", None)
+        ) is not None:  # of the world; not in napari 0.6
+            self._connections.add(units, self._on_image_moved)
 
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
@@ -56,8 +71,7 @@ class SessionLayers:
 
     def close(self) -> None:
         """Stop to listen, and take away what is of no use without the session; labels and prompts stay."""
-        for name in _TRANSFORM:
-            getattr(self._image.events, name).disconnect(self._on_image_moved)
+        self._connections.close()
         self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
         self.labels.editable = False  # what is painted without a session would be in no ledger
@@ -70,12 +84,15 @@ class SessionLayers:
 
     def show_plane(self, plane: Plane) -> None:
         """Move the viewer to ``plane``, if it is not there."""
+        with suppress(PlaneNotShown):
+            if self.shown_plane() == plane:
+                return
         dims = self._viewer.dims
         missing = dims.ndim - self._image.ndim
         displayed = tuple(axis + missing for axis in plane.displayed)
         if tuple(dims.displayed) != displayed:
             dims.order = (*(axis for axis in dims.order if axis not in displayed), *displayed)
-        world = data_to_world(self._image) @ np.array([*plane.position, 1.0])
+        world = data_to_world(self._image, world_units(self._viewer)) @ np.array([*plane.position, 1.0])
         for axis, value in enumerate(world[:-1]):
             if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
                 dims.set_point(axis + missing, value)
@@ -91,7 +108,8 @@ class SessionLayers:
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
         layer.data = plane.to_plane(mask).astype(np.uint8).reshape(shape)
-        layer.affine = plane_transform(self._image, plane, (tile.row, tile.column))["affine"]
+        place = plane_transform(self._image, plane, world_units(self._viewer), (tile.row, tile.column))
+        layer.units, layer.affine = place["units"], place["affine"]
         layer.visible = True
 
     def show_commit(self, step: Step) -> None:
@@ -131,13 +149,16 @@ class SessionLayers:
                 layer.editable = True
                 return layer
         name = self._session.store.path.name.split(".")[0]
-        return self._viewer.add_labels(opened, name=name, opacity=0.5, **transform_of(self._image))
+        return self._viewer.add_labels(
+            opened, name=name, opacity=0.5, **transform_of(self._image, world_units(self._viewer))
+        )
 
     def _on_image_moved(self, _event: object) -> None:
         """Move our layers with the image."""
+        place = transform_of(self._image, world_units(self._viewer))
         for layer in (self.labels, *self.prompts.own):
-            for name in _TRANSFORM:
-                setattr(layer, name, getattr(self._image, name))
+            for name in (*_TRANSFORM, "units"):
+                setattr(layer, name, place[name])
         self.show_preview(self._session.preview)
 
     def _on_labels_paint(self, _event: object) -> None:
