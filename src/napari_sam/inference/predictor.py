@@ -14,6 +14,7 @@ from napari_sam.contrast import Contrast
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.tiling import Tiling
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.precision import FULL, offered, reduce_precision
@@ -91,6 +92,10 @@ class Predictor:
     def image_size(self) -> int:
         """Side of the model's square input in pixels."""
         return self._sam.config.image_size
+
+    def tiling(self, shape: tuple[int, int]) -> Tiling:
+        """Say in which tiles this model looks at a plane of (H, W)."""
+        return Tiling(shape, self.image_size, self._sam.config.small)
 
     @property
     def embedding_shape(self) -> tuple[int, int, int]:

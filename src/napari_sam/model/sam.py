@@ -28,7 +28,8 @@ class SamConfig:
     """Everything that tells one SAM architecture from another.
 
     ``image_size`` is the side in pixels of the square input, to which an image's longer side is scaled;
-    ``proposals`` says whether a `ProposalHead` stands on the image encoder.
+    ``proposals`` says whether a `ProposalHead` stands on the image encoder. Of objects with less area than a
+    square of side ``small`` in the input, the model gives better masks enlarged; 0 where none is so small.
     """
 
     architecture: str
@@ -36,6 +37,7 @@ class SamConfig:
     image_size: int = 1024
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     proposals: bool = False
+    small: int = 0
 
     @property
     def grid(self) -> int:
@@ -52,6 +54,7 @@ CONFIGS = {
             image_size=512,
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
             proposals=True,
+            small=24,
         ),
         SamConfig(
             "vit_t",
