@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
@@ -49,7 +49,7 @@ def data_to_world(layer: Layer, units: Units = None) -> NDArray[np.float64]:
     return matrix
 
 
-def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
+def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
     """Find the plane of ``image`` that the viewer shows.
 
     Raises
@@ -86,8 +86,13 @@ def positions_on_image(
     """Convert (N, n) positions in ``layer``'s data to those in ``image``'s; ``units`` are the world's."""
     positions = np.asarray(positions, np.float64)
     to_image = np.linalg.inv(data_to_world(image, units)) @ data_to_world(layer, units)
-    converted: NDArray[np.float64] = np.round(positions @ to_image[:-1, :-1].T + to_image[:-1, -1], _DECIMALS)
-    return converted
+    return round_off(positions @ to_image[:-1, :-1].T + to_image[:-1, -1])
+
+
+def round_off(positions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Leave out the digits of positions that are but round-off."""
+    rounded: NDArray[np.float64] = np.round(positions, _DECIMALS)
+    return rounded
 
 
 def on_plane(plane: Plane, positions: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -98,7 +103,9 @@ def on_plane(plane: Plane, positions: NDArray[np.floating]) -> NDArray[np.bool_]
     return same
 
 
-def to_stack(plane: Plane, rows_columns: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+def to_stack(
+    plane: Plane, rows_columns: Sequence[tuple[float, float]] | NDArray[np.number]
+) -> NDArray[np.float64]:
     """Give (N, n) positions in the image's data for (row, column) on ``plane``."""
     positions = np.tile(np.array(plane.position, float), (len(rows_columns), 1))
     if len(rows_columns):
@@ -146,14 +153,14 @@ def plane_transform(
     }
 
 
-def array_shape(image: Image) -> tuple[int, ...]:
+def array_shape(image: Image | Labels) -> tuple[int, ...]:
     """Shape of the finest level, colours left out."""
     return tuple(int(n) for n in image.level_shapes[0][: image.ndim])
 
 
 def _nearest(positions: NDArray[np.floating]) -> NDArray[np.intp]:
     """Round to the index that napari shows there: of two equally near ones the even."""
-    nearest: NDArray[np.intp] = np.round(np.round(positions, _DECIMALS)).astype(np.intp)
+    nearest: NDArray[np.intp] = np.round(round_off(positions)).astype(np.intp)
     return nearest
 
 

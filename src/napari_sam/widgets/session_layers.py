@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.colormaps import direct_colormap, label_colormap
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
@@ -26,6 +29,10 @@ from napari_sam.widgets.coordinates import (
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PREVIEW_COLOUR = "#3fd0ff"
+_ONE_COLOUR = direct_colormap({0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR})
+_MANY_COLOURS = label_colormap(64)
+# The tools that draw in the Shapes layer, and napari's modes that they are.
+SHAPE_TOOLS = {"boxes": "add_rectangle", "areas": "add_polygon_lasso", "strokes": "add_path"}
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -54,7 +61,8 @@ class SessionLayers:
             visible=False,
             **plane_transform(image, session.plane, world_units(viewer)),
         )
-        self._preview.colormap = {0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR}
+        self._colours: object = _ONE_COLOUR
+        self._preview.colormap = _ONE_COLOUR
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, image, points, boxes)
         self._connections = Connections()
@@ -104,11 +112,20 @@ class SessionLayers:
             layer.visible = False
             return
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.masks[preview.chosen]
+        self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), _ONE_COLOUR)
+
+    def _show_mask(
+        self, plane: Plane, mask: NDArray[np.uint8], corner: tuple[int, int], colours: object
+    ) -> None:
+        """Lay numbered masks over their plane, from ``corner`` on."""
+        layer = self._preview
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
-        layer.data = plane.to_plane(mask).astype(np.uint8).reshape(shape)
-        place = plane_transform(self._image, plane, world_units(self._viewer), (tile.row, tile.column))
+        if self._colours is not colours:
+            self._colours = layer.colormap = colours
+        layer.data = plane.to_plane(mask).reshape(shape)
+        place = plane_transform(self._image, plane, world_units(self._viewer), corner)
         layer.units, layer.affine = place["units"], place["affine"]
         layer.visible = True
 
@@ -127,17 +144,34 @@ class SessionLayers:
         active = self._viewer.layers.selection.active
         if active is self.prompts.points and self.prompts.points.mode == "add":
             return "points"
-        if active is self.prompts.boxes and self.prompts.boxes.mode == "add_rectangle":
-            return "boxes"
+        if active is self.prompts.boxes:
+            mode = str(self.prompts.boxes.mode)
+            return next((tool for tool, itself in SHAPE_TOOLS.items() if itself == mode), "")
         return ""
 
     def choose_tool(self, tool: str) -> None:
-        """Let the mouse add points, or draw rectangles."""
+        """Let the mouse add points, or draw rectangles, closed lines or strokes."""
         layer, mode = (
-            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, "add_rectangle")
+            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, SHAPE_TOOLS[tool])
         )
         self._viewer.layers.selection.active = layer
         layer.mode = mode
+        self.prompts.show_colour()
+
+    def labels_chosen(self) -> Labels:
+        """The active Labels layer, else that of the session."""
+        active = self._viewer.layers.selection.active
+        return active if isinstance(active, Labels) and active is not self._preview else self.labels
+
+    def show_several(self, previews: Sequence[Preview]) -> None:
+        """Lay the masks of several objects of one plane over it, each in a colour of its own."""
+        plane = previews[0].plane
+        shape = plane.shape(self._session.planes.shape)
+        together = np.zeros(shape, np.uint8)
+        for number, preview in enumerate(sorted(previews, key=lambda preview: preview.score)):
+            rows, columns = preview.found.tile.index
+            together[rows, columns][preview.found.inside.masks[preview.chosen]] = number % 255 + 1
+        self._show_mask(plane, together, (0, 0), _MANY_COLOURS)
 
     def _labels_layer(self) -> Labels:
         """Take up the layer that shows this store already, else add one."""
