@@ -19,7 +19,7 @@ class Remembered:
 
 def recall() -> Remembered:
     """Read the choices of last time; a checkpoint that is gone is forgotten."""
-    stored = _settings()
+    stored = stored_settings()
     default = Remembered()
     checkpoint = str(stored.value("checkpoint", default.checkpoint))
     return Remembered(
@@ -31,13 +31,13 @@ def recall() -> Remembered:
 
 def remember(chosen: Remembered) -> None:
     """Keep the choices for next time."""
-    stored = _settings()
+    stored = stored_settings()
     stored.setValue("model", chosen.model)
     stored.setValue("checkpoint", chosen.checkpoint)
     stored.setValue("live", chosen.live)
     stored.sync()
 
 
-def _settings() -> QSettings:
+def stored_settings() -> QSettings:
     """Keep them in a file in the user's configuration folder, on every system alike."""
     return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "napari-sam", "annotate")
