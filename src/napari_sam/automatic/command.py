@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -25,7 +27,7 @@ def label_file(
     labels: Path,
     model: str = "nano",
     generation: Generation | None = None,
-    thresholds: dict[str, float] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
     rule: Rule = "smaller",
     progress: Progress = ignore_progress,
 ) -> int:
