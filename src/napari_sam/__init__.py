@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.annotation import Session
+    from napari_sam.inference.automatic import EmbeddedPlane, Generation, propose, suited_selection
+    from napari_sam.inference.overlaps import label_image
     from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor, precisions
     from napari_sam.inference.prompts import Prompt
+    from napari_sam.inference.proposals import Proposals, Selected, Selection
     from napari_sam.planes import Plane, Planes
     from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
@@ -19,31 +22,47 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EmbeddedPlane": "inference.automatic",
     "Embedding": "inference.predictor",
+    "Generation": "inference.automatic",
     "Plane": "planes",
     "Planes": "planes",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prompt": "inference.prompts",
+    "Proposals": "inference.proposals",
+    "Selected": "inference.proposals",
+    "Selection": "inference.proposals",
     "Session": "annotation",
+    "label_image": "inference.overlaps",
     "load_predictor": "inference.predictor",
     "open_session": "starting",
     "precisions": "inference.predictor",
+    "propose": "inference.automatic",
     "session": "widgets.annotate",
+    "suited_selection": "inference.automatic",
 }
 
 __all__ = [
+    "EmbeddedPlane",
     "Embedding",
+    "Generation",
     "Plane",
     "Planes",
     "Prediction",
     "Predictor",
     "Prompt",
+    "Proposals",
+    "Selected",
+    "Selection",
     "Session",
+    "label_image",
     "load_predictor",
     "open_session",
     "precisions",
+    "propose",
     "session",
+    "suited_selection",
 ]
 
 
