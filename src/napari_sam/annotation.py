@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.encoding import Embedder
-from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step
 from napari_sam.inference.tiles import predict_plane
@@ -23,6 +24,7 @@ from napari_sam.objects.editing import Objects
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response
+from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
@@ -352,6 +354,13 @@ class Session:
                 self.clear_prompt()
         return step
 
+    def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
+        """Make all objects anew from their prompts with another model, in a new store at ``path``.
+
+        See `replay_labels` for what becomes of each object, and `load_predictor` for the models.
+        """
+        return replay_labels(self.store, self.planes, load_predictor(model, checkpoint), path)
+
     def close(self) -> None:
         """End the session: another one may write to its labels then."""
         self.store.close()
@@ -361,16 +370,13 @@ class Session:
     ) -> Making:
         """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
-        contrast = (
-            "none" if self.planes.rgb else f"{self.planes.contrast.low!r}:{self.planes.contrast.high!r}"
-        )
         return Making(
             source,
             prompt,
             candidate,
             identity.architecture,
             identity.weights_hash,
-            f"contrast {contrast}",
+            self.planes.preprocessing,
             score,
         )
 

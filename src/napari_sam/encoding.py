@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Embedding, Predictor
-from napari_sam.inference.tiles import Tile, central_tile, coarsest_level
+from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
@@ -45,10 +45,8 @@ class Embedder:
 
     def whole(self, plane: Plane) -> Tile | None:
         """Give the tile that is the whole plane; None for a plane so large that its prompts choose tiles."""
-        shape = plane.shape(self._planes.shape)
-        if coarsest_level(shape, self._predictor.image_size) > 0:
-            return None
-        return central_tile(shape, self._predictor.image_size, 0, (0, 0))
+        tiling = self._predictor.tiling(plane.shape(self._planes.shape))
+        return tiling.whole if tiling.coarsest == 0 else None
 
     def prepare(self, plane: Plane, progress: Progress = ignore_progress, background: bool = False) -> None:
         """See that a plane is ready for prompts; tiles of a large one are encoded when a prompt is there."""

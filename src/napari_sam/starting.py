@@ -34,6 +34,7 @@ def open_session(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     precision: str = FULL,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
     cache: str | Path | None = None,
 ) -> Session:
     """Start to annotate an image, without a viewer.
@@ -42,7 +43,7 @@ def open_session(
     ----------
     image, axes, rgb, name
         See `Planes`.
-    model, checkpoint, device, precision
+    model, checkpoint, device, precision, compile
         See `load_predictor`.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
@@ -68,7 +69,7 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name)
-    predictor = load_predictor(model, checkpoint, device, precision)
+    predictor = load_predictor(model, checkpoint, device, precision, compile)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)

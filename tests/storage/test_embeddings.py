@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.inference.tiles import Tile, central_tile
+from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
@@ -302,7 +302,7 @@ def test_tiles_of_a_large_plane_do_not_mix(nano_predictor: Predictor, folder: Pa
         return EmbeddingCache(planes, nano_predictor, folder)
 
     tiles = [
-        central_tile((1100, 1400), 512, level, at)
+        Tiling((1100, 1400), 512).central(level, at)
         for level, at in ((0, (0, 0)), (0, (800, 900)), (1, (0, 0)))
     ]
     for number, tile in enumerate(tiles):

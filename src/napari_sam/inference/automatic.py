@@ -20,7 +20,8 @@ from napari_sam.inference.finding import objects_of, objects_of_tiles
 from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids
 from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.inference.proposals import GRID, LEARNED, Proposals, Selection
-from napari_sam.inference.tiles import PlaneEmbeddings, Tile, coarsest_level
+from napari_sam.inference.tiles import PlaneEmbeddings
+from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress
 
 _POINTS_PER_SIDE = 32
@@ -63,8 +64,8 @@ class Generation:
         ``"grid"``: by the grid. None: learned where the model has the head, unless something of the grid is
         set to other values than the defaults.
     score_floor, stability_floor
-        Masks below are not kept, so that no time and memory goes into what nobody will want. The thresholds of
-        a selection cannot be lower.
+        Masks below are not kept, so that no time and memory goes into what nobody will want. The thresholds
+        of a selection cannot be lower.
 
     Raises
     ------
@@ -313,8 +314,7 @@ def _crop_encoder(
         )
     if isinstance(plane, Embedding):
         return lambda _crop, _progress: plane
-    level = coarsest_level(shape, predictor.image_size)
-    return lambda _crop, _progress: plane.embed(Tile(level, 0, 0, *shape))
+    return lambda _crop, _progress: plane.embed(predictor.tiling(shape).whole)
 
 
 def _table(

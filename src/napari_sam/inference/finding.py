@@ -8,9 +8,12 @@ from itertools import groupby
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.learned_prompts import learned_points
 from napari_sam.inference.predictor import Embedding, Predictor
-from napari_sam.inference.tiles import Tile, coarsest_level, level_tiles
+from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import PixelBox
+
+# The share of the progress before objects are looked for enlarged.
+_UNENLARGED = 0.5
 
 
 def objects_of(
@@ -40,28 +43,40 @@ def objects_of_tiles(
     at_once: int,
     progress: Progress = ignore_progress,
 ) -> tuple[int, list[Decoded]]:
-    """Find the objects of a plane of any size: how many tiles it has, and their masks.
+    """Find the objects of a plane of any size: how many tiles were looked at, and their masks.
 
     A large plane is looked at tile by tile at every scale. A mask that touches a border of its tile at which
     the plane goes on is left to another tile, which has it whole: tiles of one scale lie half a tile apart,
     and what is larger than that half is looked for at the next coarser scale, where smaller masks are in turn
-    left to the finer one. The duplicates that neighbouring tiles give are left to the selection.
+    left to the finer one. Where objects turn out to be tiny, they are looked for again enlarged. The
+    duplicates that neighbouring tiles give are left to the selection.
     """
-    coarsest = coarsest_level(shape, predictor.image_size)
-    tiles = [
-        tile for level in range(coarsest + 1) for tile in level_tiles(shape, predictor.image_size, level)
-    ]
+    tiling = predictor.tiling(shape)
+    tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
+
+    def within(tile: Tile, part: Progress) -> list[Decoded]:
+        crop = (tile.row, tile.column, tile.row + tile.height, tile.column + tile.width)
+        objects = objects_of(predictor, embed(tile), limits, at_once, part, crop)
+        return [one for one in objects if not _touches(one, crop, shape)]
+
     found: list[Decoded] = []
     for number, tile in enumerate(tiles):
-        part = between(progress, number / len(tiles), (number + 1) / len(tiles))
-        crop = (tile.row, tile.column, tile.row + tile.height, tile.column + tile.width)
+        part = between(progress, _UNENLARGED * number / len(tiles), _UNENLARGED * (number + 1) / len(tiles))
         least = predictor.image_size << (tile.level - 1) >> 1 if tile.level else 0
-        found += [
-            one
-            for one in objects_of(predictor, embed(tile), limits, at_once, part, crop)
-            if _extent(one) > least and not _touches(one, crop, shape)
-        ]
-    return len(tiles), found
+        found += [one for one in within(tile, part) if _extent(one) > least]
+    enlarged = sorted({tiling.central(-1, one.point) for one in found if _is_tiny(one, tiling)})
+    for number, tile in enumerate(enlarged):
+        done, then = (number / len(enlarged), (number + 1) / len(enlarged))
+        part = between(progress, *(_UNENLARGED + (1 - _UNENLARGED) * share for share in (done, then)))
+        found += [one for one in within(tile, part) if _is_tiny(one, tiling)]
+    progress(1.0)
+    return len(tiles) + len(enlarged), found
+
+
+def _is_tiny(one: Decoded, tiling: Tiling) -> bool:
+    """Whether a mask has less area, before anything is enlarged, than what the model knows well."""
+    scale = 1.0 if tiling.coarsest else tiling.side / max(tiling.shape)
+    return tiling.finest < 0 and one.mask.area * scale**2 < tiling.small**2
 
 
 def _extent(one: Decoded) -> int:

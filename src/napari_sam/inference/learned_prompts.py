@@ -2,7 +2,7 @@
 
 Every pixel of the foreground votes for the middle of its object, as in Neven et al., "Instance Segmentation
 by Jointly Optimizing Spatial Embeddings" (2019); the peaks of the votes are the prompts, from which SAM's
-mask decoder makes the masks. So there are as many prompts as objects, where the grid of the SAM paper has 1024.
+mask decoder makes the masks. So there are as many prompts as objects, where the SAM paper's grid has 1024.
 """
 
 from __future__ import annotations

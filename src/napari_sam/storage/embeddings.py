@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from napari_sam.inference.predictor import Embedding, Predictor
-from napari_sam.inference.tiles import Tile, tile_count, tile_number
+from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.eviction import make_room
 
@@ -145,7 +145,7 @@ class EmbeddingCache:
         lengths = self._lengths(displayed)
         found = np.zeros(int(np.prod(lengths)), np.bool_)
         if self._folder is not None:
-            tiles = self._tiles(displayed)
+            tiles = len(self._tiling(displayed))
             folder = self._folder / self._name(displayed) / "digests" / "c"
             with suppress(OSError):
                 for entry in os.scandir(folder):
@@ -221,7 +221,7 @@ class EmbeddingCache:
     def _make(self, path: Path, displayed: tuple[int, int]) -> _Arrays:
         """Open the arrays for writing, and make what is missing of them."""
         group = zarr.open_group(path, mode="a", zarr_format=3)
-        count = int(np.prod(self._lengths(displayed))) * self._tiles(displayed)
+        count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
         shape = self._predictor.embedding_shape
         features = group.require_array(
             "features",
@@ -241,25 +241,26 @@ class EmbeddingCache:
         return features, marks
 
     def _name(self, displayed: tuple[int, int]) -> str:
-        """Name the store by all that an embedding depends on besides the pixels."""
+        """Name the store by its layout and all that an embedding depends on besides the pixels."""
         identity = self._predictor.identity
-        parts = (identity.weights_hash, identity.precision, _PREPROCESSING, self._planes.key(), displayed)
+        model = (identity.weights_hash, identity.precision, _PREPROCESSING)
+        parts = (*model, self._planes.key(), displayed, len(self._tiling(displayed)))
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return f"{identity.architecture}-{key}.zarr"
 
     def _lengths(self, displayed: tuple[int, int]) -> tuple[int, ...]:
         return tuple(1 if axis in displayed else n for axis, n in enumerate(self._planes.shape))
 
-    def _tiles(self, displayed: tuple[int, int]) -> int:
-        """Count the tiles of a plane along these axes."""
+    def _tiling(self, displayed: tuple[int, int]) -> Tiling:
+        """Give the tiles of a plane along these axes."""
         height, width = (self._planes.shape[axis] for axis in displayed)
-        return tile_count((height, width), self._predictor.image_size)
+        return self._predictor.tiling((height, width))
 
     def _number(self, plane: Plane, tile: Tile) -> int:
         """Number the tile among those of all planes with its displayed axes."""
         number = int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
-        in_plane = tile_number(plane.shape(self._planes.shape), self._predictor.image_size, tile)
-        return number * self._tiles(plane.displayed) + in_plane
+        tiling = self._tiling(plane.displayed)
+        return number * len(tiling) + tiling.number(tile)
 
 
 def _store(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:

@@ -146,6 +146,8 @@ class SessionController:
 
     def _on_session_prompt_changed(self) -> None:
         self._layers.prompts.write(self.session.plane, self.session.prompt)
+        if self.session.target is not None and not self._layers.tool():
+            self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
         if self._panel.live.isChecked():
             self._settle.start(0)
 
@@ -239,7 +241,8 @@ class SessionController:
             tell(self._panel, "The mask is still being computed; commit when it is shown.")
             return
         try:
-            label = self.session.commit()
+            overlap, inside = self._panel.overlap.of(self.session)
+            label = self.session.commit(overlap, inside)
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return

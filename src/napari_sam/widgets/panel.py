@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.stack_status import StackStatus
 
@@ -249,6 +250,8 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.commit, 6, 1)
         grid.addWidget(self.undo, 7, 0)
         grid.addWidget(self.redo, 7, 1)
+        self.overlap = OverlapChoice()
+        grid.addWidget(self.overlap, 8, 0, 1, 2)
         self.show_polarity(True)
         self.show_preview(None)
         return box

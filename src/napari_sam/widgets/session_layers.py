@@ -86,7 +86,7 @@ class SessionLayers:
         if preview is None:
             layer.visible = False
             return
-        plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.masks[preview.chosen]
+        plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
