@@ -18,7 +18,7 @@ from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.automatic_shown import ShownPlane
 from napari_sam.widgets.histogram import Histogram
 from napari_sam.widgets.masks_layer import NAME
-from widgets.conftest import DISCS, SHAPE, disc
+from widgets.conftest import DISCS, disc
 from widgets.driving import User, wait_until
 
 
