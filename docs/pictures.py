@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sam.demo import run_headless
 from napari_sam.inference.prompts import Prompt
 from napari_sam.widgets.demo_window import open_window
+from napari_sam.widgets.objects_table import ObjectsWidget
 
 IMAGES = Path(__file__).parent / "images"
 COMMITTED = (
@@ -25,7 +26,7 @@ SHOWN = Prompt([(307, 232), (285, 215)], [1, 0])
 
 
 def main() -> None:
-    """Write ``window.png`` and ``overlay.png``."""
+    """Write ``window.png``, ``overlay.png`` and ``objects.png``."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         picture = run_headless(Path(folder)) / "overlay.png"
@@ -43,6 +44,16 @@ def main() -> None:
         _wait(lambda: session.preview is not None and not demo.widget.is_busy)
         _wait_ms(500)
         demo.viewer.window.screenshot(IMAGES / "window.png", canvas_only=False, flash=False)
+        session.clear_prompt()
+        session.objects.classify([1, 3], "interphase")
+        session.objects.classify([2], "mitosis")
+        session.objects.rename(2, "metaphase")
+        table = ObjectsWidget(demo.viewer)
+        demo.viewer.window.add_dock_widget(table, name="Segment Anything: objects", area="bottom")
+        _wait_ms(500)
+        table.table.selectRow(1)
+        _wait_ms(200)
+        demo.viewer.window.screenshot(IMAGES / "objects.png", canvas_only=False, flash=False)
         demo.viewer.close()
 
 
