@@ -666,7 +666,7 @@ class TestLargePlanes:
         """A nucleus that scaling the plane down to the model's input would lose."""
         image = np.full((2, 2400, 3100), 30, np.uint8)
         rows, columns = np.ogrid[:2400, :3100]
-        nucleus = np.hypot(rows - 1500, columns - 2300) < 14
+        nucleus = np.hypot(rows - 1500, columns - 2300) < 20
         image[1][nucleus] = 200
         session = open_session(image, "zyx", labels=tmp_path / "cells.zarr", cache=tmp_path / "cache")
         session.go_to(z=1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.tiles import Tile
+from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from seeded import seeded_image

@@ -28,7 +28,7 @@ from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Making
+from napari_sam.storage.origins import Making, Source
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 
@@ -121,7 +121,7 @@ class Session:
         if plane != self._plane:
             self._plane = plane
             self.embedder.look_again(plane)
-            self._outdate()
+            self.clear_preview()
             self.plane_changed.emit()
 
     # Prompts
@@ -242,7 +242,13 @@ class Session:
         """The object that the prompt of the shown plane refines; None for a new one."""
         return self._targets.get(self._plane)
 
-    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
+    def commit(
+        self,
+        overlap: Overlap = "keep",
+        inside: int | None = None,
+        label: int | None = None,
+        preview: Preview | None = None,
+    ) -> int:
         """Write the previewed mask as an object, and clear the prompt.
 
         It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
@@ -254,6 +260,8 @@ class Session:
             ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
         label
             An object that the mask becomes part of.
+        preview
+            What to write; what is shown if left out.
 
         Returns
         -------
@@ -267,12 +275,14 @@ class Session:
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
-        preview = self._preview
+        preview = self._preview if preview is None else preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label
+        candidate = self._candidates.get(preview.plane)
+        making = self.making("click", preview.prompt, preview.score, candidate)
         step = self.store.commit(
-            preview.plane, preview.mask, self._making(preview), label=label, overlap=overlap, inside=inside
+            preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
         self.clear_prompt()
         self.committed.emit(step)
@@ -324,7 +334,7 @@ class Session:
         self.undone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
-            if not origin.making.prompt.is_empty:
+            if origin.making.source == "click" and not origin.making.prompt.is_empty:
                 target = step.label if step.kind == "refine" else None
                 self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
         return step
@@ -363,24 +373,26 @@ class Session:
         """End the session: another one may write to its labels then."""
         self.store.close()
 
-    def _making(self, preview: Preview) -> Making:
-        """Say how the previewed mask was made."""
+    def making(
+        self, source: Source, prompt: Prompt, score: float | None, candidate: int | None = None
+    ) -> Making:
+        """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
         return Making(
-            "click",
-            preview.prompt,
-            self._candidates.get(preview.plane),
+            source,
+            prompt,
+            candidate,
             identity.architecture,
             identity.weights_hash,
             self.planes.preprocessing,
-            preview.score,
+            score,
         )
 
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""
         made = [origin.plane for origin in self.store.ledger.origins_of(step)]
         if made:
-            self.show(made[0])
+            self.show(self._plane if self._plane in made else made[0])
             return
         regions = self.store.ledger.regions(step.number)
         displayed, position = self._plane.displayed, self._plane.position
@@ -405,11 +417,11 @@ class Session:
             self._targets[plane] = target
         elif prompt.is_empty:
             self._targets.pop(plane, None)
-        self._outdate()
+        self.clear_preview()
         self.prompt_changed.emit()
 
-    def _outdate(self) -> None:
-        """Let answers that are under way be dropped, and take the preview away."""
+    def clear_preview(self) -> None:
+        """Take the preview away, also one that is on its way; the prompt stays."""
         self._generation += 1
         if self._preview is not None:
             self._preview = None

@@ -45,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("napari-sam-demo"),
         help="folder for the labels and the picture (default: %(default)s)",
     )
+    demo.add_argument(
+        "--precision",
+        default="float32",
+        help="without a window: float32, or bfloat16, float16, int8 where this machine gains from it",
+    )
     demo.set_defaults(run=_demo)
     _add_models(commands)
     repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
@@ -64,7 +69,7 @@ def _demo(options: argparse.Namespace) -> int:
     if options.headless or not _has_display():
         from napari_sam.demo import run_headless  # noqa: PLC0415 - `--version` need not load torch
 
-        run_headless(options.out)
+        run_headless(options.out, options.precision)
         return 0
     if not any(find_spec(binding) for binding in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         raise ValueError(

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Embedding, Predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.inference.tiles import Tile, central_tile
+from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
 
@@ -78,7 +78,7 @@ class TestMemory:
         assert cache.get(PLANE, TILE, OTHER_DIGEST) is None
 
     def test_drops_the_least_recently_used(self, nano_predictor: Predictor, embedding: Embedding) -> None:
-        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=2 * embedding.nbytes)
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, Budget(2 * embedding.nbytes))
         first, second, third = (bytes([z]) * 32 for z in range(3))
         cache.put(PLANE, TILE, first, embedding)
         cache.put(PLANE, TILE, second, embedding)
@@ -88,7 +88,7 @@ class TestMemory:
         assert kept == [True, False, True]
 
     def test_keeps_the_latest_however_large(self, nano_predictor: Predictor, embedding: Embedding) -> None:
-        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=1)
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, Budget(1))
         for digest in (OTHER_DIGEST, DIGEST):
             cache.put(PLANE, TILE, digest, embedding)
         assert cache.get(PLANE, TILE, DIGEST) is embedding
@@ -262,7 +262,7 @@ class TestBudget:
         for age, mark in enumerate(sorted(folder.glob("*/digests/c/*/0"))):
             os.utime(mark, (age, age))
         assert open_cache(name="other").get(*add_tile(*numbered(0))) is not None  # used a moment ago
-        small = EmbeddingCache(Planes(STACK), nano_predictor, folder, disk_bytes=4 * size)
+        small = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(disk_bytes=4 * size))
         small.put(PLANE, TILE, DIGEST, embedding)
         kept = [open_cache(name="other").get(*add_tile(*numbered(number))) for number in range(4)]
         assert [found is not None for found in kept] == [True, False, True, True]
@@ -302,7 +302,7 @@ def test_tiles_of_a_large_plane_do_not_mix(nano_predictor: Predictor, folder: Pa
         return EmbeddingCache(planes, nano_predictor, folder)
 
     tiles = [
-        central_tile((1100, 1400), 512, level, at)
+        Tiling((1100, 1400), 512).central(level, at)
         for level, at in ((0, (0, 0)), (0, (800, 900)), (1, (0, 0)))
     ]
     for number, tile in enumerate(tiles):
@@ -361,7 +361,7 @@ import torch
 torch.set_num_threads(1)
 from napari_sam.encoding import Embedder
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_predictor, tiny_config
 
 predictor = seeded_predictor(tiny_config())

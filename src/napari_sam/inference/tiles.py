@@ -1,91 +1,33 @@
-"""Large planes: overlapping tiles at several scales, one of which holds each prompt.
+"""Masks on planes of any size: each prompt goes to the tile that shows its object best.
 
-A plane whose longer side is more than 1.5 times the model's input is not scaled down as a whole, which would
-take the detail from small objects. It is covered by square tiles: at level 0 one tile pixel is one plane
-pixel, at each next level it is two by two of the level before, up to the first level whose single tile is the
-whole plane. Tiles of one level lie half a tile apart, so any point is at least a quarter of a tile away from
-the border of its most central tile.
-
-A prompt goes to the finest level that has a tile with all of it inside. A mask that runs into a border of its
-tile, where the plane goes on, is predicted anew one level coarser; one of which the model is not sure is
-compared with that of the next level, for an object may be too large to be known on a fine one. So no prompt
-is too large, and the cost of one depends on the size of its object, not on that of the plane.
+A prompt goes to the finest level that has a tile with all of it inside (see `Tiling`). A mask that runs into
+a border of its tile, where the plane goes on, is predicted anew one level coarser; one of which the model is
+not sure is compared with that of the next level, for an object may be too large to be known on a fine one.
+What looks tiny is looked at again enlarged. So no prompt is too large, and the cost of one depends on the
+size of its object, not on that of the plane.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.contrast import Contrast
 from napari_sam.inference.predictor import Embedding, Prediction, Predictor
-from napari_sam.inference.prompts import Box, Prompt
+from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
+from napari_sam.inference.tiling import Tile, Tiling, bounds_of
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import pixel_box
 
-# A plane that is larger than the model's input by no more than this is scaled down as a whole.
-_WHOLE_UP_TO = 1.5
-# The share of a tile's side that lies between a prompt and a border at which the plane goes on.
-_MARGIN = 1 / 16
 # A mask with a lower score is compared with that of the next coarser level, which must be clearly better: a
 # fine level is right for small objects, even for those of which the model is not sure.
 _SURE, _BETTER = 0.8, 0.05
-
-
-@dataclass(frozen=True, order=True)
-class Tile:
-    """A part of a plane that is encoded at once.
-
-    Attributes
-    ----------
-    level
-        Its pixels in the model's input are those of the plane, halved in number ``level`` times along each
-        axis; the whole plane is the only tile of the coarsest level.
-    row, column
-        Its first pixel in the plane.
-    height, width
-        Its extent in pixels of the plane.
-    """
-
-    level: int
-    row: int
-    column: int
-    height: int
-    width: int
-
-    @property
-    def index(self) -> tuple[slice, slice]:
-        """The index of its pixels in an (H, W) or (H, W, C) plane."""
-        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
-
-    def covers(self, shape: tuple[int, int]) -> bool:
-        """Whether it is the whole plane of ``shape``."""
-        return (self.height, self.width) == tuple(shape)
-
-    def holds(self, box: Box, shape: tuple[int, int]) -> bool:
-        """Whether ``box`` lies inside, at a distance from borders at which a plane of ``shape`` goes on."""
-        margin = _MARGIN * max(self.height, self.width)
-        low = (self.row, self.column)
-        high = (self.row + self.height, self.column + self.width)
-        return all(
-            (start == 0 or first >= start + margin) and (end == length or last <= end - 1 - margin)
-            for start, end, length, first, last in zip(low, high, shape, box[:2], box[2:], strict=True)
-        )
-
-    def prompt(self, prompt: Prompt) -> Prompt:
-        """Give a prompt of the plane in the tile's own pixels; float logits stay as they are."""
-        points = [(row - self.row, column - self.column) for row, column in prompt.points]
-        box, mask = prompt.box, prompt.mask
-        if box is not None:
-            box = (box[0] - self.row, box[1] - self.column, box[2] - self.row, box[3] - self.column)
-        if mask is not None and mask.dtype == bool:
-            mask = mask[self.index]
-        return Prompt(points, prompt.labels, box, mask)
+# An enlarged look at a tiny object may lower the score by this: the scale is the better one all the same.
+_HARDLY_WORSE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +60,7 @@ class PlanePrediction:
 
     def runs_out(self, number: int) -> bool:
         """Whether this one of the masks touches a border of the tile at which the plane goes on."""
-        tile, mask = self.tile, self.inside.masks[number]
+        tile, mask = self.tile, self.inside.mask(number)
         return bool(
             (tile.row > 0 and mask[0].any())
             or (tile.column > 0 and mask[:, 0].any())
@@ -126,17 +68,21 @@ class PlanePrediction:
             or (tile.column + tile.width < self.shape[1] and mask[:, -1].any())
         )
 
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """(M, H, W) masks of the whole plane, false beside the tile.
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Give one (H, W) mask of the whole plane, false beside the tile.
 
         What is beside the tile is memory that the system provides only when it is looked at.
         """
         if self.tile.covers(self.shape):
-            return self.inside.masks
-        masks = np.zeros((len(self.scores), *self.shape), np.bool_)
-        masks[:, *self.tile.index] = self.inside.masks
-        return masks
+            return self.inside.mask(number)
+        mask = np.zeros(self.shape, np.bool_)
+        mask[self.tile.index] = self.inside.mask(number)
+        return mask
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """All (M, H, W) masks of the whole plane."""
+        return np.stack([self.mask(number) for number in range(len(self.scores))])
 
 
 class PlaneEmbeddings:
@@ -168,55 +114,6 @@ class PlaneEmbeddings:
         return self._made[tile]
 
 
-def coarsest_level(shape: tuple[int, int], side: int) -> int:
-    """Give the level whose only tile is the whole plane: 0 for all but large planes.
-
-    ``shape`` is the plane's (H, W), ``side`` that of the model's input, both in pixels.
-    """
-    level = 0
-    while max(shape) > _WHOLE_UP_TO * side * 2**level:
-        level += 1
-    return level
-
-
-def central_tile(shape: tuple[int, int], side: int, level: int, centre: tuple[float, float]) -> Tile:
-    """Give the tile of ``level`` in which ``centre``, a (row, column) of the plane, lies most central."""
-    if level >= coarsest_level(shape, side):
-        return Tile(level, 0, 0, *shape)
-    extent = side * 2**level
-    (row, height), (column, width) = (
-        _span(length, extent, at) for length, at in zip(shape, centre, strict=True)
-    )
-    return Tile(level, row, column, height, width)
-
-
-def plan(shape: tuple[int, int], side: int, prompt: Prompt, finest: int = 0) -> Tile:
-    """Choose the tile for a prompt: of the finest level that has one with all of it inside.
-
-    Parameters
-    ----------
-    shape
-        (H, W) of the plane.
-    side
-        Side of the model's input in pixels.
-    prompt
-        In pixels of the plane. Float logits as mask mean the whole plane; use `predict_plane` with the
-        ``tile`` of the prediction that they come from to refine that.
-    finest
-        Finer levels are not looked at.
-    """
-    bounds = _bounds(prompt)
-    coarsest = coarsest_level(shape, side)
-    if bounds is None:
-        return Tile(coarsest, 0, 0, *shape)
-    centre = ((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2)
-    for level in range(min(finest, coarsest), coarsest):
-        tile = central_tile(shape, side, level, centre)
-        if tile.holds(bounds, shape):
-            return tile
-    return Tile(coarsest, 0, 0, *shape)
-
-
 def predict_plane(
     predictor: Predictor,
     shape: tuple[int, int],
@@ -224,10 +121,11 @@ def predict_plane(
     embed: Callable[[Tile], Embedding],
     candidate: int | None = None,
     tile: Tile | None = None,
+    seen: PlanePrediction | None = None,
 ) -> PlanePrediction:
     """Predict the masks that ``prompt`` means on a plane of any size.
 
-    Planes up to 1.5 times the model's input are one tile: the result is then that of `predict_refined`. The
+    On planes up to 1.5 times the model's input it is that of `predict_refined`, but for tiny objects. The
     result depends on the prompt alone, not on which tiles were encoded before.
 
     Parameters
@@ -245,6 +143,8 @@ def predict_plane(
         not run out of its tile.
     tile
         Predict on this tile and no other.
+    seen
+        The prediction on the first tile, if it was made already.
 
     Raises
     ------
@@ -255,10 +155,10 @@ def predict_plane(
     --------
     >>> embed = PlaneEmbeddings(predictor, image)  # doctest: +SKIP
     >>> prediction = predict_plane(predictor, image.shape[:2], Prompt([(40, 51)]), embed)  # doctest: +SKIP
-    >>> prediction.masks[prediction.best]  # doctest: +SKIP
+    >>> prediction.mask(prediction.best)  # doctest: +SKIP
     """
     prompt = prompt.inside(shape)
-    side = predictor.image_size
+    tiling = predictor.tiling(shape)
 
     def on(tile: Tile) -> PlanePrediction:
         inside = predict_refined(predictor, embed(tile), tile.prompt(prompt), candidate)
@@ -266,87 +166,58 @@ def predict_plane(
 
     if tile is not None:
         return on(tile)
-    found = on(plan(shape, side, prompt))
+    found = on(tiling.plan(prompt)) if seen is None else seen
     while found.runs_out(found.best):
-        found = on(_coarser(found, found.best, side, prompt))
+        found = on(_coarser(found, found.best, tiling, prompt))
     while found.scores.max() < _SURE and not found.tile.covers(shape):
-        coarser = on(_coarser(found, found.best, side, prompt))
+        coarser = on(_coarser(found, found.best, tiling, prompt))
         if coarser.scores.max() < found.scores.max() + _BETTER or coarser.runs_out(coarser.best):
             break
         found = coarser
+    if (enlarged := _enlarged(found, tiling, prompt)) is not None:
+        closer = on(enlarged)
+        needed = -_HARDLY_WORSE if _is_small(found, tiling) else _BETTER
+        if closer.scores.max() >= found.scores.max() + needed and not closer.runs_out(closer.best):
+            found = closer
     if candidate is not None and prompt.is_ambiguous:
         while found.runs_out(candidate):
-            found = on(_coarser(found, candidate, side, prompt))
+            found = on(_coarser(found, candidate, tiling, prompt))
     return found
 
 
-def _coarser(found: PlanePrediction, chosen: int, side: int, prompt: Prompt) -> Tile:
+def _coarser(found: PlanePrediction, chosen: int, tiling: Tiling, prompt: Prompt) -> Tile:
     """Choose a tile of the next level: around what is seen of the object, if the prompt is inside."""
-    tile, mask = found.tile, found.inside.masks[chosen]
-    bounds = _bounds(prompt)
-    seen = pixel_box(mask)
-    if bounds is not None and seen is not None:
-        row0, column0, row1, column1 = seen
-        centre = (tile.row + (row0 + row1 - 1) / 2, tile.column + (column0 + column1 - 1) / 2)
-        around = central_tile(found.shape, side, tile.level + 1, centre)
-        if around.holds(bounds, found.shape):
-            return around
-    return plan(found.shape, side, prompt, finest=tile.level + 1)
+    around = _around(found, chosen, tiling, prompt, found.tile.level + 1)
+    return tiling.plan(prompt, finest=found.tile.level + 1) if around is None else around
 
 
-def _bounds(prompt: Prompt) -> Box | None:
-    """Give the box around all that a prompt says; None where it has no place of its own on the plane."""
-    rows, columns = ([position[axis] for position in prompt.points] for axis in (0, 1))
-    if prompt.box is not None:
-        rows += prompt.box[0::2]
-        columns += prompt.box[1::2]
-    if prompt.mask is not None:
-        if prompt.mask.dtype != bool:
-            return None
-        seen = pixel_box(prompt.mask.astype(bool, copy=False))
-        if seen is not None:
-            row0, column0, row1, column1 = seen
-            rows += (row0, row1 - 1)
-            columns += (column0, column1 - 1)
-    if not rows:
+def _enlarged(found: PlanePrediction, tiling: Tiling, prompt: Prompt) -> Tile | None:
+    """Choose a tile of the finest level for what is tiny; on large planes, for what is not sure too."""
+    if found.tile.level > 0 or tiling.finest == 0:
         return None
-    return min(rows), min(columns), max(rows), max(columns)
+    unsure = tiling.coarsest > 0 and found.scores.max() < _SURE
+    if not (unsure or _is_small(found, tiling)):
+        return None
+    bounds = bounds_of(prompt)
+    if bounds is None:
+        return None
+    tile = tiling.central(tiling.finest, ((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2))
+    return tile if tile.holds(bounds, tiling.shape) else None
 
 
-def _span(length: int, extent: int, at: float) -> tuple[int, int]:
-    """Give start and length of the span of ``extent``, half of that apart, whose middle is nearest ``at``."""
-    if extent >= length:
-        return 0, length
-    stride = extent // 2
-    last = length - extent  # the last span ends with the plane
-    nearest = round((at - (extent - 1) / 2) / stride)
-    starts = {min(max(0, number * stride), last) for number in (nearest - 1, nearest, nearest + 1)}
-    return min(sorted(starts), key=lambda start: abs(start + (extent - 1) / 2 - at)), extent
+def _is_small(found: PlanePrediction, tiling: Tiling) -> bool:
+    """Whether the mask has less area, in the model's input, than what the model knows well."""
+    scale = tiling.side / max(found.tile.height, found.tile.width)
+    return bool(np.count_nonzero(found.inside.mask(found.best)) * scale**2 < tiling.small**2)
 
 
-def tile_count(shape: tuple[int, int], side: int) -> int:
-    """Count the tiles of all levels of a plane."""
-    coarsest = coarsest_level(shape, side)
-    return (
-        sum(_tiles_across(shape[0], side, n) * _tiles_across(shape[1], side, n) for n in range(coarsest)) + 1
-    )
-
-
-def tile_number(shape: tuple[int, int], side: int, tile: Tile) -> int:
-    """Number a tile among all of its plane: those of the finest level first, the whole plane last."""
-    coarsest = coarsest_level(shape, side)
-    number = sum(
-        _tiles_across(shape[0], side, n) * _tiles_across(shape[1], side, n)
-        for n in range(min(tile.level, coarsest))
-    )
-    if tile.level >= coarsest:
-        return number
-    stride = (side << tile.level) // 2
-    down, across = (-(-start // stride) for start in (tile.row, tile.column))
-    return number + down * _tiles_across(shape[1], side, tile.level) + across
-
-
-def _tiles_across(length: int, side: int, level: int) -> int:
-    """Count the tiles of ``level`` along an axis of ``length``."""
-    extent = side << level
-    return 1 if extent >= length else -(-(length - extent) // (extent // 2)) + 1
+def _around(found: PlanePrediction, chosen: int, tiling: Tiling, prompt: Prompt, level: int) -> Tile | None:
+    """Give the tile of ``level`` around what is seen of the object, if it holds the prompt."""
+    bounds, seen = bounds_of(prompt), pixel_box(found.inside.mask(chosen))
+    if bounds is None or seen is None:
+        return None
+    row0, column0, row1, column1 = seen
+    tile = found.tile
+    centre = (tile.row + (row0 + row1 - 1) / 2, tile.column + (column0 + column1 - 1) / 2)
+    around = tiling.central(level, centre)
+    return around if around.holds(bounds, tiling.shape) else None

@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from napari_sam.inference.predictor import Embedding, Predictor
-from napari_sam.inference.tiles import Tile, tile_count, tile_number
+from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.eviction import make_room
 
@@ -39,6 +40,25 @@ _NOT_WRITABLE = {
 _log = logging.getLogger(__name__)
 
 _Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much the embeddings may take.
+
+    Attributes
+    ----------
+    memory_bytes
+        In memory, for one image; the least recently used is dropped first.
+    disk_bytes
+        In the folder, for all its images; the least recently used of all is deleted first.
+    """
+
+    memory_bytes: int = 2**30
+    disk_bytes: int = 20 * 2**30
+
+
+DEFAULT_BUDGET = Budget()
 
 
 def default_folder() -> Path:
@@ -65,10 +85,8 @@ class EmbeddingCache:
         The image and the model.
     folder
         Where the stores of all images lie; None keeps embeddings in memory only.
-    memory_bytes
-        How much may stay in memory; the least recently used is dropped first.
-    disk_bytes
-        How much the folder may hold; the least recently used of all its images is deleted first.
+    budget
+        How much may stay in memory and on disk.
     """
 
     def __init__(
@@ -76,14 +94,13 @@ class EmbeddingCache:
         planes: Planes,
         predictor: Predictor,
         folder: Path | None,
-        memory_bytes: int = 2**30,
-        disk_bytes: int = 20 * 2**30,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> None:
         self._planes = planes
         self._predictor = predictor
         self._folder = folder
-        self._memory_bytes = memory_bytes
-        self._disk_bytes = disk_bytes
+        self._memory_bytes = budget.memory_bytes
+        self._disk_bytes = budget.disk_bytes
         # What may still be written before the folder is looked through again: nothing is known of it yet.
         self._room = 0
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
@@ -144,15 +161,28 @@ class EmbeddingCache:
         """
         lengths = self._lengths(displayed)
         found = np.zeros(int(np.prod(lengths)), np.bool_)
+        found[np.array(self._marked(displayed), int) // len(self._tiling(displayed))] = True
+        return found.reshape(lengths)
+
+    def kept_tiles(self, plane: Plane) -> set[int]:
+        """Give the numbers of the plane's tiles of which the disk holds an embedding; see `kept`."""
+        tiles = len(self._tiling(plane.displayed))
+        first = tiles * int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
+        return {number - first for number in self._marked(plane.displayed) if 0 <= number - first < tiles}
+
+    def _marked(self, displayed: tuple[int, int]) -> list[int]:
+        """List the numbers of all chunks on disk that have a mark."""
+        marked: list[int] = []
         if self._folder is not None:
-            tiles = self._tiles(displayed)
             folder = self._folder / self._name(displayed) / "digests" / "c"
             with suppress(OSError):
-                for entry in os.scandir(folder):
-                    # A process that was killed may have left the folder without the mark.
-                    if entry.name.isdigit() and (folder / entry.name / "0").exists():
-                        found[int(entry.name) // tiles] = True
-        return found.reshape(lengths)
+                # A process that was killed may have left the folder without the mark.
+                marked += [
+                    int(entry.name)
+                    for entry in os.scandir(folder)
+                    if entry.name.isdigit() and (folder / entry.name / "0").exists()
+                ]
+        return marked
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
         with self._lock:
@@ -221,7 +251,7 @@ class EmbeddingCache:
     def _make(self, path: Path, displayed: tuple[int, int]) -> _Arrays:
         """Open the arrays for writing, and make what is missing of them."""
         group = zarr.open_group(path, mode="a", zarr_format=3)
-        count = int(np.prod(self._lengths(displayed))) * self._tiles(displayed)
+        count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
         shape = self._predictor.embedding_shape
         features = group.require_array(
             "features",
@@ -241,25 +271,26 @@ class EmbeddingCache:
         return features, marks
 
     def _name(self, displayed: tuple[int, int]) -> str:
-        """Name the store by all that an embedding depends on besides the pixels."""
+        """Name the store by its layout and all that an embedding depends on besides the pixels."""
         identity = self._predictor.identity
-        parts = (identity.weights_hash, identity.precision, _PREPROCESSING, self._planes.key(), displayed)
+        model = (identity.weights_hash, identity.precision, _PREPROCESSING)
+        parts = (*model, self._planes.key(), displayed, len(self._tiling(displayed)))
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return f"{identity.architecture}-{key}.zarr"
 
     def _lengths(self, displayed: tuple[int, int]) -> tuple[int, ...]:
         return tuple(1 if axis in displayed else n for axis, n in enumerate(self._planes.shape))
 
-    def _tiles(self, displayed: tuple[int, int]) -> int:
-        """Count the tiles of a plane along these axes."""
+    def _tiling(self, displayed: tuple[int, int]) -> Tiling:
+        """Give the tiles of a plane along these axes."""
         height, width = (self._planes.shape[axis] for axis in displayed)
-        return tile_count((height, width), self._predictor.image_size)
+        return self._predictor.tiling((height, width))
 
     def _number(self, plane: Plane, tile: Tile) -> int:
         """Number the tile among those of all planes with its displayed axes."""
         number = int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
-        in_plane = tile_number(plane.shape(self._planes.shape), self._predictor.image_size, tile)
-        return number * self._tiles(plane.displayed) + in_plane
+        tiling = self._tiling(plane.displayed)
+        return number * len(tiling) + tiling.number(tile)
 
 
 def _store(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:
