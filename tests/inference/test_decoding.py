@@ -51,6 +51,14 @@ def test_the_size_of_the_batches_changes_nothing(tiny_predictor: Predictor, at_o
     assert [x.mask for x in one] == [x.mask for x in other]
 
 
+def test_of_each_point_the_best(tiny_predictor: Predictor) -> None:
+    embedding = tiny_predictor.encode(seeded_image(90, 120))
+    crop = (5, 7, 95, 127)
+    best = list(decode_points(tiny_predictor, embedding, POINTS, EVERYTHING, 64, crop, best_only=True))
+    scores = [tiny_predictor.predict(embedding, Prompt([tuple(point)])).scores.max() for point in POINTS]
+    assert_allclose([one.score for one in best], scores, rtol=0, atol=1e-5)
+
+
 def test_what_fails_the_limits_is_left_out(tiny_predictor: Predictor) -> None:
     everything = decode(tiny_predictor)
     score = float(np.median([one.score for one in everything]))

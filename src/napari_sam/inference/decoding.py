@@ -81,6 +81,7 @@ def decode_points(
     at_once: int,
     crop: PixelBox,
     progress: Progress = ignore_progress,
+    best_only: bool = False,
 ) -> Iterator[Decoded]:
     """Decode each of (N, 2) points ``(row, column)`` by itself and give those of its masks that pass.
 
@@ -102,14 +103,18 @@ def decode_points(
         Where on the plane that lies.
     progress
         Told the share of points that is done.
+    best_only
+        Give of each point only the mask with the highest score.
     """
     least = limits.score if limits.score > 0 else -inf
     for first in range(0, len(points), at_once):
         some = points[first : first + at_once]
         passing = predictor.passing(embedding, some, least)
-        for prompt, score, logits in zip(
-            passing.prompts.tolist(), passing.scores.tolist(), passing.logits, strict=True
-        ):
+        prompts, scores = passing.prompts.tolist(), passing.scores.tolist()
+        best = dict(sorted(zip(prompts, scores, strict=True)))  # of a point's scores the highest comes last
+        for prompt, score, logits in zip(prompts, scores, passing.logits, strict=True):
+            if best_only and score < best[prompt]:
+                continue
             found = _measured(logits, embedding.geometry, limits, crop[:2])
             if found is not None:
                 row, column = points[first + prompt]

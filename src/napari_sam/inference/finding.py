@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import groupby
 
 import numpy as np
 
@@ -25,10 +24,10 @@ def objects_of(
     at_once: int,
     progress: Progress = ignore_progress,
 ) -> Iterator[Decoded]:
-    """Find the objects of a plane of which there is only an embedding."""
+    """Find the objects of a plane of which there is only an embedding: of each point its best mask."""
     points = learned_points(predictor.object_maps(embedding), embedding.geometry)
     crop = (0, 0, *embedding.geometry.original)
-    return _best(decode_points(predictor, embedding, points, limits, at_once, crop, progress))
+    return decode_points(predictor, embedding, points, limits, at_once, crop, progress, best_only=True)
 
 
 def objects_of_tiles(
@@ -55,7 +54,7 @@ def objects_of_tiles(
         points = learned_points(predictor.object_maps(embedding), embedding.geometry)
         central = [tiling.central(tile.level, point) == tile for point in (points + crop[:2]).tolist()]
         points = points[np.array(central, bool)]
-        objects = _best(decode_points(predictor, embedding, points, limits, at_once, crop, part))
+        objects = decode_points(predictor, embedding, points, limits, at_once, crop, part, best_only=True)
         return [one for one in objects if not _touches(one, crop, shape)]
 
     tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
@@ -71,12 +70,6 @@ def objects_of_tiles(
         found += [one for one in within(tile, part) if _is_tiny(one, tiling)]
     progress(1.0)
     return len(tiles) + len(enlarged), found
-
-
-def _best(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
-    """Give of the masks of each point the one with the highest score: the point means one object."""
-    for _, candidates in groupby(decoded, key=lambda one: one.point):
-        yield max(candidates, key=lambda one: one.score)
 
 
 def _to_enlarge(found: list[Decoded], tiling: Tiling) -> list[Tile]:
