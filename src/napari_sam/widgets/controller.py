@@ -212,6 +212,8 @@ class SessionController:
 
     def _on_active_changed(self, _event: Any) -> None:
         self._panel.show_tool(self._layers.tool())
+        if not self._is_hover_wanted():
+            self._hover.hide()
 
     def _read_prompts(self) -> None:
         """Give the session what the layers hold for its plane."""
