@@ -10,6 +10,7 @@ import importlib
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,8 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.conv_encoder import ConvConfig
 from napari_sam.model.image_encoder import ViTConfig
-from napari_sam.model.sam import SamConfig
+from napari_sam.model.sam import Sam, SamConfig
+
+# The parts that are not in the official model.
+_OWN = ("image_encoder.", "proposal_head.")
 
 
 def add_option(parser: ArgumentParser) -> None:
@@ -101,6 +106,29 @@ def build_official(official: ModuleType, config: SamConfig) -> torch.nn.Module:
     ).eval()
 
 
+def official_with_encoder(official: ModuleType, sam: Sam) -> torch.nn.Module:
+    """Build the official model around the image encoder of one of ours, which may be of any architecture."""
+    config = sam.config
+    assert isinstance(config.encoder, ConvConfig), "the others have an encoder in the official code"
+    # A transformer that takes no memory, to be replaced.
+    any_encoder = ViTConfig(width=64, depth=1, heads=1, global_blocks=(), patch=config.encoder.patch)
+    with torch.device("meta"):
+        model = build_official(official, replace(config, encoder=any_encoder))
+    state = {key: value for key, value in sam.state_dict().items() if not key.startswith(_OWN)}
+    model.image_encoder = None
+    model.load_state_dict(state, strict=True, assign=True)
+    model.image_encoder = sam.image_encoder
+    model.image_encoder.img_size = config.image_size
+    return _finished(model)
+
+
+def _finished(sam: torch.nn.Module) -> torch.nn.Module:
+    """Add the two buffers that are in no checkpoint."""
+    sam.pixel_mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
+    sam.pixel_std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
+    return sam.eval().requires_grad_(False)
+
+
 class OfficialPredictor:
     """The official predictor, asked with our `Prompt`: the one place that turns it to Meta's convention."""
 
@@ -108,10 +136,7 @@ class OfficialPredictor:
         with torch.device("meta"):
             sam = build_official(official, config)
         sam.load_state_dict(state, strict=True, assign=True)
-        # Two buffers that are in no checkpoint.
-        sam.pixel_mean = torch.tensor([123.675, 116.28, 103.53])[:, None, None]
-        sam.pixel_std = torch.tensor([58.395, 57.12, 57.375])[:, None, None]
-        self.sam = sam.eval().requires_grad_(False)
+        self.sam = _finished(sam)
         self._predictor = official.SamPredictor(self.sam)
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -131,3 +156,12 @@ class OfficialPredictor:
             mask_input=None if prompt.mask is None else prompt.mask[None],
             multimask_output=multimask,
         )
+
+
+def generate_official(
+    official: ModuleType, sam: torch.nn.Module, image: NDArray[np.uint8], settings: Mapping[str, object]
+) -> list[NDArray[np.bool_]]:
+    """Let the official generator make the masks of a (H, W) or (H, W, 3) image."""
+    colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    records = official.SamAutomaticMaskGenerator(sam, **settings).generate(colour)
+    return [record["segmentation"] for record in records]

@@ -1,7 +1,9 @@
 """Measure the masks of one click and of one box against ground truth, per data set.
 
 ``python benchmarks/quality.py DATA`` prints a Markdown table: the mean IoU over all objects, of the mask with
-the highest predicted score, for a click at the object's innermost point and for its tight box.
+the highest predicted score, for a click at the object's innermost point and for its tight box. With
+``--automatic`` the table is that of the objects found without a prompt: by learned prompts, by the grid, and
+by a classic method of scikit-image.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from automatic_quality import HEADER, finders, rows
 from skimage.io import imread
 
 from napari_sam.contrast import Contrast
@@ -84,14 +87,27 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--only", nargs="*", help="rows to measure, such as dsb2018/val; all if left out")
     parser.add_argument("--most", type=int, help="objects per image at most, evenly picked; all if left out")
+    parser.add_argument("--automatic", action="store_true", help="find objects without prompts instead")
+    parser.add_argument("--methods", nargs="*", help="which methods of --automatic; all if left out")
+    parser.add_argument(
+        "--most-images", type=int, help="images per set at most, evenly picked, of --automatic"
+    )
     options = parser.parse_args()
     predictor = load_predictor(options.model, options.checkpoint, options.device)
     print(f"{options.model}, weights {predictor.identity.weights_hash[:12]}, torch {torch.__version__}\n")
+    chosen = [x for x in BENCHMARKS if not options.only or x.folder in options.only]
+    if options.automatic:
+        methods = finders(predictor)
+        methods = {name: methods[name] for name in options.methods or methods}
+        print(HEADER)
+        for benchmark in chosen:
+            images = images_of(benchmark, options.data)
+            for line in rows(benchmark.folder, images, methods, options.most_images):
+                print(line, flush=True)
+        return
     print("| data set | objects | IoU, one click | IoU, tight box | mean error of the score | seconds |")
     print("|---|---|---|---|---|---|")
-    for benchmark in BENCHMARKS:
-        if options.only and benchmark.folder not in options.only:
-            continue
+    for benchmark in chosen:
         began = time.perf_counter()
         scores = score_objects(predictor, images_of(benchmark, options.data), options.most)
         print(row(benchmark, scores, time.perf_counter() - began), flush=True)

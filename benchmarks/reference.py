@@ -5,6 +5,9 @@
 Weights, images and prompts come from ``tests/seeded.py``, so only the results are stored: of the small
 vision transformer nearly all, of ViT-B a strided sample. Masks are packed bits of full-size masks. The first
 of the four results of a prompt is the single mask, the others are the three candidates.
+
+The automatic masks are made with the bundled weights on real images, so they must be written anew when the
+weights change: ``--only automatic``. Meta's code needs OpenCV for one of them.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,9 +25,18 @@ from numpy.typing import NDArray
 _ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_ROOT / "tests"))
 
-from official import OfficialPredictor, add_option, build_official, load_official  # noqa: E402
+from official import (  # noqa: E402
+    OfficialPredictor,
+    add_option,
+    build_official,
+    generate_official,
+    load_official,
+    official_with_encoder,
+)
 
+from automatic_cases import QUICK, nano, real_image  # noqa: E402
 from napari_sam.model.sam import CONFIGS, SamConfig  # noqa: E402
+from napari_sam.weights.loading import load_model  # noqa: E402
 from seeded import SMALL_VIT, seeded_image, seeded_prompts, seeded_state_dict  # noqa: E402
 
 # The longer side above and below the model's 256, odd, thin, tall; and one that needs no resizing.
@@ -38,10 +51,17 @@ def main() -> None:
     """Run the official code and write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=_ROOT / "tests" / "data", help="folder to write to")
+    parser.add_argument("--only", choices=("prompts", "automatic"), help="write only these")
     add_option(parser)
     arguments = parser.parse_args()
     official = load_official(arguments.torchvision_stand_in)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.only != "prompts":
+        path = arguments.out / "reference_automatic.npz"
+        np.savez_compressed(path, **_automatic(official))
+        print(f"{path}: {path.stat().st_size} bytes")
+    if arguments.only == "automatic":
+        return
 
     shapes = {name: _shapes(official, CONFIGS[name]) for name in ("vit_b", "vit_l", "vit_h")}
     path = arguments.out / "state_dict_shapes.json"
@@ -61,6 +81,17 @@ def _shapes(official: object, config: SamConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         state = build_official(official, config).state_dict()
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def _automatic(official: ModuleType) -> dict[str, NDArray[np.generic]]:
+    """Collect ``{"<case>": masks as packed bits}`` and the hash of the weights."""
+    results: dict[str, NDArray[np.generic]] = {"weights": np.array(load_model("nano")[1].weights_hash)}
+    for case in QUICK:
+        model = official_with_encoder(official, nano(case.steep))
+        masks = generate_official(official, model, real_image(case.image), case.settings)
+        results[case.name] = np.packbits(np.stack(masks))
+        print(f"{case.name}: {len(masks)} masks")
+    return results
 
 
 def _reference(

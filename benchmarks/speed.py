@@ -5,8 +5,9 @@
 Official and ours take turns within one process, so that both meet the same state of the machine. Weights
 and images are seeded: the time does not depend on their values. Prints a Markdown table.
 
-A click is what a user waits for, from a point on an encoded plane to its three masks in the plane's own
-pixels. The batches are 64 points and end in low-resolution masks; of the second, only the masks of the best
+A click is what a user waits for, from a point on an encoded plane to the mask that is shown, in the plane's
+own pixels; the official predictor upscales all three candidates, ours the others when they are asked for.
+The batches are 64 points and end in low-resolution masks; of the second, only the masks of the best
 30 % by score are wanted. The bound is the time that the operations of our code would take at the rate of
 large matrix products, measured in the same run. ``--memory`` adds peaks above the loaded weights, each
 measured in a process of its own (Linux).
@@ -125,8 +126,9 @@ class Ours:
         self.predictor.encode(self.image)
 
     def click(self) -> None:
-        """Predict three masks from a point."""
-        self.predictor.predict(self.embedding, self.prompt)
+        """Predict three candidates from a point, and a full-size mask of the best, which is shown."""
+        prediction = self.predictor.predict(self.embedding, self.prompt)
+        prediction.mask(prediction.best)
 
     @torch.inference_mode()
     def batch(self) -> torch.Tensor:
@@ -156,7 +158,7 @@ class Official:
         self.predictor.encode(self.image)
 
     def click(self) -> None:
-        """Predict three masks from a point."""
+        """Predict three full-size masks from a point; the official predictor has no way to ask for one."""
         self.predictor.predict(self.prompt, multimask=True)
 
     @torch.inference_mode()
@@ -221,9 +223,11 @@ def _operations(config: SamConfig) -> dict[str, float]:
         point = (torch.empty(1, 1, 2), torch.empty(1, 1))
     counts = {}
     with torch.inference_mode():
+        pe = sam.image_pe()
+        known = sam.look_at(features, pe)
         for what, job in (
             ("encode", lambda: sam.image_encoder(image)),
-            ("click", lambda: sam.decode(features, point, None, None, CANDIDATES)),
+            ("click", lambda: sam.decode(features, point, None, None, CANDIDATES, pe, known)),
         ):
             with FlopCounterMode(display=False) as counter:
                 job()

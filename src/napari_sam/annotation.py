@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.encoding import Embedder
-from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step
 from napari_sam.inference.tiles import predict_plane
@@ -23,10 +24,11 @@ from napari_sam.objects.editing import Objects
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response
+from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Making
+from napari_sam.storage.origins import Making, Source
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 
@@ -240,13 +242,7 @@ class Session:
         """The object that the prompt of the shown plane refines; None for a new one."""
         return self._targets.get(self._plane)
 
-    def commit(
-        self,
-        overlap: Overlap = "keep",
-        inside: int | None = None,
-        label: int | None = None,
-        preview: Preview | None = None,
-    ) -> int:
+    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
         """Write the previewed mask as an object, and clear the prompt.
 
         It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
@@ -258,8 +254,6 @@ class Session:
             ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
         label
             An object that the mask becomes part of.
-        preview
-            What to write; what is shown if left out.
 
         Returns
         -------
@@ -273,12 +267,14 @@ class Session:
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
-        preview = self._preview if preview is None else preview
+        preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label
+        candidate = self._candidates.get(preview.plane)
+        making = self.making("click", preview.prompt, preview.score, candidate)
         step = self.store.commit(
-            preview.plane, preview.mask, self._making(preview), label=label, overlap=overlap, inside=inside
+            preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
         self.clear_prompt()
         self.committed.emit(step)
@@ -330,7 +326,7 @@ class Session:
         self.undone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
-            if not origin.making.prompt.is_empty:
+            if origin.making.source == "click" and not origin.making.prompt.is_empty:
                 target = step.label if step.kind == "refine" else None
                 self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
         return step
@@ -358,31 +354,37 @@ class Session:
                 self.clear_prompt()
         return step
 
+    def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
+        """Make all objects anew from their prompts with another model, in a new store at ``path``.
+
+        See `replay_labels` for what becomes of each object, and `load_predictor` for the models.
+        """
+        return replay_labels(self.store, self.planes, load_predictor(model, checkpoint), path)
+
     def close(self) -> None:
         """End the session: another one may write to its labels then."""
         self.store.close()
 
-    def _making(self, preview: Preview) -> Making:
-        """Say how the previewed mask was made."""
+    def making(
+        self, source: Source, prompt: Prompt, score: float | None, candidate: int | None = None
+    ) -> Making:
+        """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
-        contrast = (
-            "none" if self.planes.rgb else f"{self.planes.contrast.low!r}:{self.planes.contrast.high!r}"
-        )
         return Making(
-            "click",
-            preview.prompt,
-            self._candidates.get(preview.plane),
+            source,
+            prompt,
+            candidate,
             identity.architecture,
             identity.weights_hash,
-            f"contrast {contrast}",
-            preview.score,
+            self.planes.preprocessing,
+            score,
         )
 
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""
         made = [origin.plane for origin in self.store.ledger.origins_of(step)]
         if made:
-            self.show(made[0])
+            self.show(self._plane if self._plane in made else made[0])
             return
         regions = self.store.ledger.regions(step.number)
         displayed, position = self._plane.displayed, self._plane.position

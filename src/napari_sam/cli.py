@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("napari-sam-demo"),
         help="folder for the labels and the picture (default: %(default)s)",
     )
+    demo.add_argument(
+        "--precision",
+        default="float32",
+        help="without a window: float32, or bfloat16, float16, int8 where this machine gains from it",
+    )
     demo.set_defaults(run=_demo)
     _add_models(commands)
     repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
@@ -54,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     take_in.add_argument("store", type=Path, help="folder of the new labels")
     take_in.add_argument("--axes", help="one letter per axis, such as zyx")
     take_in.set_defaults(run=_import)
+    _add_export(commands)
+    _add_replay(commands)
     return parser
 
 
@@ -61,7 +69,7 @@ def _demo(options: argparse.Namespace) -> int:
     if options.headless or not _has_display():
         from napari_sam.demo import run_headless  # noqa: PLC0415 - `--version` need not load torch
 
-        run_headless(options.out)
+        run_headless(options.out, options.precision)
         return 0
     if not any(find_spec(binding) for binding in ("PyQt6", "PySide6", "PyQt5", "PySide2")):
         raise ValueError(
@@ -142,6 +150,96 @@ def _import(options: argparse.Namespace) -> int:
     print(f"{len(store.ledger.objects())} objects in {store.path}")
     store.close()
     return 0
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="write the objects of a labels store for other programs")
+    export.add_argument("store", type=Path, help="folder of the labels")
+    export.add_argument("out", type=Path, help="new file, or folder of a zarr array")
+    export.add_argument(
+        "--to",
+        default="tiff",
+        metavar="FORMAT",
+        help="tiff, coco, geojson, shapes, csv, categories-tiff or categories-zarr (default: %(default)s)",
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from napari_sam.exporting.formats import export_labels  # noqa: PLC0415 - loads zarr
+    from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
+
+    store = LabelsStore.open(options.store, read_only=True)
+    try:
+        with _bar("plane") as progress:
+            print(export_labels(store, options.out, options.to, progress=progress))
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
+    finally:
+        store.close()
+    return 0
+
+
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser(
+        "replay", help="make all objects anew from their prompts with another model, in a new store"
+    )
+    replay.add_argument("store", type=Path, help="folder of the labels; it stays as it is")
+    replay.add_argument("image", type=Path, help="the image they were made of: .tif, .npy, or a zarr folder")
+    replay.add_argument(
+        "--model", default="vit_b", help="what `napari-sam models` calls it (default: %(default)s)"
+    )
+    replay.add_argument("--checkpoint", type=Path, help="your own weights of the model")
+    replay.add_argument("--device", help="such as cpu, cuda or mps")
+    replay.add_argument(
+        "--out", type=Path, help="folder of the new labels (default: STORE with the model's name)"
+    )
+    replay.add_argument("--csv", type=Path, help="table of all objects (default: beside the new labels)")
+    replay.add_argument(
+        "--refine-all",
+        action="store_true",
+        help="let the model refine what has no prompts (painted, imported) instead of copying it",
+    )
+    replay.set_defaults(run=_replay)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from napari_sam.inference.predictor import load_predictor  # noqa: PLC0415 - loads torch
+    from napari_sam.replay import image_of, replay_labels  # noqa: PLC0415
+    from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
+
+    store = LabelsStore.open(options.store, read_only=True)
+    try:
+        image = image_of(store, options.image)
+        predictor = load_predictor(options.model, options.checkpoint, options.device)
+        name = options.store.name.split(".")[0]
+        out = options.out or options.store.with_name(f"{name}-{options.model}.labels.zarr")
+        with _bar("prompt") as progress:
+            found = replay_labels(
+                store, image, predictor, out, masks_as_prompts=options.refine_all, progress=progress
+            )
+    except KeyboardInterrupt:
+        print("Stopped; no new labels were written, and the old ones are as they were.", file=sys.stderr)
+        return 130
+    finally:
+        store.close()
+    table = options.csv or out.with_name(f"{out.name.split('.')[0]}.csv")
+    found.write_csv(table)
+    print(found.summary())
+    print(f"All objects: {table}")
+    return 0
+
+
+@contextmanager
+def _bar(unit: str) -> Iterator[Callable[[float], None]]:
+    """Show the share that is done as a bar, on a terminal."""
+    from tqdm import tqdm  # noqa: PLC0415 - only what shows it needs it
+
+    with tqdm(
+        total=100, desc=unit, disable=None, bar_format="{desc} {percentage:3.0f} %|{bar}| {remaining}"
+    ) as bar:
+        yield lambda done: bar.update(100 * done - bar.n)
 
 
 def _has_display() -> bool:

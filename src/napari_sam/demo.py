@@ -23,6 +23,7 @@ from skimage.segmentation import find_boundaries
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.precision import FULL
 from napari_sam.planes import Plane
 from napari_sam.starting import open_session
 
@@ -60,13 +61,15 @@ def sample_data() -> list[tuple[NDArray[np.uint8], dict[str, Any], str]]:
     return [(demo_stack(), {"name": NAME, "axis_labels": tuple(AXES)}, "image")]
 
 
-def run_headless(out: Path) -> Path:
+def run_headless(out: Path, precision: str = FULL) -> Path:
     """Annotate the stack by script: the same session as the widget's, with clicks and a box.
 
     Parameters
     ----------
     out
         Folder in which a new folder gets ``labels.zarr`` and ``overlay.png``.
+    precision
+        See `load_predictor`.
 
     Returns
     -------
@@ -79,7 +82,12 @@ def run_headless(out: Path) -> Path:
     print(f"stack: {NAME}, {' x '.join(map(str, stack.shape))}")
     with _timed("open the session with the bundled model"):
         session = open_session(
-            stack, axes=AXES, labels=folder / "labels.zarr", name=NAME, cache=folder / "embeddings"
+            stack,
+            axes=AXES,
+            labels=folder / "labels.zarr",
+            name=NAME,
+            cache=folder / "embeddings",
+            precision=precision,
         )
     made = [_annotate(session, index, prompt) for index, prompt in STEPS]
     picture = folder / "overlay.png"

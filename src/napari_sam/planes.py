@@ -204,6 +204,11 @@ class Planes:
             return self.limits
         return Contrast.of(np.concatenate([part.ravel() for part in self._sample()]))
 
+    @property
+    def preprocessing(self) -> str:
+        """How intensities become what the model sees, in words for the record."""
+        return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
+
     def key(self) -> str:
         """Name this image in one short hash, for a cache of what was computed from it."""
         text = repr((self.name, self.axes, self.shape, str(self._data.dtype), self.rgb))

@@ -56,8 +56,7 @@ class Preview:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The shown (H, W) mask."""
-        mask: NDArray[np.bool_] = self.masks[self.chosen]
-        return mask
+        return self.found.mask(self.chosen)
 
     @property
     def score(self) -> float:

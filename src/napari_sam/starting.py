@@ -35,6 +35,7 @@ def open_session(
     device: str | None = None,
     precision: str = FULL,
     contrast: tuple[float, float] | None = None,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
     cache: str | Path | None = None,
     budget: Budget = DEFAULT_BUDGET,
 ) -> Session:
@@ -44,7 +45,7 @@ def open_session(
     ----------
     image, axes, rgb, name
         See `Planes`.
-    model, checkpoint, device, precision
+    model, checkpoint, device, precision, compile
         See `load_predictor`.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
@@ -76,7 +77,7 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name, contrast)
-    predictor = load_predictor(model, checkpoint, device, precision)
+    predictor = load_predictor(model, checkpoint, device, precision, compile)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)

@@ -59,7 +59,7 @@ class TestSmallPlanes:
         assert prediction.tile.covers(shape)
         expected = predict_refined(nano_predictor, nano_predictor.encode(image), prompt)
         assert same(prediction.inside, expected)
-        assert prediction.masks is prediction.inside.masks
+        assert np.array_equal(prediction.masks, prediction.inside.masks)
 
     def test_refuse_a_prompt_outside(self, nano_predictor: Predictor) -> None:
         embed = PlaneEmbeddings(nano_predictor, np.zeros((900, 800), np.uint8))

@@ -12,6 +12,7 @@ import pytest
 import torch
 import zarr
 from numpy.typing import NDArray
+from qtpy.QtCore import Qt
 
 import napari_sam
 from napari_sam.planes import Plane
@@ -57,6 +58,32 @@ def test_a_dragged_box_gives_the_object_in_it(user: User) -> None:
     user.press("C")
     assert len(user.layer("SAM boxes").data) == 0
     assert iou(user.session.labels[0] == 1, disc((row, column), radius)) > 0.8
+
+
+def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
+    row, column, radius = DISCS[0]
+    cell = disc((row, column), radius + 20) & (np.arange(SHAPE[1]) < column)
+    user.session.store.commit(user.session.plane, cell)
+    user.click(0, row, column)
+    preview = user.session.preview
+    assert preview is not None and (preview.mask & cell).any() and (preview.mask & ~cell).any()
+    expected = {
+        "keep": np.where(cell, 1, 2 * preview.mask),
+        "replace": np.where(preview.mask, 2, 1 * cell),
+        "only inside": np.where(preview.mask & cell, 2, 1 * cell),
+    }
+    for title, labels in expected.items():
+        mode = user.panel.overlap.mode
+        mode.setCurrentIndex(mode.findText(title, Qt.MatchFlag.MatchStartsWith))
+        user.press("C")
+        found = np.asarray(user.session.labels[0])
+        np.testing.assert_array_equal(found > 0, labels > 0)
+        np.testing.assert_array_equal(found == 1, labels == 1)
+        user.press("Ctrl+Z")
+    user.press("J")
+    user.session.objects.delete([1])
+    user.press("C")
+    assert "There is no object under the mask" in user.status
 
 
 def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:

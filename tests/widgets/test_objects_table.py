@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtGui import QColor
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMenu, QPushButton, QWidget
 
+from napari_sam.exporting.formats import FORMATS
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import DISCS, SCALE, TRANSLATE, disc
 from widgets.driving import User, wait_until
@@ -40,6 +44,38 @@ def labels_shown(widget: ObjectsWidget) -> list[str]:
     return [cell(widget, row, "Label") for row in range(widget.proxy.rowCount())]
 
 
+def click(widget: ObjectsWidget, row: int, twice: bool = False) -> None:
+    """Click on a row with the mouse."""
+    viewport = widget.table.viewport()
+    assert viewport is not None
+    place = widget.table.visualRect(widget.proxy.index(row, 0)).center()
+    press = QTest.mouseDClick if twice else QTest.mouseClick
+    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    if twice:
+        press(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+
+def push(button: QWidget) -> None:
+    """Press a button with the mouse."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def choose(menu: QMenu, text: str) -> None:
+    """Take the entry of a menu that begins with these words."""
+    menu.aboutToShow.emit()
+    (action,) = (x for x in menu.actions() if x.text().startswith(text))
+    assert action.isEnabled()
+    action.trigger()
+
+
+def export(table: ObjectsWidget, title: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file by the menu, and wait until it is there."""
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+    choose(table.exports, title)
+    wait_until(lambda: not table.exports.is_busy)
+    assert table.status.text() == f"Written: {file}"
+
+
 def test_the_table_measures_sorts_filters_and_writes(
     user: User, table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,8 +91,7 @@ def test_the_table_measures_sorts_filters_and_writes(
     table.filter.setText("NUCL")
     assert labels_shown(table) == ["2"]
     file = tmp_path / "objects.csv"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), "*.csv"))
-    table.save.click()
+    export(table, "Table of measures", file, monkeypatch)
     with file.open(newline="") as lines:
         assert [row["category"] for row in csv.DictReader(lines)] == ["", "nucleus", ""]
 
@@ -65,8 +100,8 @@ def test_rows_are_edited_and_undo_brings_them_back(user: User, table: ObjectsWid
     before: NDArray[np.uint32] = user.session.labels[:]
     table.delete.click()
     assert "No object was chosen" in table.status.text()
-    table.table.selectRow(1)
-    table.delete.click()
+    click(table, 1)
+    push(table.delete)
     wait_until(lambda: labels_shown(table) == ["1", "3"])
     assert not np.asarray(user.session.labels[1]).any()
     table.table.selectAll()
@@ -81,7 +116,7 @@ def test_rows_are_edited_and_undo_brings_them_back(user: User, table: ObjectsWid
 
 def test_a_double_click_flies_to_the_object(user: User, table: ObjectsWidget) -> None:
     user.go_to(0, 0)
-    table.table.doubleClicked.emit(table.proxy.index(1, 0))
+    click(table, 1, twice=True)
     user.settle()
     assert user.session.plane.position[0] == 1
     row, column, _ = DISCS[1]
@@ -99,8 +134,8 @@ def test_an_object_is_refined_from_the_table(user: User, table: ObjectsWidget) -
     assert made[0].is_empty and made[1] == 4
     user.go_to(0, 2)
     wait_until(lambda: labels_shown(table) == ["2", "3", "4"])
-    table.table.selectRow(2)
-    table.refine.click()
+    click(table, 2)
+    push(table.refine)
     user.settle()
     assert user.session.plane.position[0] == 0 and user.session.target == 4
     assert len(user.layer("SAM points").data) == 1
@@ -110,6 +145,132 @@ def test_an_object_is_refined_from_the_table(user: User, table: ObjectsWidget) -
     assert preview is not None
     user.press("C")
     np.testing.assert_array_equal(user.session.labels[0], 4 * preview.mask)
+
+
+def test_what_another_program_found_is_imported_and_refined(user: User, table: ObjectsWidget) -> None:
+    user.session.objects.delete([1])
+    found = np.zeros(user.session.labels.shape, np.int32)
+    row, column, radius = DISCS[0]
+    found[0] = 5 * disc((row + 3, column - 2), radius - 4)  # not quite on the nucleus
+    user.viewer.add_labels(found, name="cellpose")
+    choose(table.imports, "cellpose")
+    wait_until(lambda: labels_shown(table) == ["2", "3", "4"])
+    assert cell(table, 2, "Source") == "import"
+    np.testing.assert_array_equal(user.session.labels[0] == 4, found[0] == 5)
+
+    user.go_to(0, 2)
+    click(table, 2)
+    push(table.refine)
+    user.settle()
+    assert user.session.plane.position[0] == 0 and user.session.target == 4
+    assert user.session.prompt.mask is not None
+    np.testing.assert_array_equal(user.session.prompt.mask, found[0] == 5)
+    assert user.layer("SAM preview").visible
+    user.click(0, row, column)  # a click corrects the mask, which stays the prompt
+    preview = user.session.preview
+    assert preview is not None and preview.prompt.mask is not None and len(preview.prompt.points) == 1
+    user.press("C")
+    np.testing.assert_array_equal(user.session.labels[0], 4 * preview.mask)
+    wait_until(lambda: cell(table, 2, "Source") == "click")
+    truth = disc((row, column), radius)
+    iou = (preview.mask & truth).sum() / (preview.mask | truth).sum()
+    before = ((found[0] == 5) & truth).sum() / ((found[0] == 5) | truth).sum()
+    assert iou > before
+    user.press("Ctrl+Z")
+    np.testing.assert_array_equal(user.session.labels[0] == 4, found[0] == 5)
+
+
+def test_an_object_is_split_by_green_and_red_points(user: User, table: ObjectsWidget) -> None:
+    row, column, _ = DISCS[0]
+    user.go_to(0, 0)
+    click(table, 0)
+    choose(table.edits, "Split")
+    assert "put green points on one part and red ones on the other" in table.status.text()
+    user.click(0, row, column - 8)
+    user.press("Q")
+    user.click(0, row, column + 8)
+    choose(table.edits, "Split")
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3", "4"])
+    assert user.session.labels[0, row, column - 8] == 1 and user.session.labels[0, row, column + 8] == 4
+    assert len(user.layer("SAM points").data) == 0
+    user.press("Ctrl+Z")
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
+
+
+def test_the_edits_of_the_menu(user: User, table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, column, _ = DISCS[0]
+    whole = np.asarray(user.session.labels[0])
+    user.session.labels[0, row - 1 : row + 2, column] = 0
+    user.session.labels[0, 150:153, 200:203] = 1
+    user.session.store.end_stroke()
+    click(table, 0)
+    choose(table.edits, "Remove islands")
+    choose(table.edits, "Fill holes")
+    np.testing.assert_array_equal(user.session.labels[0], whole)
+    choose(table.edits, "Fill holes")
+    assert "Nothing changed" in table.status.text()
+    monkeypatch.setattr(QInputDialog, "getInt", lambda *_: (12, True))
+    choose(table.edits, "Renumber")
+    wait_until(lambda: labels_shown(table) == ["2", "3", "12"])
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_, **__: ("mother", True))
+    click(table, 2)
+    choose(table.edits, "Rename")
+    wait_until(lambda: cell(table, 2, "Name") == "mother")
+    for _ in range(4):
+        user.press("Ctrl+Z")
+    assert user.session.labels[0, row, column] == 0
+    table.table.selectAll()
+    choose(table.edits, "Renumber")
+    assert table.status.text() == "3 objects are selected; select one."
+
+
+def test_categories_have_their_colours_in_table_and_layer(
+    user: User, table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    click(table, 1)
+    choose(table.exports, "Categories as a Labels")
+    assert "no categories yet" in table.status.text()
+    table.category.setText("nucleus")
+    push(table.classify)
+    wait_until(lambda: cell(table, 1, "Category") == "nucleus")
+    index = table.proxy.index(1, 2)
+    assert index.data(Qt.ItemDataRole.DecorationRole).name() == "#e69f00"
+    choose(table.exports, "Categories as a Labels")
+    layer = user.layer("SAM categories")
+    np.testing.assert_array_equal(np.asarray(layer.data), np.asarray(user.session.labels) == 2)
+    np.testing.assert_array_equal(layer.scale, user.image.scale)
+    monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#102030"))
+    click(table, 1)
+    choose(table.edits, "Colour of the category")
+    wait_until(lambda: table.proxy.index(1, 2).data(Qt.ItemDataRole.DecorationRole).name() == "#102030")
+    np.testing.assert_allclose(layer.get_color(1), [0x10 / 255, 0x20 / 255, 0x30 / 255, 1], atol=1e-6)
+
+
+def test_every_format_is_written_from_the_menu(
+    user: User, table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form in FORMATS.values():
+        export(table, form.title, tmp_path / f"out-{form.key}{form.suffix}", monkeypatch)
+        assert (tmp_path / f"out-{form.key}{form.suffix}").exists()
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out-tiff.ome.tif"), user.session.labels[:])
+
+
+def test_outlines_lie_on_the_objects(user: User, table: ObjectsWidget) -> None:
+    click(table, 1)
+    choose(table.exports, "Outlines as a Shapes")
+    wait_until(lambda: "SAM outlines" in user.viewer.layers)
+    layer = user.layer("SAM outlines")
+    assert list(layer.features["label"]) == [2]
+    np.testing.assert_array_equal(layer.to_labels(user.session.labels.shape) > 0, user.session.labels[:] == 2)
+    np.testing.assert_array_equal(layer.scale, user.image.scale)
+
+
+def test_the_table_fits_beside_the_annotation_at_1280_by_800(user: User, table: ObjectsWidget) -> None:
+    for button in table.findChildren(QPushButton):
+        if button.isVisible():
+            text = button.fontMetrics().horizontalAdvance(button.text())
+            assert text < button.width(), button.text()
+    assert table.height() >= table.minimumSizeHint().height()
 
 
 def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) -> None:

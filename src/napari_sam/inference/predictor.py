@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiling import Tiling
+from napari_sam.model.compiling import compile_blocks
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
+from napari_sam.model.mask_decoder import CANDIDATES, SINGLE, PassingMasks
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS, Sam
+from napari_sam.model.two_way_transformer import ImageTokens
 from napari_sam.weights.catalogue import model_row
 from napari_sam.weights.loading import ModelIdentity, load_model
 
@@ -58,22 +61,35 @@ class Prediction:
 
     Attributes
     ----------
-    masks
-        (M, H, W) boolean, in the plane's pixels.
     scores
         (M,) the model's own estimates of each mask's IoU with the object.
     logits
         (M, h, w) low-resolution logits: the mask prompt of a next round.
+    geometry
+        The plane's size and its size in the model's input.
     """
 
-    masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
     logits: NDArray[np.float32]
+    geometry: Geometry
+    _upscaled: dict[int, NDArray[np.bool_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def best(self) -> int:
         """Index of the mask with the highest score."""
         return int(self.scores.argmax())
+
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Give one (H, W) boolean mask in the plane's pixels, upscaled when it is first asked for."""
+        if number not in self._upscaled:
+            logits = torch.from_numpy(self.logits[number])
+            self._upscaled[number] = upscale_masks(logits[None], self.geometry)[0].numpy()
+        return self._upscaled[number]
+
+    @cached_property
+    def masks(self) -> NDArray[np.bool_]:
+        """All (M, H, W) boolean masks, in the plane's pixels."""
+        return np.stack([self.mask(number) for number in range(len(self.scores))])
 
 
 class Predictor:
@@ -88,6 +104,8 @@ class Predictor:
         self._sam = sam.to(device)
         with torch.inference_mode():
             self._image_pe = sam.image_pe()
+        # Of the embedding that was asked last. It only saves time: each answer is as if it were not there.
+        self._known: tuple[Embedding, ImageTokens] | None = None
 
     @property
     def image_size(self) -> int:
@@ -153,10 +171,68 @@ class Predictor:
             multimask = prompt.is_ambiguous
         candidates = CANDIDATES if multimask else [SINGLE]
         features = embedding.features.to(self.device)
-        decoded = self._sam.decode(features, *self._tensors(prompt, geometry), candidates, self._image_pe)
+        known = self._look_at(embedding, features) if prompt.mask is None else None
+        tensors = self._tensors(prompt, geometry)
+        decoded = self._sam.decode(features, *tensors, candidates, self._image_pe, known)
         logits, scores = (x[0] for x in decoded)
-        masks = upscale_masks(logits, geometry)
-        return Prediction(masks.cpu().numpy(), scores.cpu().numpy(), logits.cpu().numpy())
+        return Prediction(scores.cpu().numpy(), logits.cpu().numpy(), geometry)
+
+    def _look_at(self, embedding: Embedding, features: Tensor) -> ImageTokens:
+        """Give what all prompts on an embedding share; further clicks on the same plane find it made."""
+        known = self._known  # another thread may put its own there
+        if known is None or known[0] is not embedding:
+            known = self._known = (embedding, self._sam.look_at(features, self._image_pe))
+        return known[1]
+
+    @property
+    def finds_objects(self) -> bool:
+        """Whether the model has a head that tells where objects are, see `object_maps`."""
+        return self._sam.proposal_head is not None
+
+    @torch.inference_mode()
+    def passing(self, embedding: Embedding, points: NDArray[np.floating], least_score: float) -> PassingMasks:
+        """Decode many points, each by itself, but only those of the three candidates that score higher.
+
+        Parameters
+        ----------
+        embedding
+            What `encode` gave for the plane.
+        points
+            (N, 2) positions ``(row, column)`` in pixels of the plane.
+        least_score
+            The score that a mask must exceed.
+
+        Raises
+        ------
+        ValueError
+            If the embedding is another model's.
+        """
+        self._check(embedding)
+        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
+        sparse, dense = self._sam.prompt_encoder((xy, labels))
+        features = embedding.features.to(self.device)
+        return self._sam.mask_decoder.passing(features, self._image_pe, sparse, dense, least_score)
+
+    @torch.inference_mode()
+    def object_maps(self, embedding: Embedding) -> NDArray[np.float32]:
+        """Let the model's own head tell where objects are: (4, h, w) maps of its square input.
+
+        Logits of the foreground and of the closeness to an object's middle, then the offset ``(x, y)`` to
+        that middle; see `ProposalHead`.
+
+        Raises
+        ------
+        ValueError
+            If the model has no such head, or the embedding is another model's.
+        """
+        self._check(embedding)
+        if self._sam.proposal_head is None:
+            raise ValueError(f"{self.identity.architecture} has no head that finds objects; prompt it.")
+        maps: NDArray[np.float32] = (
+            self._sam.proposal_head(embedding.features.to(self.device))[0].cpu().numpy()
+        )
+        return maps
 
     @torch.inference_mode()
     def predict_batch(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[Prediction]:
@@ -197,13 +273,13 @@ class Predictor:
             points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
         features = embedding.features.to(self.device)
         candidates = [SINGLE] if boxes else CANDIDATES
-        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe)
+        known = self._look_at(embedding, features)
+        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe, known)
         best = scores.argmax(1)
         every = torch.arange(len(prompts), device=best.device)
         logits, scores = logits[every, best], scores[every, best]
-        masks = upscale_masks(logits, geometry).cpu().numpy()
         low, rated = logits.cpu().numpy(), scores.cpu().numpy()
-        return [Prediction(masks[n : n + 1], rated[n : n + 1], low[n : n + 1]) for n in range(len(prompts))]
+        return [Prediction(rated[n : n + 1], low[n : n + 1], geometry) for n in range(len(prompts))]
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
         """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.
@@ -261,6 +337,7 @@ def load_predictor(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     precision: str = FULL,
+    compile: bool = False,  # noqa: A002 - torch's own word for it
 ) -> Predictor:
     """Load a model and its weights.
 
@@ -277,11 +354,13 @@ def load_predictor(
     precision
         Of the image encoder: ``"float32"``, or ``"bfloat16"``, ``"float16"``, ``"int8"`` where the device
         gains from it (`napari_sam.precisions` tells). The masks nearly stay; see the page on speed.
+    compile
+        Whether the image encoder is compiled at its first use, on CUDA only: see `compile_blocks`.
 
     Raises
     ------
     ValueError
-        If the model or the device is unknown, or the model gains nothing from the precision on the device.
+        If the model or the device is unknown, or gains nothing from the precision or from compilation.
     DownloadError
         If the weights are not here and cannot be downloaded; the message says where to put them by hand.
     CheckpointError
@@ -290,6 +369,8 @@ def load_predictor(
     target = _device(device)
     sam, identity = load_model(model, checkpoint)
     reduce_precision(sam, precision, target)
+    if compile:
+        compile_blocks(sam, target)
     return Predictor(sam, replace(identity, precision=precision), target)
 
 

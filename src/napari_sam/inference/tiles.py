@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +60,7 @@ class PlanePrediction:
 
     def runs_out(self, number: int) -> bool:
         """Whether this one of the masks touches a border of the tile at which the plane goes on."""
-        tile, mask = self.tile, self.inside.masks[number]
+        tile, mask = self.tile, self.inside.mask(number)
         return bool(
             (tile.row > 0 and mask[0].any())
             or (tile.column > 0 and mask[:, 0].any())
@@ -69,17 +68,21 @@ class PlanePrediction:
             or (tile.column + tile.width < self.shape[1] and mask[:, -1].any())
         )
 
-    @cached_property
-    def masks(self) -> NDArray[np.bool_]:
-        """(M, H, W) masks of the whole plane, false beside the tile.
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Give one (H, W) mask of the whole plane, false beside the tile.
 
         What is beside the tile is memory that the system provides only when it is looked at.
         """
         if self.tile.covers(self.shape):
-            return self.inside.masks
-        masks = np.zeros((len(self.scores), *self.shape), np.bool_)
-        masks[:, *self.tile.index] = self.inside.masks
-        return masks
+            return self.inside.mask(number)
+        mask = np.zeros(self.shape, np.bool_)
+        mask[self.tile.index] = self.inside.mask(number)
+        return mask
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """All (M, H, W) masks of the whole plane."""
+        return np.stack([self.mask(number) for number in range(len(self.scores))])
 
 
 class PlaneEmbeddings:
@@ -152,7 +155,7 @@ def predict_plane(
     --------
     >>> embed = PlaneEmbeddings(predictor, image)  # doctest: +SKIP
     >>> prediction = predict_plane(predictor, image.shape[:2], Prompt([(40, 51)]), embed)  # doctest: +SKIP
-    >>> prediction.masks[prediction.best]  # doctest: +SKIP
+    >>> prediction.mask(prediction.best)  # doctest: +SKIP
     """
     prompt = prompt.inside(shape)
     tiling = predictor.tiling(shape)
@@ -205,12 +208,12 @@ def _enlarged(found: PlanePrediction, tiling: Tiling, prompt: Prompt) -> Tile | 
 def _is_small(found: PlanePrediction, tiling: Tiling) -> bool:
     """Whether the mask has less area, in the model's input, than what the model knows well."""
     scale = tiling.side / max(found.tile.height, found.tile.width)
-    return bool(np.count_nonzero(found.inside.masks[found.best]) * scale**2 < tiling.small**2)
+    return bool(np.count_nonzero(found.inside.mask(found.best)) * scale**2 < tiling.small**2)
 
 
 def _around(found: PlanePrediction, chosen: int, tiling: Tiling, prompt: Prompt, level: int) -> Tile | None:
     """Give the tile of ``level`` around what is seen of the object, if it holds the prompt."""
-    bounds, seen = bounds_of(prompt), pixel_box(found.inside.masks[chosen])
+    bounds, seen = bounds_of(prompt), pixel_box(found.inside.mask(chosen))
     if bounds is None or seen is None:
         return None
     row0, column0, row1, column1 = seen

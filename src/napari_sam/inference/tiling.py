@@ -142,6 +142,18 @@ class Tiling:
                     return tile
         return self.whole
 
+    def of_level(self, level: int) -> list[Tile]:
+        """Give all tiles of ``level``, row by row; each lies half over the one before."""
+        if level >= self.coarsest:
+            return [self.whole]
+        extent = self._extent(level)
+        rows, columns = (
+            [min(i * (extent // 2), max(0, length - extent)) for i in range(self._across(length, level))]
+            for length in self.shape
+        )
+        height, width = (min(extent, length) for length in self.shape)
+        return [Tile(level, row, column, height, width) for row in rows for column in columns]
+
     def __len__(self) -> int:
         """Count the tiles of all levels."""
         return sum(self._count(level) for level in range(self.finest, self.coarsest + 1))

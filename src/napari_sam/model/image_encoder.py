@@ -165,14 +165,16 @@ def _relative_bias(q: Tensor, rel_h: Tensor, rel_w: Tensor, buffer: Tensor) -> T
     """Build the bias of whole rows of queries to all keys in ``buffer``: (B, heads, rows * W, H * W).
 
     ``rel_h`` (rows, H, C) and ``rel_w`` (W, W, C) are the embeddings of their offsets; the buffer has at
-    least the rows of the queries: (B, heads, rows, W, H, W). Where gradients are wanted it is not used.
+    least the rows of the queries: (B, heads, rows, W, H, W). Where gradients are wanted, or a compiler plans
+    the memory, it is not used.
     """
     b, heads, n, c = q.shape
     rows, h, w = rel_h.shape[0], rel_h.shape[1], rel_w.shape[1]
     grid = q.reshape(b, heads, rows, w, c)
     bias_h = torch.einsum("bnrwc,rkc->bnrwk", grid, rel_h)
     bias_w = torch.einsum("bnrwc,wkc->bnrwk", grid, rel_w)
-    out = None if torch.is_grad_enabled() else buffer[:, :, :rows]
+    planned = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    out = None if planned else buffer[:, :, :rows]
     return torch.add(bias_h[..., :, None], bias_w[..., None, :], out=out).reshape(b, heads, n, h * w)
 
 

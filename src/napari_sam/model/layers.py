@@ -28,18 +28,24 @@ _MANY_PRODUCTS = 4096
 _TOKENS_PER_PIECE = 2048
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def project(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
     """Apply a linear layer to (..., N, C) tokens: the numbers of `F.linear` but for rounding.
+
+    ``residual`` is added to what comes out, without a second look at it.
 
     On a CPU large products go to oneDNN. PyTorch itself gives those in single precision to a BLAS, which on
     AMD processors uses half the width of the vector units and takes twice the time.
     """
     products = x.numel() // x.shape[-1] * weight.shape[0]
     plain = torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32
+    plain = plain or torch.compiler.is_compiling()  # the compiler chooses by itself
     if plain or products < _MANY_PRODUCTS or _onednn_linear is None:
         # As one matrix: of tokens that are not side by side, PyTorch makes many small products.
-        return F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], -1)
-    return _onednn_linear(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+        projected = F.linear(x.reshape(-1, x.shape[-1]), weight, bias).reshape(*x.shape[:-1], -1)
+        return projected if residual is None else projected + residual
+    if residual is None:
+        return _onednn_linear(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+    return _onednn_linear.binary(x, residual, weight, bias, "add")  # type: ignore[no-any-return]
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ SINGLE = 0
 CANDIDATES = range(1, MASK_TOKENS)
 # Prompts that are decoded at once on a GPU.
 _PROMPTS_AT_ONCE = 64
+# From so many prompts on one image it pays to project its tokens for the first layer beforehand.
+_MANY_PROMPTS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,7 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         dense: Tensor,
         candidates: Sequence[int] = range(MASK_TOKENS),
+        known: ImageTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode ``B`` prompts.
 
@@ -94,6 +97,8 @@ class MaskDecoder(nn.Module):
         candidates
             Which ``M`` of the four masks are wanted. The first is for unambiguous prompts, the other three
             are candidates for an ambiguous one.
+        known
+            What `look_at` gave for the same embedding and dense map.
 
         Returns
         -------
@@ -102,7 +107,7 @@ class MaskDecoder(nn.Module):
         """
         size = (embedding.shape[-2], embedding.shape[-1])
         logits, scores = [], []
-        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, known):
             logits.append(self._upscaled_product(image, self._filters(tokens, candidates), size))
             scores.append(self.iou_prediction_head(tokens[:, 0])[:, list(candidates)])
         return _joined(logits), _joined(scores)
@@ -141,8 +146,18 @@ class MaskDecoder(nn.Module):
             return PassingMasks(none, none, embedding.new_empty(0), embedding.new_empty(0, *sides))
         return PassingMasks(torch.cat(prompts), torch.cat(chosen), torch.cat(scores), torch.cat(logits))
 
+    def look_at(self, embedding: Tensor, embedding_pe: Tensor, dense: Tensor) -> ImageTokens:
+        """Compute what all prompts with one (1, C, h or 1, w or 1) dense map on one embedding share."""
+        values, pe, change = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe, dense))
+        return self.transformer.look_at(values + change, pe)  # (1, h * w, C)
+
     def _transformed(
-        self, embedding: Tensor, embedding_pe: Tensor, sparse: Tensor, dense: Tensor
+        self,
+        embedding: Tensor,
+        embedding_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        known: ImageTokens | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Run the transformer on a few prompts at a time: (b, 5, C) tokens and (b, h * w, C) image tokens.
 
@@ -151,24 +166,29 @@ class MaskDecoder(nn.Module):
         b = len(sparse)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(b, -1, -1), sparse], dim=1)
+        shared = max(len(embedding), len(embedding_pe), len(dense)) == 1
+        if known is None and shared and b >= _MANY_PROMPTS:
+            known = self.look_at(embedding, embedding_pe, dense)
         values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
         change = dense.flatten(2).transpose(1, 2)
         if not keeps_in_cache(tokens):
-            values = values + change
-            image = ImageTokens(values, values + pe, pe)
+            if known is None:
+                values = values + change
+                known = ImageTokens(values, values + pe, pe)
             for first in range(0, b, _PROMPTS_AT_ONCE):
                 some = slice(first, first + _PROMPTS_AT_ONCE)
-                yield self.transformer(image.of(some), tokens[some], None)
+                yield self.transformer(known.of(some), tokens[some], None)
             return
         values_0, keys_0, values_1, keys_1 = buffers_like(values)
         for i in range(b):
             its_values, its_change, its_pe = (
                 x if len(x) == 1 else x[i : i + 1] for x in (values, change, pe)
             )
-            image, room = ImageTokens(values_0, keys_0, its_pe), ImageTokens(values_1, keys_1, its_pe)
-            if i == 0 or max(len(values), len(change), len(pe)) > 1:
+            image = known or ImageTokens(values_0, keys_0, its_pe)
+            if known is None and (i == 0 or not shared):
                 torch.add(its_values, its_change, out=image.values)
                 torch.add(image.values, its_pe, out=image.keys)
+            room = ImageTokens(values_1, keys_1, its_pe)
             yield self.transformer(image, tokens[i : i + 1], room)
 
     def _filters(self, tokens: Tensor, candidates: Sequence[int]) -> Tensor:
@@ -202,7 +222,7 @@ class MaskDecoder(nn.Module):
 def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
     """Write a 2 x 2 transposed convolution of stride 2 as a linear layer to 4 subpixels: weight and bias."""
     assert isinstance(convolution, nn.ConvTranspose2d) and convolution.bias is not None
-    return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.repeat(4)
+    return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.expand(4, -1).flatten()
 
 
 def _joined(pieces: list[Tensor], dim: int = 0) -> Tensor:

@@ -16,7 +16,7 @@ from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import PromptEncoder
 from napari_sam.model.proposal_head import ProposalHead
 from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
-from napari_sam.model.two_way_transformer import DecoderConfig
+from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -104,6 +104,10 @@ class Sam(nn.Module):
         """Give the positional encoding of the embedding, as `decode` reads it: (1, C, grid, grid)."""
         return self.prompt_encoder.dense_pe().contiguous(memory_format=torch.channels_last)
 
+    def look_at(self, embedding: Tensor, image_pe: Tensor) -> ImageTokens:
+        """Compute what all prompts without a mask share on one (1, C, grid, grid) embedding."""
+        return self.mask_decoder.look_at(embedding, image_pe, self.prompt_encoder.no_mask())
+
     def decode(
         self,
         embedding: Tensor,
@@ -112,13 +116,14 @@ class Sam(nn.Module):
         masks: Tensor | None = None,
         candidates: Sequence[int] = range(MASK_TOKENS),
         image_pe: Tensor | None = None,
+        known: ImageTokens | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict (B, M, 4 grid, 4 grid) logits and (B, M) scores of ``B`` prompts on one embedding.
 
         Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`. What
-        `image_pe` gave can be handed in, since it never changes. The embedding is read fastest with its
-        channels last in memory.
+        `image_pe` gave can be handed in, since it never changes; so can what `look_at` gave, if there are no
+        ``masks``. The embedding is read fastest with its channels last in memory.
         """
         sparse, dense = self.prompt_encoder(points, boxes, masks)
         image_pe = self.image_pe() if image_pe is None else image_pe
-        return self.mask_decoder(embedding, image_pe, sparse, dense, candidates)  # type: ignore[no-any-return]
+        return self.mask_decoder(embedding, image_pe, sparse, dense, candidates, known)  # type: ignore[no-any-return]

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_sam.model.layers import MLPBlock, project
@@ -25,16 +25,34 @@ _TOKENS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
+class Projections:
+    """What the first layer computes of the image tokens alone: the same for every prompt on an image.
+
+    ``keys`` and ``values`` (1, heads, M, C') are what prompt tokens attend to; ``queries`` (1, heads, C', M)
+    attend to them.
+    """
+
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class ImageTokens:
-    """(1 or B, h * w, C) image tokens, their positional encoding ``pe``, and the sum of both, ``keys``."""
+    """(1 or B, h * w, C) image tokens, their positional encoding ``pe``, and the sum of both, ``keys``.
+
+    ``projected`` is kept where many prompts are decoded on one image.
+    """
 
     values: Tensor
     keys: Tensor
     pe: Tensor
+    projected: Projections | None = None
 
     def of(self, prompts: slice) -> ImageTokens:
         """Give the tokens of some prompts; what is one for all prompts stays."""
-        return ImageTokens(*(x if len(x) == 1 else x[prompts] for x in (self.values, self.keys, self.pe)))
+        values, keys, pe = (x if len(x) == 1 else x[prompts] for x in (self.values, self.keys, self.pe))
+        return ImageTokens(values, keys, pe, self.projected)
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,19 @@ class TwoWayTransformer(nn.Module):
         attended = self.final_attn_token_to_image.gather(tokens + prompts, image.keys, image.values)
         return self.norm_final_attn(tokens + attended), image.values
 
+    def look_at(self, values: Tensor, pe: Tensor) -> ImageTokens:
+        """Project (1, h * w, C) image tokens for the first layer, once for all prompts on them."""
+        first = self.layers[0]
+        assert isinstance(first, TwoWayAttentionBlock)
+        gathering, spreading = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        keys = values + pe
+        projected = Projections(
+            gathering.by_head(gathering.k_proj, keys).contiguous(),
+            gathering.by_head(gathering.v_proj, values).contiguous(),
+            spreading.by_head(spreading.q_proj, keys).transpose(2, 3).contiguous(),
+        )
+        return ImageTokens(values, keys, pe, projected)
+
 
 class TwoWayAttentionBlock(nn.Module):
     """Self-attention of the tokens, tokens to image, MLP on the tokens, image to tokens."""
@@ -98,7 +129,11 @@ class TwoWayAttentionBlock(nn.Module):
             query = tokens + token_pe
             tokens = tokens + self.self_attn(query, query, tokens)
         tokens = self.norm1(tokens)
-        gathered = self.cross_attn_token_to_image.gather(tokens + token_pe, image.keys, image.values)
+        gathering, query = self.cross_attn_token_to_image, tokens + token_pe
+        if image.projected is None:
+            gathered = gathering.gather(query, image.keys, image.values)
+        else:
+            gathered = gathering.attend(query, image.projected.keys, image.projected.values)
         tokens = self.norm2(tokens + gathered)
         tokens = self.norm3(tokens + self.mlp(tokens))
         folded = self.cross_attn_image_to_token.fold(tokens + token_pe, tokens)
@@ -107,12 +142,10 @@ class TwoWayAttentionBlock(nn.Module):
     def _updated(self, image: ImageTokens, folded: FoldedTokens, room: ImageTokens | None) -> ImageTokens:
         """Let the image tokens attend to the prompt tokens."""
         if room is None:
-            values = self.norm4(image.values + folded.spread(image.keys))
+            values = self.norm4(folded.spread(image, slice(None)))
             return ImageTokens(values, values + image.pe, image.pe)
         for some in strips(image.values):
-            update = folded.spread(image.keys[:, some])
-            update += image.values[:, some]
-            room.values[:, some] = self.norm4(update)
+            room.values[:, some] = self.norm4(folded.spread(image, some))
             torch.add(room.values[:, some], image.pe[:, some], out=room.keys[:, some])
         return room
 
@@ -121,21 +154,37 @@ class TwoWayAttentionBlock(nn.Module):
 class FoldedTokens:
     """Prompt tokens as image tokens see them: see `CrossAttention.fold`.
 
-    ``keys`` (B, N * heads, C) and ``constants`` (B, N * heads) give the scores, ``values`` (B, C, N * heads)
-    and ``bias`` (C,) the output.
+    ``keys`` (B, N, heads, C') are scaled. For queries that are not projected, ``query_weight``
+    (heads, C', C) and ``query_bias`` (heads, C') are what would project them. ``values``
+    (B, C, N * heads) and ``bias`` (C,) give the output.
     """
 
     keys: Tensor
-    constants: Tensor
+    query_weight: Tensor
+    query_bias: Tensor
     values: Tensor
     bias: Tensor
-    heads: int
 
-    def spread(self, queries: Tensor) -> Tensor:
-        """Attend from many (1 or B, M, C) queries to the tokens: (B, M, C)."""
-        scores = products_of(queries, self.keys, self.constants[:, None])  # (B, M, N * heads)
-        weights = scores.unflatten(-1, (-1, self.heads)).softmax(2).flatten(2)
-        return products_of(weights, self.values, self.bias[None, None])
+    def spread(self, image: ImageTokens, some: slice) -> Tensor:
+        """Let ``some`` M of the image tokens attend to the prompt tokens; with what they were: (B, M, C)."""
+        if image.projected is None:
+            scores = products_of(self._folded_keys, image.keys[:, some]) + self._constants[..., None]
+            scores = scores.unflatten(1, (-1, len(self.query_bias)))  # (B, N, heads, M)
+        else:
+            scores = (self.keys.transpose(1, 2) @ image.projected.queries[..., some]).transpose(1, 2)
+        # Image tokens last: a softmax over numbers that lie far apart takes whole vectors of the others.
+        weights = scores.softmax(1).permute(0, 3, 1, 2).flatten(2)
+        return products_of(weights, self.values, self.bias, image.values[:, some])
+
+    @cached_property
+    def _folded_keys(self) -> Tensor:
+        """(B, N * heads, C): the products with these are those of projected queries with the keys."""
+        return torch.einsum("bnhd,hdc->bnhc", self.keys, self.query_weight).flatten(1, 2)
+
+    @cached_property
+    def _constants(self) -> Tensor:
+        """(B, N * heads): what the bias of the queries adds to each product."""
+        return torch.einsum("bnhd,hd->bnh", self.keys, self.query_bias).flatten(1)
 
 
 class CrossAttention(nn.Module):
@@ -152,12 +201,18 @@ class CrossAttention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend from (B, N, C) queries to (B, M, C) keys and values: (B, N, C)."""
-        q, k, v = (
-            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
-        )
-        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.attend(query, self.by_head(self.k_proj, key), self.by_head(self.v_proj, value))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Attend from (B, N, C) queries to projected (1 or B, heads, M, C') keys and values: (B, N, C)."""
+        q = self.by_head(self.q_proj, query) * self._scale
+        # As plain products: for few queries they are faster than the fused call on a CPU.
+        attended = (q @ keys.transpose(2, 3)).softmax(-1) @ values
         return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def by_head(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        """Project (B, N, C) tokens and split them into heads: (B, heads, N, C')."""
+        return self._per_head(project(x, projection.weight, projection.bias)).transpose(1, 2)
 
     def gather(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from few (B, N, C) tokens to many (1 or B, M, C) keys and values: (B, N, C).
@@ -184,11 +239,11 @@ class CrossAttention(nn.Module):
         v = self._per_head(self.v_proj(values))
         output = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, heads, C')
         return FoldedTokens(
-            torch.einsum("bnhd,hdc->bnhc", k, self._by_head(self.q_proj.weight)).flatten(1, 2),
-            torch.einsum("bnhd,hd->bnh", k, self.q_proj.bias.unflatten(0, (self.heads, -1))).flatten(1),
+            k,
+            self._by_head(self.q_proj.weight),
+            self.q_proj.bias.unflatten(0, (self.heads, -1)),
             torch.einsum("bnhd,chd->bcnh", v, output).flatten(2),
             self.out_proj.bias,
-            self.heads,
         )
 
     @property
@@ -204,15 +259,18 @@ class CrossAttention(nn.Module):
         return weight.reshape(self.heads, -1, weight.shape[1])
 
 
-def products_of(x: Tensor, rows: Tensor, bias: Tensor | None = None) -> Tensor:
+def products_of(
+    x: Tensor, rows: Tensor, bias: Tensor | None = None, residual: Tensor | None = None
+) -> Tensor:
     """Give all dot products of (1 or B, M, C) vectors with (1 or B, R, C) others: (B, M, R).
 
-    ``bias`` (1 or B, 1, R) is added to them.
+    ``bias`` (R,) and ``residual`` (1 or B, M, R) are added to them.
     """
     if len(rows) == 1:
-        return project(x, rows[0], None if bias is None else bias[0, 0])
+        return project(x, rows[0], bias, residual)
     products = x @ rows.transpose(1, 2)
-    return products if bias is None else products + bias
+    products = products if bias is None else products + bias
+    return products if residual is None else products + residual
 
 
 # The buffers of each thread, of the shape that it needed last: new memory costs a click milliseconds.

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_fill_holes, convolve
 from skimage.measure import label as connected
 from skimage.morphology import disk
 
+from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
@@ -160,12 +161,7 @@ class Objects:
 
     def category_plane(self, position: Position) -> NDArray[np.uint16]:
         """Give the number of the category of each pixel on one of the array's own planes; 0 for none."""
-        numbers = {category.name: category.number for category in self.categories()}
-        of_label = {info.label: numbers.get(info.category, 0) for info in self._ledger.objects()}
-        plane = np.zeros(self._store.array.shape[-2:], np.uint16)
-        for label, runs in self._ledger.masks_at(position).items():
-            plane[runs.index][runs.mask()] = of_label[label]
-        return plane
+        return CategoryLabels(self._store)[position]
 
     # From elsewhere
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ class ObjectRow:
     ----------
     label, name, category
         What it is called.
+    colour
+        That of its category, as ``"#rrggbb"``; empty without one.
     planes
         On how many of the array's own planes it lies.
     area
@@ -46,6 +48,7 @@ class ObjectRow:
     label: int
     name: str
     category: str
+    colour: str
     planes: int
     area: float
     volume: float | None
@@ -61,7 +64,17 @@ def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
     for origin in ledger.origins():
         origins.setdefault(origin.label, []).append(origin)
     masks = ledger.all_masks()
-    return [_row(info, masks[info.label], origins.get(info.label, []), geometry) for info in ledger.objects()]
+    # A category may have got another colour since the object was put into it.
+    colours = {category.name: category.colour for category in ledger.categories()}
+    return [
+        _row(
+            replace(info, colour=colours.get(info.category, info.colour)),
+            masks[info.label],
+            origins.get(info.label, []),
+            geometry,
+        )
+        for info in ledger.objects()
+    ]
 
 
 def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
@@ -90,6 +103,7 @@ def _row(
         info.label,
         info.name,
         info.category,
+        info.colour,
         len(masks),
         float(areas.sum()),
         float(areas.sum() * spacing[z]) if is_stack else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,7 +117,7 @@ def paintable(
 
 
 def changed_masks(
-    changes: list[Change], current: Callable[[int, Position], MaskRuns | None]
+    changes: Iterable[Change], current: Callable[[int, Position], MaskRuns | None]
 ) -> dict[tuple[int, Position], MaskRuns | None]:
     """Find the masks that changes leave behind.
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 import zarr
 
 from napari_sam.planes import ArrayLike
@@ -19,11 +17,11 @@ from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
 from napari_sam.storage.opening import (
     LEDGER,
     LabelsError,
-    attributes_above,
     is_taken,
     open_array,
     reason_of,
 )
+from napari_sam.storage.reading import read_array
 from napari_sam.storage.volumes import objects_in
 
 
@@ -36,12 +34,12 @@ def import_labels(
     ----------
     source
         An integer array, or the path of one: ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr
-        labels). It is read plane by plane, but for a TIFF that is compressed.
+        labels). It is read plane by plane.
     path
         Folder of the new store.
     geometry
-        Axes, or all that is known of where the pixels lie. Read from OME-Zarr metadata if left out, else
-        axes are made up and pixels have a size of one.
+        Axes, or all that is known of where the pixels lie. Read from the file (OME-Zarr, OME-TIFF, ImageJ)
+        if left out; where it says nothing, axes are made up and pixels have a size of one.
 
     Raises
     ------
@@ -49,7 +47,9 @@ def import_labels(
         If the source cannot be read, is no image of labels, or ``path`` is taken or cannot be written.
     """
     path = Path(path).expanduser()
-    array, known = (source, None) if not isinstance(source, str | Path) else _read(Path(source).expanduser())
+    array, known = (
+        (source, None) if not isinstance(source, str | Path) else _labels_in(Path(source).expanduser())
+    )
     if np.dtype(array.dtype).kind not in "iu" or len(array.shape) < 2:
         raise LabelsError(
             f"The labels have dtype {array.dtype} and shape {tuple(array.shape)}; "
@@ -79,6 +79,13 @@ def import_labels(
     return LabelsStore.open(path)
 
 
+def _labels_in(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    """Open a file of labels; an array of zarr must not be an image's intensities."""
+    if path.is_dir():
+        open_array(path, None)
+    return read_array(path)
+
+
 def _fill(folder: Path, source: ArrayLike, geometry: Geometry) -> None:
     """Write an array and its ledger into an empty folder, plane by plane."""
     shape = tuple(int(n) for n in source.shape)
@@ -97,29 +104,3 @@ def _fill(folder: Path, source: ArrayLike, geometry: Geometry) -> None:
         ledger.take_up(objects_in(target))
     finally:
         ledger.close()
-
-
-def _read(path: Path) -> tuple[ArrayLike, Geometry | None]:
-    """Open a file or folder of labels, with what it says of where its pixels lie."""
-    readers: dict[str, Callable[[Path], Any]] = {
-        ".npy": lambda file: np.load(file, mmap_mode="r", allow_pickle=False),
-        ".tif": _read_tiff,
-        ".tiff": _read_tiff,
-    }
-    if path.is_dir():
-        array = open_array(path, None)
-        names = getattr(array.metadata, "dimension_names", None) or ()
-        return array, read_geometry(attributes_above(path, array), names, array.ndim)
-    if path.suffix.lower() not in readers:
-        raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
-    try:
-        return readers[path.suffix.lower()](path), None
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
-
-
-def _read_tiff(path: Path) -> Any:
-    try:
-        return tifffile.memmap(path, mode="r")
-    except ValueError:  # it is compressed, or in pieces
-        return tifffile.imread(path)

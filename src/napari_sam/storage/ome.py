@@ -55,16 +55,20 @@ class Geometry:
         return tuple(abs(float(x)) for x in self.scale) if self.scale is not None else (1.0,) * len(self.axes)
 
 
-def make_group(folder: Path, shape: Sequence[int], geometry: Geometry) -> None:
-    """Write an empty store into an empty folder."""
+def make_group(
+    folder: Path, shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any] | None = None
+) -> None:
+    """Write an empty label image of ``uint32``, or another dtype, into a folder."""
     chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
-    attributes = ome_attributes(folder.stem, geometry)
+    # A folder that is filled aside has a dot before its name, and a suffix behind.
+    name = folder.name.removesuffix(".partial").lstrip(".").split(".")[0]
+    attributes = ome_attributes(name, geometry)
     group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
     group.create_array(
         LEVEL,
         shape=tuple(shape),
         chunks=tuple(chunks),
-        dtype=np.uint32,
+        dtype=dtype or np.dtype(np.uint32),
         dimension_names=list(geometry.axes),
         compressors=ZstdCodec(level=1, checksum=True),  # a damaged chunk is told from a good one
     )

@@ -200,7 +200,7 @@ class RecordedVolume:
 
     def _with_masks(self, draft: Draft) -> Draft:
         """Add the masks that the changes leave, and note what the brush began."""
-        masks = changed_masks(list(draft.changes), self.ledger.mask)
+        masks = changed_masks(draft.changes, self.ledger.mask)
         origins = list(draft.origins)
         if draft.kind == _BRUSH:
             for (label, position), mask in masks.items():

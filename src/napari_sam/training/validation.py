@@ -64,7 +64,7 @@ def _prompted(
     shape = (truth.shape[0], truth.shape[1])
     prediction = predict_plane(predictor, shape, prompt, embeddings)
     best = prediction.best
-    return iou(prediction.masks[best], truth), float(prediction.scores[best])
+    return iou(prediction.mask(best), truth), float(prediction.scores[best])
 
 
 def _picked(labels: NDArray[np.int32], most: int | None) -> NDArray[np.int32]:

@@ -159,6 +159,8 @@ class SessionController:
         if self._several is not None:  # it was of the prompts before
             self._on_session_preview_changed()
         self._layers.prompts.write(self.session.plane, self.session.prompt)
+        if self.session.target is not None and not self._layers.tool():
+            self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
         if self._panel.live.isChecked():
             self._settle.start(0)
 
@@ -257,7 +259,8 @@ class SessionController:
             tell(self._panel, "The mask is still being computed; commit when it is shown.")
             return
         try:
-            label = self.session.commit()
+            overlap, inside = self._panel.overlap.of(self.session)
+            label = self.session.commit(overlap, inside)
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return
@@ -265,7 +268,7 @@ class SessionController:
 
     def _commit_several(self, several: SeveralResponse) -> None:
         try:
-            labels = commit_several(self.session, several)
+            labels = commit_several(self.session, several, *self._panel.overlap.of(self.session))
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return

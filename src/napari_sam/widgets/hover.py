@@ -127,7 +127,7 @@ class Hover(QObject):
         """Show the outline, cut to the mask's box: the smaller, the sooner it is drawn."""
         if preview is None or preview.plane != self._session.plane or not self._is_wanted():
             return
-        mask = preview.found.inside.masks[preview.chosen]
+        mask = preview.found.inside.mask(preview.chosen)
         box = pixel_box(mask)
         if box is None or self._layer not in self._viewer.layers:
             self.hide()

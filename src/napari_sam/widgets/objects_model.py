@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSortFilterProxyModel, Qt
+from qtpy.QtGui import QColor
 
 from napari_sam.objects.measuring import ObjectRow
 
@@ -63,9 +64,11 @@ class ObjectsModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(COLUMNS)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Give the text of a cell, or what it sorts by; nothing sorts below everything."""
-        column = COLUMNS[index.column()]
-        value = column.value(self.rows[index.row()])
+        """Give a cell's text, what it sorts by (nothing sorts below everything), or a category's colour."""
+        column, row = COLUMNS[index.column()], self.rows[index.row()]
+        value = column.value(row)
+        if role == Qt.ItemDataRole.DecorationRole:
+            return QColor(row.colour) if column.title == "Category" and row.colour else None
         if role == Qt.ItemDataRole.DisplayRole:
             return column.text(value)
         if role == SORTED_BY:

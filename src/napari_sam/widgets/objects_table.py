@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QFileDialog,
     QGridLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
     QTableView,
     QVBoxLayout,
@@ -25,6 +24,8 @@ from napari_sam.objects.measuring import ObjectRow
 from napari_sam.planes import Plane
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu
+from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_model import ObjectsModel, sorted_and_filtered
 from napari_sam.widgets.running import running
 
@@ -67,17 +68,35 @@ class ObjectsWidget(QWidget):
         self.classify = _button(
             "Set category", "Put the selected objects into the category.", self._on_classify
         )
-        self.save = _button("Save CSV ...", "Write the table to a file.", self._on_save)
+        self.edits = EditMenu(self, self._edit)
+        self.imports = ImportMenu(self, self._viewer, self._edit)
+        self.exports = ExportMenu(self, self._viewer, lambda: [row.label for row in self.selected()])
+        self.edit = _menu_button("Edit", "Split, reshape, name or number the selected objects.", self.edits)
+        self.take_in = _menu_button(
+            "Import", "Add the objects of another Labels layer; Refine takes each as a prompt.", self.imports
+        )
+        self.save = _menu_button("Export", "Write all objects for other programs.", self.exports)
+        self._buttons = (
+            self.refine,
+            self.merge,
+            self.delete,
+            self.edit,
+            self.take_in,
+            self.save,
+            self.classify,
+        )
         grid = QGridLayout()
-        for number, widget in enumerate(
-            (self.refine, self.merge, self.delete, self.category, self.classify, self.save)
-        ):
+        grid.setSpacing(4)
+        for number, widget in enumerate(self._buttons[:-1]):
             grid.addWidget(widget, number // 3, number % 3)
+        grid.addWidget(self.category, 2, 0, 1, 2)
+        grid.addWidget(self.classify, 2, 2)
         layout = QVBoxLayout(self)
         for part in (self.filter, self.table):
             layout.addWidget(part)
         layout.addLayout(grid)
         layout.addWidget(self.status)
+        self._connections.add(self.exports.told, self.status.setText)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -90,6 +109,7 @@ class ObjectsWidget(QWidget):
         chosen = {row.label for row in self.selected()}
         rows = [] if self._session is None else self._session.objects.rows()
         self.model.show_rows(rows)
+        self.exports.show_categories()
         selection = self.table.selectionModel()
         for number, row in enumerate(rows):
             if row.label in chosen and selection is not None:
@@ -111,6 +131,7 @@ class ObjectsWidget(QWidget):
         self._settle.stop()
         self._to_store.close()
         self._connections.close()
+        self.exports.close_menu()
         self._session = None
 
     def event(self, event: QEvent | None) -> bool:
@@ -133,7 +154,8 @@ class ObjectsWidget(QWidget):
         self._session = session
         if session is not None:
             self._to_store.add(session.store.changed, self._on_store_changed)
-        for widget in (self.delete, self.merge, self.refine, self.classify, self.save):
+        self.exports.session = session
+        for widget in self._buttons:
             widget.setEnabled(session is not None)
         self.refresh()
 
@@ -153,12 +175,7 @@ class ObjectsWidget(QWidget):
     def _on_refine(self) -> None:
         self._edit(lambda session, labels: session.take_up(*labels[:1]) if labels else _none_selected())
 
-    def _on_save(self) -> None:
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save the table", "objects.csv", "*.csv")
-        if chosen:
-            self._edit(lambda session, _: session.objects.write_csv(Path(chosen)))
-
-    def _edit(self, edit: Callable[[Session, list[int]], object]) -> None:
+    def _edit(self, edit: Edit) -> None:
         """Do it with the selected labels; what is wrong is said below the table."""
         if self._session is None:
             return
@@ -166,6 +183,8 @@ class ObjectsWidget(QWidget):
             edit(self._session, [row.label for row in self.selected()])
         except (ValueError, OSError) as error:
             self.status.setText(str(error))
+        else:
+            self._settle.start()  # a category's colour is no step
 
     def _on_row_chosen(self, index: QModelIndex) -> None:
         """Fly to an object: show its middle plane, and its centre in the middle of the canvas."""
@@ -201,6 +220,13 @@ class ObjectsWidget(QWidget):
 
 def _none_selected() -> None:
     raise ValueError("No object is selected; click on a row of the table.")
+
+
+def _menu_button(text: str, tip: str, menu: QMenu) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    button.setMenu(menu)
+    return button
 
 
 def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
@@ -278,6 +279,7 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.point_tool, 0, 0)
         grid.addWidget(self.box_tool, 0, 1)
         self.use_label = _button(LABEL.label, LABEL.help, self.label_requested.emit)
+        self.overlap = OverlapChoice()
         grid.addWidget(self.area_tool, 1, 0)
         grid.addWidget(self.stroke_tool, 1, 1)
         grid.addWidget(self.polarity, 2, 0)
@@ -293,6 +295,7 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.commit, 9, 1)
         grid.addWidget(self.undo, 10, 0)
         grid.addWidget(self.redo, 10, 1)
+        grid.addWidget(self.overlap, 11, 0, 1, 2)
         self.show_polarity(True)
         self.show_preview(None)
         return box

@@ -111,7 +111,7 @@ class SessionLayers:
         if preview is None:
             layer.visible = False
             return
-        plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.masks[preview.chosen]
+        plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
         self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), _ONE_COLOUR)
 
     def _show_mask(
@@ -170,7 +170,7 @@ class SessionLayers:
         together = np.zeros(shape, np.uint8)
         for number, preview in enumerate(sorted(previews, key=lambda preview: preview.score)):
             rows, columns = preview.found.tile.index
-            together[rows, columns][preview.found.inside.masks[preview.chosen]] = number % 255 + 1
+            together[rows, columns][preview.found.inside.mask(preview.chosen)] = number % 255 + 1
         self._show_mask(plane, together, (0, 0), _MANY_COLOURS)
 
     def _labels_layer(self) -> Labels:

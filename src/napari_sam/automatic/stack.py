@@ -1,0 +1,235 @@
+"""Automatic masks of a whole stack: plane by plane, then linked into objects, then written in one step."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.annotation import Session
+from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.automatic.proposing import propose_plane
+from napari_sam.automatic.writing import Annotated, commit_masks
+from napari_sam.inference.automatic import Generation
+from napari_sam.inference.overlaps import Rule
+from napari_sam.inference.proposals import Selection
+from napari_sam.linking import Linking, centroid, link
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.planes import Plane
+from napari_sam.storage.records import Step
+
+
+def planes_along(session: Session, axis: str, indices: Sequence[int] | None = None) -> list[Plane]:
+    """Give the planes along an axis that lie as the shown one does, at its place on the other axes.
+
+    Parameters
+    ----------
+    session
+        Its shown plane.
+    axis
+        Letter of an axis that is not displayed.
+    indices
+        Which of them; all if left out.
+
+    Raises
+    ------
+    ValueError
+        If the image has no such axis to go along, or no such plane.
+    """
+    shown, axes = session.plane, session.planes.axes
+    free = [letter for number, letter in enumerate(axes) if number not in shown.displayed]
+    if axis not in free:
+        raise ValueError(f"The planes do not lie along {axis!r}; this image has {', '.join(free) or 'one'}.")
+    number = axes.index(axis)
+    found = []
+    for index in range(session.planes.shape[number]) if indices is None else indices:
+        plane = Plane.at(shown.displayed, [*shown.position[:number], index, *shown.position[number + 1 :]])
+        session.planes.check(plane)
+        found.append(plane)
+    return found
+
+
+class StackRun:
+    """Find the masks of many planes, link them, and write them.
+
+    The proposals of one plane at a time are in memory; of the other planes only the masks that were selected,
+    as run lengths. A run that was ended goes on where it was when `compute` is called again.
+
+    Parameters
+    ----------
+    session
+        The image, the model, and the labels.
+    planes
+        In order, such as `planes_along` gives them.
+    generation, selection
+        How masks are proposed and which are selected, on every plane alike.
+    rule
+        Which of two masks gets the pixels that both have.
+    linking
+        How masks of consecutive planes become one object; None lets each mask be an object of its own.
+
+    Attributes
+    ----------
+    rejected
+        Objects, by number, that are not written.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        planes: Sequence[Plane],
+        generation: Generation | None = None,
+        selection: Selection | None = None,
+        rule: Rule = "smaller",
+        linking: Linking | None = None,
+    ) -> None:
+        self.session = session
+        self.planes = tuple(planes)
+        self.generation = Generation() if generation is None else generation
+        self.selection = Selection() if selection is None else selection
+        self.rule = rule
+        self.linking = linking
+        self.rejected: set[int] = set()
+        self._lock = threading.Lock()
+        self._found: dict[Plane, PlaneMasks] = {}
+        self._messages: dict[Plane, str] = {}
+        self._numbers: list[NDArray[np.int64]] | None = None
+        self._linked_by: Linking | None = None
+        if not self.planes:
+            raise ValueError("There are no planes to run on; give one or more.")
+
+    @property
+    def done(self) -> int:
+        """Number of planes whose masks are found."""
+        with self._lock:
+            return len(self._found)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all planes are done and linked."""
+        return self._numbers is not None
+
+    @property
+    def found(self) -> Mapping[Plane, PlaneMasks]:
+        """The masks of the planes that are done."""
+        with self._lock:
+            return dict(self._found)
+
+    @property
+    def messages(self) -> Mapping[Plane, str]:
+        """Why there is no mask on a plane, for those without."""
+        with self._lock:
+            return dict(self._messages)
+
+    def compute(self, progress: Progress = ignore_progress) -> None:
+        """Find and link the masks of all planes that are not done yet: slow, safe in any thread.
+
+        ``progress`` is told the share that is done; what it raises ends the call, and the planes that are
+        done stay done.
+        """
+        total = len(self.planes)
+        for number, plane in enumerate(self.planes):
+            if plane in self.found:
+                continue
+            proposals = propose_plane(
+                self.session,
+                plane,
+                self.generation,
+                lambda x, n=number: progress((n + x) / total),  # type: ignore[misc]
+            )
+            selected = proposals.select(self.selection)
+            masks = PlaneMasks.of(plane, proposals, selected, self.rule)
+            with self._lock:
+                self._found[plane] = masks
+                if selected.message is not None:
+                    self._messages[plane] = selected.message
+        progress(1.0)
+        if self._numbers is None or self.linking != self._linked_by:
+            self.relink(self.linking)
+
+    def compute_and_give(self, progress: Progress = ignore_progress) -> StackRun:
+        """Do `compute`, and give the run itself: what a thread hands back."""
+        self.compute(progress)
+        return self
+
+    def does_the_same_as(self, other: StackRun) -> bool:
+        """Whether another run finds the same masks, however it links them."""
+        mine, theirs = ((x.session, x.planes, x.generation, x.selection, x.rule) for x in (self, other))
+        return mine == theirs
+
+    def relink(self, linking: Linking | None) -> None:
+        """Link the masks in another way; all objects are accepted again."""
+        found = self.found
+        assert len(found) == len(set(self.planes)), "link once all planes are done"
+        masks = [found[plane].masks for plane in self.planes]
+        if linking is None:
+            ends = np.cumsum([0, *(len(x) for x in masks)])
+            self._numbers = [np.arange(a, b) + 1 for a, b in pairwise(ends)]
+        else:
+            self._numbers = link(masks, linking)
+        self.linking = self._linked_by = linking
+        self.rejected.clear()
+
+    def numbers(self, plane: Plane) -> NDArray[np.int64]:
+        """Give the object of each mask of a plane, 0 for those that are too short.
+
+        Raises
+        ------
+        ValueError
+            If the run is not complete.
+        """
+        return self._linked()[self.planes.index(plane)]
+
+    @property
+    def object_count(self) -> int:
+        """Number of objects that would be written."""
+        highest = max((int(x.max(initial=0)) for x in self._linked()), default=0)
+        return highest - len(self.rejected)
+
+    def commit(self, annotated: Annotated = "keep", region: NDArray[np.bool_] | None = None) -> Step:
+        """Write all objects that are not rejected, in one step; see `commit_masks`.
+
+        Raises
+        ------
+        ValueError
+            If the run is not complete, or nothing is left to write.
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        numbers = [_without(x, self.rejected) for x in self._linked()]
+        found = self.found
+        return commit_masks(self.session, [found[plane] for plane in self.planes], numbers, annotated, region)
+
+    def tracks(self) -> NDArray[np.float64]:
+        """Give the centroids of the accepted objects as rows of a napari Tracks layer.
+
+        Returns
+        -------
+        (N, 1 + ndim) array
+            The object's number, then the position along every axis of the image, in pixels. Objects do not
+            divide, so no track is another's child.
+        """
+        rows, found, linked = [], self.found, self._linked()
+        for plane, numbers in zip(self.planes, linked, strict=True):
+            for runs, number in zip(found[plane].masks, _without(numbers, self.rejected), strict=True):
+                if number:
+                    position = np.array(plane.position, float)
+                    position[list(plane.displayed)] = centroid(runs)
+                    rows.append([float(number), *position])
+        rows.sort()
+        return np.array(rows, float).reshape(-1, 1 + self.session.planes.ndim)
+
+    def _linked(self) -> list[NDArray[np.int64]]:
+        if self._numbers is None:
+            raise ValueError(
+                f"{self.done} of {len(self.planes)} planes are done; call compute() to go on with the rest."
+            )
+        return self._numbers
+
+
+def _without(numbers: NDArray[np.int64], rejected: Collection[int]) -> NDArray[np.int64]:
+    """Turn rejected objects into 0."""
+    return np.where(np.isin(numbers, list(rejected)), 0, numbers)

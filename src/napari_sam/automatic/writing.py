@@ -1,0 +1,197 @@
+"""Automatic masks become objects in the labels: all that are accepted, in one step of the history."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.annotation import Session
+from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.inference.prompts import Prompt
+from napari_sam.runs import decode_labels, encode_labels, pixel_box
+from napari_sam.storage.changes import Change, Labels, region_of, to_block
+from napari_sam.storage.origins import Origin
+from napari_sam.storage.records import Step
+
+Annotated = Literal["keep", "replace"]
+KIND = "automatic"
+
+
+def commit_masks(
+    session: Session,
+    found: Sequence[PlaneMasks],
+    numbers: Sequence[NDArray[np.int64]] | None = None,
+    annotated: Annotated = "keep",
+    region: NDArray[np.bool_] | None = None,
+) -> Step:
+    """Write masks as new objects into a session's labels; undo takes all of them back at once.
+
+    Parameters
+    ----------
+    session
+        Where to.
+    found
+        The masks of each plane.
+    numbers
+        For each plane the object that each mask belongs to, as `link` gives them; 0 for none. Every mask is
+        an object of its own if left out.
+    annotated
+        What becomes of objects that are there. ``"keep"``: they keep every pixel, and a mask of which they
+        have half or more is left out. ``"replace"``: the masks take their pixels, and one of which they take
+        more than half goes from that plane as a whole.
+    region
+        (H, W): no pixel outside changes, and masks that lie outside by half or more are left out. The whole
+        plane, if left out.
+
+    Returns
+    -------
+    Step
+        Of the kind ``"automatic"``.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to write; the message says why.
+    LabelsError
+        If the store cannot be written; nothing has changed then.
+    """
+    if annotated not in get_args(Annotated):
+        raise ValueError(f"What is annotated cannot be {annotated!r}; choose keep or replace.")
+    store = session.store
+    store.check_writable()
+    labels = _NewLabels(store.next_label)
+    changes, origins = PackedChanges(), []
+    left_out: Counter[str] = Counter()
+    for number, masks in enumerate(found):
+        objects = None if numbers is None else numbers[number]
+        before = store.read(masks.plane)
+        if region is not None and region.shape != before.shape:
+            raise ValueError(
+                f"The region has shape {region.shape}, the plane {before.shape}; draw it on the plane."
+            )
+        after, written = _painted(before, masks, objects, labels, annotated, region, left_out)
+        changes.add_plane(masks, before, after)
+        for index, label in written:
+            point = (float(masks.points[index][0]), float(masks.points[index][1]))
+            making = session.making("automatic", Prompt([point]), float(masks.scores[index]))
+            origins.append(Origin(label, masks.plane, masks.masks[index], making))
+    if not origins:
+        raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
+    store.check_label(labels.highest)
+    step = store.write(KIND, changes, origins=origins)
+    session.committed.emit(step)
+    return step
+
+
+class PackedChanges(Sequence[Change]):
+    """The changes of many planes, of which only the one that is asked for is decoded."""
+
+    def __init__(self) -> None:
+        self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[Any]]] = []
+
+    def add_plane(self, masks: PlaneMasks, before: Labels, after: Labels) -> None:
+        """Add what changes on a plane, if anything does."""
+        box = pixel_box(before != after)
+        if box is None:
+            return
+        rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
+        region = region_of(masks.plane, rows, columns)
+        was, becomes = (encode_labels(to_block(masks.plane, x[rows, columns])) for x in (before, after))
+        self._packed.append((region, was, becomes, before.dtype))
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @overload
+    def __getitem__(self, index: int) -> Change: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Change]: ...
+    def __getitem__(self, index: int | slice) -> Change | list[Change]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        region, before, after, dtype = self._packed[index]
+        shape = tuple(x.stop - x.start for x in region)
+        return Change(region, decode_labels(before, shape, dtype), decode_labels(after, shape, dtype))
+
+
+@dataclass
+class _NewLabels:
+    """Labels for objects, given when the first pixel of each is written."""
+
+    next: int
+
+    def __post_init__(self) -> None:
+        self._of: dict[int, int] = {}
+
+    def take(self, number: int | None) -> int:
+        """Give the label of an object; None is one of which there is no other mask."""
+        if number is not None and number in self._of:
+            return self._of[number]
+        label, self.next = self.next, self.next + 1
+        if number is not None:
+            self._of[number] = label
+        return label
+
+    @property
+    def highest(self) -> int:
+        return self.next - 1
+
+
+def _painted(
+    before: Labels,
+    masks: PlaneMasks,
+    objects: NDArray[np.int64] | None,
+    labels: _NewLabels,
+    annotated: Annotated,
+    region: NDArray[np.bool_] | None,
+    left_out: Counter[str],
+) -> tuple[Labels, list[tuple[int, int]]]:
+    """Paint the masks of one plane: the labels afterwards, and (mask, label) of those that were painted."""
+    after, written = before.copy(), []
+    for index, runs in enumerate(masks.masks):
+        number = None if objects is None else int(objects[index])
+        if number == 0:
+            left_out["do not belong to an accepted object"] += 1
+            continue
+        mask = runs.mask()
+        if region is not None:
+            mask &= region[runs.index]
+            if 2 * np.count_nonzero(mask) <= runs.area:
+                left_out["lie outside the region"] += 1
+                continue
+        if annotated == "keep":
+            inside = np.count_nonzero(mask)
+            mask &= before[runs.index] == 0
+            if 2 * np.count_nonzero(mask) <= inside:
+                left_out["are annotated already"] += 1
+                continue
+        label = labels.take(number)
+        after[runs.index][mask] = label
+        written.append((index, label))
+    if annotated == "replace":
+        for label in _replaced(before, after):
+            rest = after == label
+            after[rest if region is None else rest & region] = 0
+    return after, written
+
+
+def _replaced(before: Labels, after: Labels) -> Iterator[int]:
+    """Give the objects that lost more than half of what they had on the plane."""
+    there, had = np.unique(before[before > 0], return_counts=True)
+    lost, count = np.unique(before[(before > 0) & (before != after)], return_counts=True)
+    for label, pixels in zip(lost.tolist(), count.tolist(), strict=True):
+        if 2 * pixels > had[np.searchsorted(there, label)]:
+            yield label
+
+
+def _why_nothing(count: int, left_out: Counter[str]) -> str:
+    """Say why no mask was written."""
+    if count == 0:
+        return "There are no masks to commit; lower a threshold, or accept some of the masks."
+    reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+    return f"Of {count} masks none is left to commit: {reasons}."

@@ -1,0 +1,168 @@
+"""The formats that a labels store is written in for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from napari_sam.exporting.coco import coco_lines
+from napari_sam.exporting.geojson import geojson_lines
+from napari_sam.exporting.shapes import shapes_lines
+from napari_sam.exporting.tiff import write_tiff
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.objects.editing import Objects
+from napari_sam.planes import Plane
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import LEVEL, make_group
+from napari_sam.storage.opening import LabelsError, reason_of
+
+_Write = Callable[[LabelsStore, Path, Progress], None]
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """A way to write the objects of a store.
+
+    Attributes
+    ----------
+    key
+        What the command line calls it.
+    title
+        What a menu calls it.
+    suffix
+        What the file's name ends in.
+    write
+        Writes a new file or folder.
+    """
+
+    key: str
+    title: str
+    suffix: str
+    write: _Write
+
+
+def export_labels(
+    store: LabelsStore,
+    path: str | Path,
+    format: str = "tiff",  # noqa: A002 - the word that everybody looks for
+    *,
+    overwrite: bool = False,
+    progress: Progress = ignore_progress,
+) -> Path:
+    """Write the objects of a store for other programs; one plane is in memory at a time.
+
+    Parameters
+    ----------
+    store
+        It may be open for reading only.
+    path
+        The new file, or folder of a zarr array. It appears when it is whole.
+    format
+        ``"tiff"`` (labels), ``"coco"``, ``"geojson"``, ``"shapes"`` (polygons as napari's table), ``"csv"``
+        (measures), ``"categories-tiff"`` or ``"categories-zarr"`` (numbers of categories).
+    overwrite
+        Whether a file that is there is replaced; a folder never is.
+    progress
+        Told the share that is done; what it raises ends the export, and nothing is left of it.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    LabelsError
+        If the format is unknown, ``path`` is taken or cannot be written.
+    """
+    path = Path(path).expanduser()
+    if format not in FORMATS:
+        raise LabelsError(f"The format {format!r} is unknown; choose {', '.join(FORMATS)}.")
+    if path.exists() and (path.is_dir() or not overwrite):
+        raise LabelsError(f"{path} exists already; choose another name.")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _remove(partial)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FORMATS[format].write(store, partial, progress)
+        partial.replace(path)
+    except OSError as error:
+        _remove(partial)
+        raise LabelsError(f"{path} cannot be written ({reason_of(error)}); choose another folder.") from error
+    except BaseException:
+        _remove(partial)
+        raise
+    return path
+
+
+def _labels_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
+    planes = _own_planes(store, store.read, progress)
+    write_tiff(path, planes, store.array.shape, store.array.dtype, store.geometry)
+
+
+def _categories_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
+    classes = CategoryLabels(store)
+    planes = _own_planes(store, lambda plane: classes[plane.index()], progress)
+    write_tiff(path, planes, classes.shape, classes.dtype, store.geometry)
+
+
+def _categories_zarr(store: LabelsStore, path: Path, progress: Progress) -> None:
+    classes, positions = CategoryLabels(store), store.ledger.positions()
+    make_group(path, classes.shape, store.geometry, classes.dtype)
+    target = zarr.open_group(path, mode="r+")[LEVEL]
+    assert isinstance(target, zarr.Array)
+    for number, position in enumerate(positions, 1):  # planes without objects take no file
+        target[position] = classes[position]
+        progress(number / len(positions))
+
+
+def _table(store: LabelsStore, path: Path, progress: Progress) -> None:
+    Objects(store).write_csv(path)
+    progress(1.0)
+
+
+def _text(lines: Callable[[LabelsStore, Progress], Iterator[str]]) -> _Write:
+    def write(store: LabelsStore, path: Path, progress: Progress) -> None:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines(store, progress))
+
+    return write
+
+
+def _own_planes(
+    store: LabelsStore, read: Callable[[Plane], NDArray[np.integer]], progress: Progress
+) -> Iterator[NDArray[np.integer]]:
+    """Read the array's own planes in order."""
+    shape = store.array.shape
+    count = int(np.prod(shape[:-2]))
+    for number, position in enumerate(np.ndindex(*shape[:-2]), 1):
+        yield read(Plane((len(shape) - 2, len(shape) - 1), (*position, 0, 0)))
+        progress(number / count)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists():
+        path.unlink()
+
+
+FORMATS = {
+    x.key: x
+    for x in (
+        ExportFormat("tiff", "Labels as TIFF", ".ome.tif", _labels_tiff),
+        ExportFormat("coco", "COCO JSON", ".json", _text(coco_lines)),
+        ExportFormat("geojson", "GeoJSON for QuPath", ".geojson", _text(geojson_lines)),
+        ExportFormat("shapes", "Polygons as napari's CSV", ".csv", _text(shapes_lines)),
+        ExportFormat("csv", "Table of measures as CSV", ".csv", _table),
+        ExportFormat("categories-tiff", "Categories as TIFF", ".ome.tif", _categories_tiff),
+        ExportFormat("categories-zarr", "Categories as OME-Zarr", ".zarr", _categories_zarr),
+    )
+}

@@ -1,0 +1,39 @@
+"""The annotated planes of a store, one after the other, and how they are called in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.runs import MaskRuns
+from napari_sam.storage.changes import Position
+from napari_sam.storage.labels import LabelsStore
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedPlane:
+    """One of the array's own planes, with the masks of the objects on it by label."""
+
+    position: Position
+    masks: Mapping[int, MaskRuns]
+
+    @staticmethod
+    def named(store: LabelsStore, position: Position) -> dict[str, int]:
+        """Give the index along each axis by the axis' letter."""
+        return dict(zip(store.geometry.axes, position, strict=False))
+
+    @staticmethod
+    def name_of(store: LabelsStore, position: Position) -> str:
+        """Give the name of the file that would hold this plane alone: ``cells_t003_z012.tif``."""
+        stem = store.path.name.split(".")[0]
+        named = AnnotatedPlane.named(store, position)
+        return "_".join([stem, *(f"{axis}{index:03d}" for axis, index in named.items())]) + ".tif"
+
+
+def annotated_planes(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[AnnotatedPlane]:
+    """Go through the planes that have objects, in order; what the ledger knows of, with one in memory."""
+    positions = store.ledger.positions()
+    for number, position in enumerate(positions, 1):
+        yield AnnotatedPlane(position, store.ledger.masks_at(position))
+        progress(number / len(positions))

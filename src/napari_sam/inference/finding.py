@@ -1,0 +1,92 @@
+"""Objects that the model's own head finds: one point and one mask for each, tile by tile on large planes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+
+from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
+from napari_sam.inference.learned_prompts import learned_points
+from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.tiling import Tile, Tiling
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.runs import PixelBox
+
+# The share of the progress before objects are looked for enlarged.
+_UNENLARGED = 0.5
+
+
+def objects_of(
+    predictor: Predictor,
+    embedding: Embedding,
+    limits: Limits,
+    at_once: int,
+    progress: Progress = ignore_progress,
+    crop: PixelBox | None = None,
+) -> Iterator[Decoded]:
+    """Find the objects of what was encoded, which lies at ``crop`` of the plane if it is not all of it.
+
+    Of the masks of one point, the one with the highest score is given: the point means one object.
+    """
+    points = learned_points(predictor.object_maps(embedding), embedding.geometry)
+    crop = (0, 0, *embedding.geometry.original) if crop is None else crop
+    decoded = decode_points(predictor, embedding, points, limits, at_once, crop, progress)
+    for _, candidates in groupby(decoded, key=lambda one: one.point):
+        yield max(candidates, key=lambda one: one.score)
+
+
+def objects_of_tiles(
+    predictor: Predictor,
+    shape: tuple[int, int],
+    embed: Callable[[Tile], Embedding],
+    limits: Limits,
+    at_once: int,
+    progress: Progress = ignore_progress,
+) -> tuple[int, list[Decoded]]:
+    """Find the objects of a plane of any size: how many tiles were looked at, and their masks.
+
+    A large plane is looked at tile by tile at every scale. A mask that touches a border of its tile at which
+    the plane goes on is left to another tile, which has it whole: tiles of one scale lie half a tile apart,
+    and what is larger than that half is looked for at the next coarser scale, where smaller masks are in turn
+    left to the finer one. Where objects turn out to be tiny, they are looked for again enlarged. The
+    duplicates that neighbouring tiles give are left to the selection.
+    """
+    tiling = predictor.tiling(shape)
+    tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
+
+    def within(tile: Tile, part: Progress) -> list[Decoded]:
+        crop = (tile.row, tile.column, tile.row + tile.height, tile.column + tile.width)
+        objects = objects_of(predictor, embed(tile), limits, at_once, part, crop)
+        return [one for one in objects if not _touches(one, crop, shape)]
+
+    found: list[Decoded] = []
+    for number, tile in enumerate(tiles):
+        part = between(progress, _UNENLARGED * number / len(tiles), _UNENLARGED * (number + 1) / len(tiles))
+        least = predictor.image_size << (tile.level - 1) >> 1 if tile.level else 0
+        found += [one for one in within(tile, part) if _extent(one) > least]
+    enlarged = sorted({tiling.central(-1, one.point) for one in found if _is_tiny(one, tiling)})
+    for number, tile in enumerate(enlarged):
+        done, then = (number / len(enlarged), (number + 1) / len(enlarged))
+        part = between(progress, *(_UNENLARGED + (1 - _UNENLARGED) * share for share in (done, then)))
+        found += [one for one in within(tile, part) if _is_tiny(one, tiling)]
+    progress(1.0)
+    return len(tiles) + len(enlarged), found
+
+
+def _is_tiny(one: Decoded, tiling: Tiling) -> bool:
+    """Whether a mask has less area, before anything is enlarged, than what the model knows well."""
+    scale = 1.0 if tiling.coarsest else tiling.side / max(tiling.shape)
+    return tiling.finest < 0 and one.mask.area * scale**2 < tiling.small**2
+
+
+def _extent(one: Decoded) -> int:
+    """Give the longer side of a mask's box."""
+    row0, column0, row1, column1 = one.mask.box
+    return max(row1 - row0, column1 - column0)
+
+
+def _touches(one: Decoded, crop: PixelBox, shape: tuple[int, int]) -> bool:
+    """Whether a mask has a pixel at a border of its tile at which the plane goes on."""
+    return any(
+        end == border != edge for end, border, edge in zip(one.mask.box, crop, (0, 0, *shape), strict=True)
+    )

@@ -1,0 +1,193 @@
+"""Masks of consecutive planes become objects along z, or tracks along t, by one optimal assignment."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
+
+from napari_sam.runs import MaskRuns
+
+Measure = Literal["iou", "smaller"]
+# Each plane in which an object is missing halves what its link is worth, so that a way through masks in
+# between is taken before one past them.
+_GAP_WORTH = 0.5
+# The solver takes no edges of weight zero; this is what it costs to begin or end an object.
+_NO_LINK = 2.0
+
+
+@dataclass(frozen=True)
+class Linking:
+    """How masks of consecutive planes are linked.
+
+    Attributes
+    ----------
+    measure
+        What the overlap of two masks is measured by: ``"iou"``, the intersection over the union, or
+        ``"smaller"``, the intersection over the smaller of the areas, for objects whose size changes quickly.
+    min_overlap
+        Masks that overlap less, from 0 to 1, are never linked.
+    max_gap
+        In so many consecutive planes an object may be missing.
+    min_length
+        Objects with masks in fewer planes are left out.
+
+    Raises
+    ------
+    ValueError
+        For a value out of its range.
+    """
+
+    measure: Measure = "iou"
+    min_overlap: float = 0.25
+    max_gap: int = 1
+    min_length: int = 1
+
+    def __post_init__(self) -> None:
+        if self.measure not in ("iou", "smaller"):
+            raise ValueError(f"The overlap cannot be measured by {self.measure!r}; choose iou or smaller.")
+        if not 0 < self.min_overlap <= 1:
+            raise ValueError(f"The minimum overlap is {self.min_overlap}; give more than 0 and at most 1.")
+        if self.max_gap < 0:
+            raise ValueError(f"The longest gap is {self.max_gap} planes; give 0 or more.")
+        if self.min_length < 1:
+            raise ValueError(f"The minimum length is {self.min_length} planes; give 1 or more.")
+
+
+def link(planes: Iterable[Sequence[MaskRuns]], linking: Linking | None = None) -> list[NDArray[np.int64]]:
+    """Link the masks of consecutive planes into objects.
+
+    Every mask gets at most one predecessor and one successor, at most ``max_gap`` planes away, so that the
+    sum of all overlaps is the largest that there is; a gap of n planes counts an overlap 0.5 ** n times. So
+    one assignment links and closes gaps at once. An object neither divides nor merges: of two daughters one
+    goes on with the object, and the other begins a new one.
+
+    That is the association of Zhang, Li and Nevatia (CVPR 2008) with gaps as in Jaqaman et al. (Nature
+    Methods 5, 2008), solved by SciPy's matching of sparse bipartite graphs (Jonker and Volgenant, 1987).
+
+    Parameters
+    ----------
+    planes
+        The masks of each plane, in order; they may overlap within a plane. Only ``max_gap`` + 1 planes are
+        held decoded at a time.
+    linking
+        `Linking` as it is by default, if left out.
+
+    Returns
+    -------
+    list of (n,) int64 arrays
+        For each plane the object of each mask: numbers from 1 on, in the order of the objects' first planes;
+        0 for masks of objects that are shorter than ``min_length``. The order in which a plane's masks are
+        given changes nothing but the order of its numbers.
+    """
+    linking = linking or Linking()
+    sources: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    targets: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    worths: list[NDArray[np.float64]] = [np.zeros(0)]
+    orders: list[list[int]] = []
+    starts = [0]
+    window: deque[tuple[int, _Decoded]] = deque(maxlen=linking.max_gap + 1)
+    for number, masks in enumerate(planes):
+        # In an order of their own, lest ties be decided by the order in which they came.
+        order = sorted(range(len(masks)), key=lambda i, m=masks: (m[i].box, m[i].area, m[i].runs))  # type: ignore[misc]
+        here = _Decoded([masks[i] for i in order])
+        for earlier, there in window:
+            a, b, overlap = _overlaps(there, here, linking.measure)
+            near = overlap >= linking.min_overlap
+            sources.append(starts[earlier] + a[near])
+            targets.append(starts[number] + b[near])
+            worths.append(overlap[near] * _GAP_WORTH ** (number - earlier - 1))
+        window.append((number, here))
+        orders.append(order)
+        starts.append(starts[-1] + len(order))
+    chains = _chains(starts[-1], np.concatenate(sources), np.concatenate(targets), np.concatenate(worths))
+    numbers = _numbered(chains, linking.min_length)
+    found = []
+    for order, start, stop in zip(orders, starts[:-1], starts[1:], strict=True):
+        on_plane = np.zeros(len(order), np.int64)
+        on_plane[order] = numbers[start:stop]
+        found.append(on_plane)
+    return found
+
+
+def centroid(runs: MaskRuns) -> tuple[float, float]:
+    """Give the mean (row, column) of a mask's pixels."""
+    rows, columns = np.nonzero(runs.mask())
+    return float(rows.mean()) + runs.box[0], float(columns.mean()) + runs.box[1]
+
+
+class _Decoded:
+    """The masks of one plane, with their boxes and areas as arrays."""
+
+    def __init__(self, masks: Sequence[MaskRuns]) -> None:
+        self.masks = [runs.mask() for runs in masks]
+        self.boxes = np.array([runs.box for runs in masks], np.int64).reshape(-1, 4)
+        self.areas = np.array([runs.area for runs in masks], np.int64)
+
+
+def _overlaps(
+    one: _Decoded, other: _Decoded, measure: Measure
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Give the pairs of masks that share pixels, as two lists of numbers, and by how much they overlap."""
+    low = np.maximum(one.boxes[:, None, :2], other.boxes[None, :, :2])
+    high = np.minimum(one.boxes[:, None, 2:], other.boxes[None, :, 2:])
+    a, b = np.nonzero((low < high).all(-1))
+    shared = np.array(
+        [_shared(one, i, other, j) for i, j in zip(a.tolist(), b.tolist(), strict=True)], np.int64
+    )
+    first, second = one.areas[a], other.areas[b]
+    whole = first + second - shared if measure == "iou" else np.minimum(first, second)
+    there = shared > 0
+    return a[there], b[there], shared[there] / whole[there]
+
+
+def _shared(one: _Decoded, i: int, other: _Decoded, j: int) -> int:
+    """Count the pixels that two masks share."""
+    (top, left, *end), (top_, left_, *end_) = one.boxes[i].tolist(), other.boxes[j].tolist()
+    row0, column0 = max(top, top_), max(left, left_)
+    row1, column1 = min(end[0], end_[0]), min(end[1], end_[1])
+    mine = one.masks[i][row0 - top : row1 - top, column0 - left : column1 - left]
+    theirs = other.masks[j][row0 - top_ : row1 - top_, column0 - left_ : column1 - left_]
+    return int(np.count_nonzero(mine & theirs))
+
+
+def _chains(
+    count: int, sources: NDArray[np.int64], targets: NDArray[np.int64], worths: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Choose the successors whose worths have the largest sum, and number the chains that they make.
+
+    A row of the matrix is a mask that looks for a successor. Its columns are the masks that can be one, and
+    one more of its own for having none.
+    """
+    if count == 0:
+        return np.zeros(0, np.int64)
+    every = np.arange(count)
+    costs = coo_array(
+        (
+            np.concatenate([_NO_LINK - worths, np.full(count, _NO_LINK)]),
+            (np.concatenate([sources, every]), np.concatenate([targets, count + every])),
+        ),
+        shape=(count, 2 * count),
+    )
+    rows, columns = min_weight_full_bipartite_matching(costs.tocsr())
+    linked = columns < count
+    links = coo_array(
+        (np.ones(np.count_nonzero(linked)), (rows[linked], columns[linked])), shape=(count, count)
+    )
+    chains: NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
+    return chains
+
+
+def _numbered(chains: NDArray[np.int64], min_length: int) -> NDArray[np.int64]:
+    """Number the chains that are long enough from 1 on, by their first mask; 0 for the others."""
+    _, first, inverse, lengths = np.unique(chains, return_index=True, return_inverse=True, return_counts=True)
+    numbers = np.zeros(len(first), np.int64)
+    long = [chain for chain in np.argsort(first) if lengths[chain] >= min_length]
+    numbers[long] = np.arange(1, len(long) + 1)
+    return numbers[inverse]

@@ -1,0 +1,150 @@
+"""Arrays in files of other programs, opened without reading all of them, with where their pixels lie."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+
+from napari_sam.planes import ArrayLike
+from napari_sam.storage.ome import LEVEL, Geometry, read_geometry
+from napari_sam.storage.opening import LabelsError, attributes_above, reason_of
+from napari_sam.storage.volumes import UNREADABLE
+
+# What axes are called in TIFF, as far as the names mean the same here; samples of a colour image come last.
+_AXES = set("tczyx")
+_SAMPLES = "s"
+_LONG = {
+    "µm": "micrometer",
+    "um": "micrometer",
+    "micron": "micrometer",
+    "nm": "nanometer",
+    "mm": "millimeter",
+}
+
+
+def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    """Open an image or labels, and say what the file tells of its axes, pixel size and position.
+
+    Parameters
+    ----------
+    path
+        ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr: its finest level).
+
+    Returns
+    -------
+    tuple
+        An array that is read where it is indexed, and its geometry; None where the file says nothing. Colours
+        (a last axis of 3 or 4 in a TIFF) are in the array but not in the geometry.
+
+    Raises
+    ------
+    LabelsError
+        If there is no such file, or it cannot be read.
+    """
+    readers: dict[str, Callable[[Path], tuple[ArrayLike, Geometry | None]]] = {
+        ".npy": lambda file: (np.load(file, mmap_mode="r", allow_pickle=False), None),
+        ".tif": _read_tiff,
+        ".tiff": _read_tiff,
+    }
+    if path.is_dir():
+        return _read_zarr(path)
+    if path.suffix.lower() not in readers:
+        raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
+    try:
+        return readers[path.suffix.lower()](path)
+    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
+
+
+def _read_zarr(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Group):
+            attributes = node.attrs.asdict()
+            described: Any = attributes.get("ome", attributes)
+            levels = described.get("multiscales", [{"datasets": [{"path": LEVEL}]}])
+            array: Any = node[levels[0]["datasets"][0]["path"]]
+        else:
+            array = node
+    except UNREADABLE as error:
+        raise LabelsError(
+            f"{path} is neither a zarr array nor an OME-Zarr image; choose the folder of one."
+        ) from error
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    return array, read_geometry(attributes_above(path, array), names, array.ndim)
+
+
+def _read_tiff(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    with tifffile.TiffFile(path) as file:
+        geometry = _tiff_geometry(file, file.series[0].axes.lower())
+    try:
+        return tifffile.memmap(path, mode="r"), geometry
+    except ValueError:  # it is compressed, or in pieces: pages are decoded when they are asked for
+        pages: Any = tifffile.imread(path, aszarr=True, level=0)
+        array: Any = zarr.open_array(pages, mode="r")
+        weakref.finalize(array, pages.close)
+        return array, geometry
+
+
+def _tiff_geometry(file: tifffile.TiffFile, names: str) -> Geometry | None:
+    """Read axes and pixel size from the metadata of OME or ImageJ."""
+    axes = names.removesuffix(_SAMPLES)
+    if not set(axes) <= _AXES or len(set(axes)) < len(axes):
+        return None
+    sizes: dict[str, tuple[float, str | None]] = {}
+    if file.ome_metadata:
+        sizes = _ome_sizes(file.ome_metadata)
+    elif file.imagej_metadata:
+        sizes = _imagej_sizes(file)
+    known = [sizes.get(axis, (1.0, None)) for axis in axes]
+    return Geometry(axes, [size for size, _ in known], None, [unit for _, unit in known])
+
+
+def _ome_sizes(text: str) -> dict[str, tuple[float, str | None]]:
+    described: Any = tifffile.xml2dict(text)
+    try:
+        image = described["OME"]["Image"]
+        pixels = (image[0] if isinstance(image, list | tuple) else image)["Pixels"]
+    except (KeyError, TypeError):
+        return {}
+    sizes: dict[str, tuple[float, str | None]] = {}
+    for axis, key in (
+        ("x", "PhysicalSizeX"),
+        ("y", "PhysicalSizeY"),
+        ("z", "PhysicalSizeZ"),
+        ("t", "TimeIncrement"),
+    ):
+        if _is_size(pixels.get(key)):
+            # OME's own defaults where no unit is given.
+            unit = str(pixels.get(f"{key}Unit", "s" if axis == "t" else "µm"))
+            sizes[axis] = (float(pixels[key]), {**_LONG, "s": "second"}.get(unit, unit))
+    return sizes
+
+
+def _imagej_sizes(file: tifffile.TiffFile) -> dict[str, tuple[float, str | None]]:
+    described: dict[str, Any] = file.imagej_metadata or {}
+    unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
+    long = _LONG.get(unit)
+    if long is None:
+        return {}
+    sizes: dict[str, tuple[float, str | None]] = {}
+    tags = file.pages.first.tags
+    for axis, name in (("x", "XResolution"), ("y", "YResolution")):
+        if name in tags:
+            count, length = tags[name].value
+            if count and _is_size(length / count):
+                sizes[axis] = (length / count, long)
+    if _is_size(described.get("spacing")):
+        sizes["z"] = (float(described["spacing"]), long)
+    return sizes
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0

@@ -1,0 +1,130 @@
+"""The widget ``Segment Anything: automatic masks``: find all objects, choose among them, write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels, Shapes
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_sam.annotation import Session
+from napari_sam.planes import Plane
+from napari_sam.widgets.annotate import unwrapped
+from napari_sam.widgets.automatic_controller import AutomaticController
+from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import transform_of
+from napari_sam.widgets.masks_layer import MasksLayer
+from napari_sam.widgets.regions import region_on
+from napari_sam.widgets.running import running
+
+_REGION = "SAM region"
+
+
+class AutomaticWidget(QWidget):
+    """Automatic masks for the image that is being annotated in the viewer.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that the widget is docked in.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = unwrapped(napari_viewer)
+        self.panel = AutomaticPanel()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.panel)
+        self._controller: AutomaticController | None = None
+        self._labels: Labels | None = None
+        self._connections = Connections()
+        self._connections.add(running.changed, self._on_running_changed)
+        self._connections.add(self.panel.writing.draw_requested, self._on_draw_requested)
+        self._connections.add(self._viewer.layers.events.inserted, self._on_layers_changed)
+        self._connections.add(self._viewer.layers.events.removed, self._on_layers_changed)
+        self._follow(running.get(self._viewer))
+        self._on_layers_changed()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being computed, or about to be."""
+        return self._controller is not None and self._controller.is_busy
+
+    def close_masks(self) -> None:
+        """Let go of the session and the viewer; the threads end by themselves."""
+        self._connections.close()
+        self._follow(None)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Let go of everything when napari takes the widget out of its dock."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_masks()
+        return super().event(event)
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of everything when the widget, a window of its own, closes."""
+        self.close_masks()
+        super().closeEvent(event)
+
+    def _on_running_changed(self, viewer: ViewerModel) -> None:
+        if viewer is self._viewer:
+            self._follow(running.get(viewer))
+
+    def _follow(self, session: Session | None) -> None:
+        if self._controller is not None:
+            self._controller.close()
+            self._controller = None
+        self._labels = None if session is None else self._labels_of(session)
+        if session is None or self._labels is None:
+            self.panel.show_status("Start an annotation first: Plugins > Segment Anything: annotate.")
+            return
+        self._controller = AutomaticController(
+            session, self.panel, MasksLayer(self._viewer, self._labels), self._region_on, self._add_tracks
+        )
+
+    def _labels_of(self, session: Session) -> Labels | None:
+        """Find the layer of the session's labels, which lies exactly on the image."""
+        shown = (x for x in self._viewer.layers if getattr(x.data, "store", None) is session.store)
+        return next(shown, None)
+
+    def _region_on(self, plane: Plane) -> NDArray[np.bool_] | None:
+        layer = self.panel.writing.region()
+        if layer is None:
+            return None
+        assert self._labels is not None, "a controller has a session"
+        return region_on(layer, self._labels, plane, plane.shape(self._labels.data.shape))
+
+    def _on_draw_requested(self) -> None:
+        """Make a layer to draw in, or take the one up that is chosen."""
+        if self._labels is None:
+            return
+        layer = self.panel.writing.region()
+        if layer is None:
+            layer = self._viewer.add_shapes(
+                ndim=self._labels.ndim,
+                name=_REGION,
+                edge_color="#ffffff",
+                face_color="#ffffff22",
+                edge_width=max(1.0, 0.004 * max(self._labels.data.shape[-2:])),
+                **transform_of(self._labels),
+            )
+            self._offer_regions(layer)
+        self._viewer.layers.selection.active = layer
+        layer.mode = "add_polygon"
+
+    def _add_tracks(self, rows: NDArray[np.float64]) -> None:
+        assert self._labels is not None, "a controller has a session"
+        self._viewer.add_tracks(rows, name="SAM tracks", **transform_of(self._labels))
+
+    def _on_layers_changed(self, _event: Any = None) -> None:
+        self._offer_regions()
+
+    def _offer_regions(self, chosen: Shapes | None = None) -> None:
+        shapes = [x for x in self._viewer.layers if isinstance(x, Shapes) and x.name != "SAM boxes"]
+        self.panel.writing.offer_regions(shapes, chosen)

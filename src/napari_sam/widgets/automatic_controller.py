@@ -1,0 +1,346 @@
+"""Automatic masks in the window: the panel asks, the session's model answers, the layer shows it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_error
+from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
+
+from napari_sam.annotation import Session
+from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.automatic.presets import presets
+from napari_sam.automatic.proposing import propose_plane
+from napari_sam.automatic.stack import StackRun, planes_along
+from napari_sam.automatic.writing import commit_masks
+from napari_sam.inference.automatic import Generation
+from napari_sam.inference.proposals import Proposals
+from napari_sam.planes import Plane
+from napari_sam.storage.records import Step
+from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.automatic_shown import ShownMasks, ShownPlane, ShownStack
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.masks_layer import MasksLayer
+
+# Proposals of so many planes are kept, as run lengths, to be chosen from again.
+_KEPT_PLANES = 32
+
+Asked = tuple[Plane, Generation]
+
+
+class AutomaticController:
+    """Bind a session to the panel and the layer of the automatic masks, until it is closed.
+
+    Parameters
+    ----------
+    session, panel, layer
+        What is bound.
+    region_on
+        Gives the region that the user drew on a plane, None for all of it; a `ValueError` if there is none.
+    add_tracks
+        Shows rows of `StackRun.tracks`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        panel: AutomaticPanel,
+        layer: MasksLayer,
+        region_on: Callable[[Plane], NDArray[np.bool_] | None],
+        add_tracks: Callable[[NDArray[np.float64]], None],
+    ) -> None:
+        self._session, self._panel, self._layer = session, panel, layer
+        self._region_on, self._add_tracks = region_on, add_tracks
+        self._presets = presets(session.predictor)
+        self._kept: OrderedDict[Asked, ShownPlane] = OrderedDict()
+        self._asked: Asked | None = None
+        self._shown: ShownMasks | None = None
+        self._run: StackRun | None = None
+        self._lengths: dict[str, int] | None = None
+        self._plane_job, self._stack_job = LatestJob(), LatestJob()
+        # Of the many values that a slider passes only the last one is shown.
+        self._settle = QTimer()
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(0)
+        self._connections = Connections()
+        for signal, handler in self._signals():
+            self._connections.add(signal, handler)
+        panel.finding.show_ways_of_prompting(session.predictor.finds_objects)
+        panel.show_presets([(preset.name, preset.use) for preset in self._presets])
+        self._offer_axes()
+        self._on_preset_chosen(0)
+        panel.show_session(True)
+        panel.show_status("Find the masks of this plane, then choose among them.")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being computed, or about to be."""
+        return self._settle.isActive() or self._plane_job.is_busy or self._stack_job.is_busy
+
+    def close(self) -> None:
+        """Let go of everything; what was committed is on disk, and the threads end by themselves."""
+        self._settle.stop()
+        self._connections.close()
+        self._plane_job.close()
+        self._stack_job.close()
+        self._layer.clear()
+        self._panel.show_session(False)
+        self._panel.show_count(None)
+        self._panel.show_progress(None)
+        self._panel.stack.show_axes({})
+        self._panel.stack.show_ready(False)
+
+    def _signals(self) -> list[tuple[Any, Callable[..., Any]]]:
+        panel = self._panel
+        return [
+            (self._session.plane_changed, self._on_plane_changed),
+            (self._layer.clicked, self._on_mask_clicked),
+            (panel.preset_chosen, self._on_preset_chosen),
+            (panel.propose_requested, self._on_propose_requested),
+            (panel.selecting.changed, self._settle.start),
+            (panel.writing.rule_changed, self._settle.start),
+            (panel.commit_requested, self._on_commit_requested),
+            (panel.accept_all_requested, self._on_accept_all_requested),
+            (panel.clear_requested, self._clear),
+            (panel.cancel_requested, self._on_cancel_requested),
+            (panel.stack.run_requested, self._on_run_requested),
+            (panel.stack.linking_changed, self._on_linking_changed),
+            (panel.stack.tracks_requested, self._on_tracks_requested),
+            (self._settle.timeout, self._choose),
+            (self._plane_job.progressed, self._on_proposing_progressed),
+            (self._plane_job.finished, self._on_proposed),
+            (self._plane_job.failed, self._on_failed),
+            (self._plane_job.idle, self._on_idle),
+            (self._stack_job.progressed, self._on_run_progressed),
+            (self._stack_job.finished, self._on_run_finished),
+            (self._stack_job.failed, self._on_failed),
+            (self._stack_job.idle, self._on_idle),
+        ]
+
+    # One plane
+
+    def _on_preset_chosen(self, number: int) -> None:
+        preset = self._presets[number]
+        self._panel.finding.show_generation(preset.generation)
+        self._panel.selecting.show_selection(preset.selection)
+        self._settle.start()
+
+    def _on_propose_requested(self) -> None:
+        session = self._session
+        try:
+            self._asked = asked = (session.plane, self._panel.finding.generation())
+        except ValueError as error:
+            self._tell(str(error), problem=True)
+            return
+        if asked in self._kept:
+            self._show_plane()
+            self._layer.take_clicks()
+            return
+        self._panel.show_status("Looking for masks ...")
+        self._plane_job.submit(
+            lambda progress: (asked, propose_plane(session, *asked, progress)),
+            key=asked,
+        )
+
+    def _on_proposed(self, answer: tuple[Asked, Proposals]) -> None:
+        asked, proposals = answer
+        self._kept[asked] = ShownPlane(asked[0], proposals)
+        if len(self._kept) > _KEPT_PLANES:
+            self._kept.popitem(last=False)
+        if asked == self._asked and asked[0] == self._session.plane:
+            self._show_plane()
+            self._layer.take_clicks()
+
+    def _show_plane(self) -> None:
+        """Show the masks of the shown plane, if they were found in the way that was asked for last."""
+        self._shown = None
+        if self._asked is not None:
+            self._asked = (self._session.plane, self._asked[1])
+            if (shown := self._kept.get(self._asked)) is not None:
+                self._kept.move_to_end(self._asked)
+                self._shown = shown
+        self._choose()
+
+    def _choose(self) -> None:
+        """Select among the proposals with what the sliders say, and show it."""
+        try:
+            selection = self._panel.selecting.selection()
+        except ValueError as error:
+            self._tell(str(error), problem=True)
+            return
+        shown = self._shown
+        proposals = shown.proposals if isinstance(shown, ShownPlane) else None
+        self._panel.selecting.show_proposals(proposals, selection)
+        selection = self._panel.selecting.selection()  # which the floors of the proposals may have raised
+        if isinstance(shown, ShownPlane):
+            shown.choose(selection, self._panel.writing.rule())
+        self._show()
+        if isinstance(shown, ShownStack) and shown.run.selection != selection:
+            self._panel.show_status("Run again, so that the stack's masks are chosen like this.")
+
+    def _show(self) -> None:
+        """Lay what is shown over the image, and say how much it is."""
+        shown = self._shown
+        if shown is None or shown.plane != self._session.plane:
+            self._layer.clear()
+            self._panel.show_count(None)
+            return
+        numbers, rejected = shown.picture()
+        self._layer.show(shown.plane, numbers, rejected)
+        self._panel.show_count(shown.count)
+        if shown.message is not None:
+            self._panel.show_status(shown.message, problem=True)
+        else:
+            self._panel.show_status("Click on a mask to reject it, again to accept it.")
+
+    def _on_mask_clicked(self, row: int, column: int) -> None:
+        if self._shown is not None and self._shown.toggle(row, column):
+            self._show()
+
+    def _on_accept_all_requested(self) -> None:
+        if self._shown is not None:
+            self._shown.accept_all()
+            self._show()
+
+    def _clear(self) -> None:
+        self._shown = None
+        self._show()
+
+    def _on_plane_changed(self) -> None:
+        self._offer_axes()
+        if isinstance(self._shown, ShownStack):
+            self._shown = self._shown.on(self._session.plane) or self._shown
+            self._show()
+        elif self._asked is not None:
+            self._show_plane()
+
+    # A stack
+
+    def _on_run_requested(self) -> None:
+        stack = self._panel.stack
+        try:
+            axis, indices = stack.planes()
+            run = StackRun(
+                self._session,
+                planes_along(self._session, axis, indices),
+                self._panel.finding.generation(),
+                self._panel.selecting.selection(),
+                self._panel.writing.rule(),
+                stack.linking(),
+            )
+        except ValueError as error:
+            self._tell(str(error), problem=True)
+            return
+        if self._run is not None and self._run.does_the_same_as(run):
+            self._run.linking = run.linking
+        else:
+            self._run = run
+        self._panel.show_status(f"{self._run.done} of {len(self._run.planes)} planes are done ...")
+        self._stack_job.submit(self._run.compute_and_give, key=self._run)
+
+    def _on_linking_changed(self) -> None:
+        run = self._run
+        if run is not None and run.is_complete:
+            try:
+                linking = self._panel.stack.linking()
+            except ValueError as error:
+                self._tell(str(error), problem=True)
+                return
+            run.linking = linking
+            self._stack_job.submit(run.compute_and_give, key=run)
+
+    def _on_run_finished(self, run: StackRun) -> None:
+        if run is not self._run:
+            return
+        self._panel.stack.show_ready(True)
+        self._shown = ShownStack(run, run.planes[0]).on(self._session.plane) or ShownStack(run, run.planes[0])
+        self._show()
+        self._layer.take_clicks()
+        without = len(run.messages)
+        empty = f" {without} planes have no mask." if without else ""
+        self._panel.show_status(f"{run.object_count} objects on {len(run.planes)} planes.{empty}")
+
+    def _on_tracks_requested(self) -> None:
+        if self._run is None or not self._run.is_complete:
+            return
+        rows = self._run.tracks()
+        if len(rows):
+            self._add_tracks(rows)
+        else:
+            self._tell("There are no objects to make tracks of.", problem=True)
+
+    # Writing
+
+    def _on_commit_requested(self) -> None:
+        if self._shown is None:
+            return
+        try:
+            before = self._session.store.next_label
+            self._write(self._shown)
+        except (ValueError, OSError) as error:
+            self._tell(str(error), problem=True)
+            return
+        number = self._session.store.next_label - before
+        self._clear()
+        self._panel.show_status(f"{number} objects were committed, as one step; undo takes it back.")
+
+    def _write(self, shown: ShownMasks) -> Step:
+        region, annotated = self._region_on(self._session.plane), self._panel.writing.annotated()
+        if isinstance(shown, ShownStack):
+            return shown.run.commit(annotated, region)
+        assert isinstance(shown, ShownPlane)
+        masks: PlaneMasks = shown.accepted()
+        return commit_masks(self._session, [masks], annotated=annotated, region=region)
+
+    # Working
+
+    def _on_cancel_requested(self) -> None:
+        self._plane_job.cancel()
+        self._stack_job.cancel()
+        run = self._run
+        if run is not None and not run.is_complete:
+            self._panel.show_status(
+                f"Stopped; {run.done} of {len(run.planes)} planes are done. Run again to go on."
+            )
+        else:
+            self._panel.show_status("Stopped.")
+
+    def _on_proposing_progressed(self, done: float) -> None:
+        if not self._stack_job.is_busy:
+            self._panel.show_progress(done, "finding masks")
+
+    def _on_run_progressed(self, done: float) -> None:
+        if self._run is not None:
+            planes = len(self._run.planes)
+            self._panel.show_progress(done, f"plane {min(planes, int(done * planes) + 1)} of {planes},")
+
+    def _on_failed(self, error: Exception) -> None:
+        self._tell(str(error) or type(error).__name__, problem=True)
+
+    def _on_idle(self) -> None:
+        if not (self._plane_job.is_busy or self._stack_job.is_busy):
+            self._panel.show_progress(None)
+
+    def _offer_axes(self) -> None:
+        """Offer the axes of the image along which there are planes like the shown one."""
+        session = self._session
+        lengths = {
+            letter: session.planes.shape[axis]
+            for axis, letter in enumerate(session.planes.axes)
+            if axis not in session.plane.displayed and session.planes.shape[axis] > 1
+        }
+        if lengths != self._lengths:  # else the user's choice would be lost
+            self._lengths = lengths
+            # First the one that the plane's slider moves along, which is the last.
+            self._panel.stack.show_axes(dict(reversed(lengths.items())))
+
+    def _tell(self, text: str, problem: bool = False) -> None:
+        """Say it in the panel; a problem in napari's notifications too."""
+        self._panel.show_status(text, problem)
+        if problem:
+            show_error(text)

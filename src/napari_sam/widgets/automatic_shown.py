@@ -1,0 +1,159 @@
+"""What the window shows of automatic masks: those of one plane, or a stack's on the shown plane."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.automatic.masks import PlaneMasks, without
+from napari_sam.automatic.stack import StackRun
+from napari_sam.inference.overlaps import Rule, label_image
+from napari_sam.inference.proposals import Proposals, Selected, Selection
+from napari_sam.planes import Plane
+
+Picture = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
+
+
+class ShownMasks(Protocol):
+    """Masks of which some are rejected."""
+
+    @property
+    def plane(self) -> Plane:
+        """Where they lie."""
+
+    @property
+    def count(self) -> str | None:
+        """How many there are, for the user; None if there are none."""
+
+    @property
+    def message(self) -> str | None:
+        """Why there are none."""
+
+    def picture(self) -> Picture:
+        """Give (H, W): the numbers of accepted masks, and what is rejected."""
+
+    def toggle(self, row: int, column: int) -> bool:
+        """Reject the mask at a place, or accept it again; False if there is none."""
+
+    def accept_all(self) -> None:
+        """Take all rejections back."""
+
+
+class ShownPlane:
+    """The masks that a selection leaves of one plane's proposals."""
+
+    def __init__(self, plane: Plane, proposals: Proposals) -> None:
+        self.plane = plane
+        self.proposals = proposals
+        self.rejected: set[int] = set()
+        self._rule: Rule = "smaller"
+        self._selected: Selected | None = None
+        self._numbers: NDArray[np.integer[Any]] = np.zeros(proposals.shape, np.int64)
+        self._turned_down: NDArray[np.integer[Any]] = self._numbers
+
+    def choose(self, selection: Selection, rule: Rule) -> None:
+        """Select among the proposals; what is rejected stays rejected."""
+        self._selected, self._rule = self.proposals.select(selection), rule
+        self._paint()
+
+    @property
+    def count(self) -> str | None:
+        """How many there are, for the user; None if there are none."""
+        if self._selected is None or not len(self._selected):
+            return None
+        rejected = len(self._rejected_here(self._selected))
+        turned_down = f", {rejected} rejected" if rejected else ""
+        return f"{len(self._selected) - rejected} of {len(self.proposals)} masks{turned_down}"
+
+    @property
+    def message(self) -> str | None:
+        """Why there are none."""
+        return None if self._selected is None else self._selected.message
+
+    def picture(self) -> Picture:
+        """Give (H, W): the numbers of accepted masks, and what is rejected."""
+        return self._numbers, (self._turned_down > 0) & (self._numbers == 0)
+
+    def toggle(self, row: int, column: int) -> bool:
+        """Reject the mask at a place, or accept it again; False if there is none."""
+        if not (0 <= row < self.proposals.shape[0] and 0 <= column < self.proposals.shape[1]):
+            return False
+        number = int(self._numbers[row, column] or self._turned_down[row, column])
+        if number:
+            self.rejected ^= {number - 1}
+            self._paint()
+        return number > 0
+
+    def accept_all(self) -> None:
+        """Take all rejections back."""
+        self.rejected.clear()
+        self._paint()
+
+    def accepted(self) -> PlaneMasks:
+        """Give what is to be written."""
+        assert self._selected is not None, "something was chosen"
+        return PlaneMasks.of(self.plane, self.proposals, self._selected, self._rule, self.rejected)
+
+    def _rejected_here(self, selected: Selected) -> set[int]:
+        return self.rejected & set(selected.indices.tolist())
+
+    def _paint(self) -> None:
+        if self._selected is None:
+            return
+        turned_down = self._rejected_here(self._selected)
+        self._numbers = _numbered(without(self._selected, turned_down), self._rule)
+        others = set(self._selected.indices.tolist()) - turned_down
+        self._turned_down = _numbered(without(self._selected, others), self._rule)
+
+
+class ShownStack:
+    """The linked masks of a complete run, on one of its planes."""
+
+    def __init__(self, run: StackRun, plane: Plane) -> None:
+        self.run = run
+        self.plane = plane
+        self._numbers = np.zeros(plane.shape(run.session.planes.shape), np.int64)
+        for runs, number in zip(run.found[plane].masks, run.numbers(plane), strict=True):
+            self._numbers[runs.index][runs.mask()] = number
+
+    def on(self, plane: Plane) -> ShownStack | None:
+        """Show another plane; None for one that the run has not."""
+        return ShownStack(self.run, plane) if plane in self.run.found else None
+
+    @property
+    def count(self) -> str | None:
+        """How many there are, for the user; None if there are none."""
+        rejected = f", {len(self.run.rejected)} rejected" if self.run.rejected else ""
+        there = self.run.object_count + len(self.run.rejected)
+        return (
+            f"{self.run.object_count} objects in {len(self.run.planes)} planes{rejected}" if there else None
+        )
+
+    @property
+    def message(self) -> str | None:
+        """Why there are none."""
+        return self.run.messages.get(self.plane)
+
+    def picture(self) -> Picture:
+        """Give (H, W): the numbers of accepted objects, and what is rejected."""
+        rejected = np.isin(self._numbers, list(self.run.rejected))
+        return np.where(rejected, 0, self._numbers), rejected
+
+    def toggle(self, row: int, column: int) -> bool:
+        """Reject the object at a place, on all planes, or accept it again; False if there is none."""
+        height, width = self._numbers.shape
+        if not (0 <= row < height and 0 <= column < width) or not self._numbers[row, column]:
+            return False
+        self.run.rejected ^= {int(self._numbers[row, column])}
+        return True
+
+    def accept_all(self) -> None:
+        """Take all rejections back."""
+        self.run.rejected.clear()
+
+
+def _numbered(selected: Selected, rule: Rule) -> NDArray[np.integer[Any]]:
+    """Paint masks with the number of their proposal, from 1 on, which no slider changes."""
+    return np.concatenate([[0], selected.indices + 1])[label_image(selected, rule)]

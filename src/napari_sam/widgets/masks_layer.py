@@ -1,0 +1,114 @@
+"""The layer that shows automatic masks before they are written, and is clicked to reject one."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_sam.planes import Plane
+from napari_sam.widgets.coordinates import plane_transform
+
+NAME = "SAM automatic"
+_REJECTED, _FIRST_COLOUR, _COLOURS = 1, 2, 24
+
+
+class MasksLayer:
+    """Make the layer when there is something to show, and take it away again.
+
+    Attributes
+    ----------
+    clicked
+        Emitted with the row and column that the user clicked on while the layer was active.
+    """
+
+    clicked = Signal(int, int)
+
+    def __init__(self, viewer: ViewerModel, like: Layer) -> None:
+        self._viewer = viewer
+        self._like = like
+        self._layer: Labels | None = None
+        self._plane: Plane | None = None
+        self._active_before: Layer | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is such a layer now."""
+        return self._layer is not None and self._layer in self._viewer.layers
+
+    def show(self, plane: Plane, numbers: NDArray[np.integer[Any]], rejected: NDArray[np.bool_]) -> None:
+        """Show masks on their plane: each number in a colour of its own, rejected pixels in grey."""
+        coloured = np.where(numbers > 0, _FIRST_COLOUR + (numbers - 1) % _COLOURS, 0)
+        painted = np.where(rejected, _REJECTED, coloured).astype(np.uint8)
+        shape = [1] * len(plane.position)
+        for axis, length in zip(plane.displayed, painted.shape, strict=True):
+            shape[axis] = length
+        layer = self._made(plane)
+        self._plane = plane
+        layer.data = plane.to_plane(painted).reshape(shape)
+        layer.affine = plane_transform(self._like, plane)["affine"]
+        layer.visible = True
+
+    def take_clicks(self) -> None:
+        """Let clicks on the canvas go to the masks."""
+        active = self._viewer.layers.selection.active
+        if self.is_shown and active is not self._layer:
+            self._active_before = active
+            self._viewer.layers.selection.active = self._layer
+
+    def clear(self) -> None:
+        """Take the layer away; the layer that was active before is again."""
+        layer, self._layer = self._layer, None
+        if layer is None or layer not in self._viewer.layers:
+            return
+        was_active = self._viewer.layers.selection.active is layer
+        layer.mouse_drag_callbacks.remove(self._on_pressed)  # and not those that napari keeps there
+        self._viewer.layers.remove(layer)
+        if was_active and self._active_before in self._viewer.layers:
+            self._viewer.layers.selection.active = self._active_before
+
+    def _made(self, plane: Plane) -> Labels:
+        """Give the layer, made on its plane: anywhere else it would widen the range of the sliders."""
+        if self._layer is not None and self._layer in self._viewer.layers:
+            return self._layer
+        active = self._viewer.layers.selection.active
+        layer = self._viewer.add_labels(
+            np.zeros((1,) * self._like.ndim, np.uint8),
+            name=NAME,
+            opacity=0.55,
+            **plane_transform(self._like, plane),
+        )
+        self._viewer.layers.selection.active = active
+        layer.colormap = _colours()
+        layer.editable = False
+        layer.mouse_drag_callbacks.append(self._on_pressed)
+        self._layer = layer
+        return layer
+
+    def _on_pressed(self, layer: Labels, event: Any) -> Iterator[None]:
+        """Tell of a click, which is a press and a release without a move between."""
+        yield
+        if event.type != "mouse_release" or self._plane is None:
+            return
+        place = np.floor(np.array(layer.world_to_data(event.position)) + 0.5).astype(int)
+        row, column = place[list(self._plane.displayed)].tolist()
+        self.clicked.emit(row, column)
+
+
+def _colours() -> dict[int | None, Any]:
+    """Give colours that neighbours differ in, and grey for what is rejected."""
+    colours: dict[int | None, Any] = {
+        0: "transparent",
+        None: "transparent",
+        _REJECTED: (0.55, 0.55, 0.55, 0.8),
+    }
+    for number in range(_COLOURS):
+        hue = (0.33 + 0.618034 * number) % 1.0
+        colours[_FIRST_COLOUR + number] = (*colorsys.hsv_to_rgb(hue, 0.75, 1.0), 1.0)
+    return colours

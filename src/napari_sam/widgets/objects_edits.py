@@ -1,0 +1,164 @@
+"""The objects table's menus of edits, and of labels to be imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtGui import QAction, QColor
+from qtpy.QtWidgets import QColorDialog, QInputDialog, QMenu, QWidget
+
+from napari_sam.annotation import Session
+from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.storage.recorded import RecordedLabels
+
+Edit = Callable[[Session, list[int]], object]
+# Does an edit with the session and the selected labels, and says what is wrong.
+Do = Callable[[Edit], None]
+_LARGEST = 2**31 - 1
+
+
+class EditMenu(QMenu):
+    """Edit the shape, the name or the number of the selected objects; each is one step to be undone.
+
+    Parameters
+    ----------
+    parent
+        The table's widget.
+    do
+        See `Do`.
+    """
+
+    def __init__(self, parent: QWidget, do: Do) -> None:
+        super().__init__(parent)
+        self.setToolTipsVisible(True)
+        for text, tip, edit in (
+            (
+                "Split by the points",
+                "Part the object between the green and the red points of the shown plane; put both on it.",
+                split_by_points,
+            ),
+            ("Fill holes", "Let the object have the background that it encloses.", _each("fill_holes")),
+            ("Remove islands", "Keep the largest part on each plane.", _each("remove_islands")),
+            ("Smooth", "Round the outline by two pixels.", _each("smooth")),
+            ("Rename ...", "Give the object a name.", self._rename),
+            ("Renumber ...", "Give the object another label, which none has.", self._renumber),
+            ("Colour of the category ...", "Choose the colour of the object's category.", self._recolour),
+        ):
+            action = QAction(text, self)
+            action.setToolTip(tip)
+            action.triggered.connect(lambda _checked=False, edit=edit: do(edit))
+            self.addAction(action)
+
+    def _rename(self, session: Session, labels: list[int]) -> None:
+        label = one_of(labels)
+        info = session.store.ledger.object(label)
+        name, fine = QInputDialog.getText(
+            self.parentWidget(), "Rename", f"Name of object {label}:", text="" if info is None else info.name
+        )
+        if fine:
+            session.objects.rename(label, name.strip())
+
+    def _renumber(self, session: Session, labels: list[int]) -> None:
+        label = one_of(labels)
+        free = session.store.next_label
+        new, fine = QInputDialog.getInt(
+            self.parentWidget(), "Renumber", f"New label of object {label}:", free, 1, _LARGEST
+        )
+        if fine:
+            session.objects.renumber(label, new)
+
+    def _recolour(self, session: Session, labels: list[int]) -> None:
+        info = session.store.ledger.object(one_of(labels))
+        name = "" if info is None else info.category
+        found = [category for category in session.objects.categories() if category.name == name]
+        if not found:
+            raise ValueError("The object is in no category; name one and press Set category.")
+        colour = QColorDialog.getColor(QColor(found[0].colour), self.parentWidget(), f"Colour of {name}")
+        if colour.isValid():
+            session.objects.add_category(name, colour.name())
+
+
+class ImportMenu(QMenu):
+    """Take the objects of other Labels layers in, under new labels; what is annotated stays."""
+
+    def __init__(self, parent: QWidget, viewer: ViewerModel, do: Do) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._do = do
+        self.aboutToShow.connect(self.offer_layers)
+
+    def offer_layers(self) -> None:
+        """List the layers that are there by now."""
+        self.clear()
+        for layer in self._viewer.layers:
+            if isinstance(layer, Labels) and not isinstance(layer.data, RecordedLabels | CategoryLabels):
+                self._add(layer.name, partial(_import, layer))
+        if self.isEmpty():
+            self._add("There is no other Labels layer", None)
+
+    def _add(self, text: str, edit: Edit | None) -> None:
+        action = QAction(text, self)
+        action.setEnabled(edit is not None)
+        if edit is not None:
+            action.triggered.connect(lambda _checked=False: self._do(edit))
+        self.addAction(action)
+
+
+def split_by_points(session: Session, labels: list[int]) -> None:
+    """Part an object between the positive and the negative points of the shown plane.
+
+    Raises
+    ------
+    ValueError
+        If one kind is missing, a point lies beside the object, or not one object is chosen.
+    """
+    label = one_of(labels)
+    prompt = session.prompt
+    marked = list(zip(prompt.points, prompt.labels or (), strict=True))
+    groups = [[point for point, x in marked if x == kind] for kind in (1, 0)]
+    if not all(groups):
+        raise ValueError(
+            f"To part object {label}, put green points on one part and red ones on the other "
+            "(Q changes the colour), and try again."
+        )
+    session.objects.split(label, session.plane, groups)
+    session.clear_prompt()
+
+
+def one_of(labels: list[int]) -> int:
+    """Give the one label that is chosen.
+
+    Raises
+    ------
+    ValueError
+        If there are none or several.
+    """
+    if len(labels) != 1:
+        raise ValueError(f"{len(labels) or 'No'} objects are selected; select one.")
+    return labels[0]
+
+
+def _each(name: str) -> Edit:
+    """Edit each of the objects by the method of this name."""
+
+    def edit(session: Session, labels: list[int]) -> None:
+        if not labels:
+            raise ValueError("No object is selected; click on a row of the table.")
+        steps = [getattr(session.objects, name)(label) for label in labels]
+        if not any(steps):
+            raise ValueError("Nothing changed: the objects are like that already.")
+
+    return edit
+
+
+def _import(layer: Labels, session: Session, _labels: list[int]) -> None:
+    data = layer.data[0] if layer.multiscale else layer.data
+    shape = tuple(session.store.array.shape)
+    if tuple(data.shape) == shape[-data.ndim :] and int(np.prod(shape[: -data.ndim])) == 1:
+        data = np.asarray(data).reshape(shape)
+    if session.objects.import_labels(data) is None:
+        raise ValueError(f"The layer {layer.name!r} holds nothing that is not annotated already.")

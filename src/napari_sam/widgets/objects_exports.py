@@ -1,0 +1,197 @@
+"""The objects table's menu of exports: to files, written beside the window, and to layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
+
+from napari_sam.annotation import Session
+from napari_sam.exporting.formats import FORMATS, ExportFormat, export_labels
+from napari_sam.exporting.shapes import ObjectPolygon, object_polygons
+from napari_sam.model.layers import Progress
+from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import transform_of
+from napari_sam.widgets.jobs import LatestJob
+
+CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
+_NO_CATEGORY = "#3fd0ff"
+
+
+class ExportMenu(QMenu):
+    """Write the objects of a session to files and layers.
+
+    Attributes
+    ----------
+    session
+        Whose objects; None while none runs.
+    chosen
+        Gives the labels that are selected; all objects are meant if there are none. Files hold all.
+    told
+        Emitted with what the user should read.
+    """
+
+    told = Signal(str)
+
+    def __init__(self, parent: QWidget, viewer: ViewerModel, chosen: Callable[[], list[int]]) -> None:
+        super().__init__(parent)
+        self.session: Session | None = None
+        self.chosen = chosen
+        self._viewer = viewer
+        self._job = LatestJob(self)
+        for form in FORMATS.values():
+            self._add(f"{form.title} ...", partial(self._save, form))
+        self.addSeparator()
+        self._add("Outlines as a Shapes layer", self._start_outlines)
+        self._add("Categories as a Labels layer", self._add_categories)
+        self.addSeparator()
+        self._stop = self._add("Stop the export", self._on_stop)
+        self._stop.setEnabled(False)
+        self._connections = Connections()
+        for signal, handler in (
+            (self._job.finished, self._on_finished),
+            (self._job.failed, self._on_failed),
+            (self._job.progressed, self._on_progressed),
+            (self._job.idle, self._on_idle),
+        ):
+            self._connections.add(signal, handler)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being written."""
+        return self._job.is_busy
+
+    def show_categories(self) -> None:
+        """Show the categories as they are by now, in the layer that was made of them."""
+        for layer in self._viewer.layers:
+            if isinstance(layer.data, CategoryLabels) and self.session is not None:
+                layer.colormap = self._colours(self.session)
+                layer.refresh()
+
+    def close_menu(self) -> None:
+        """End what is being written, of which nothing is left, and let go of the session."""
+        self.session = None
+        self._connections.close()
+        self._job.close()
+
+    def _add(self, text: str, chosen: Callable[[], object]) -> QAction:
+        action = QAction(text, self)
+        action.triggered.connect(lambda _checked=False: chosen())
+        self.addAction(action)
+        return action
+
+    # Files, and outlines, which take long, are made in another thread from the store on the disk
+
+    def _save(self, form: ExportFormat) -> None:
+        if self.session is None:
+            return
+        store = self.session.store.path
+        proposed = store.with_name(store.name.split(".")[0] + f"-{form.key}{form.suffix}")
+        name, _ = QFileDialog.getSaveFileName(
+            self.parentWidget(), f"Export: {form.title}", str(proposed), f"*{form.suffix}"
+        )
+        if name:
+            path = Path(name)
+            self._start(partial(_export, store, path if path.suffix else Path(name + form.suffix), form.key))
+
+    def _start_outlines(self) -> None:
+        if self.session is not None:
+            self._start(partial(_outlines, self.session.store.path, set(self.chosen())))
+
+    def _start(self, work: Callable[[Progress], object]) -> None:
+        self._stop.setEnabled(True)
+        self._job.submit(work, key=work)
+
+    def _on_stop(self) -> None:
+        self._job.cancel()
+        self.told.emit("The export was stopped; nothing was written.")
+
+    def _on_progressed(self, done: float) -> None:
+        self.told.emit(f"Exporting: {100 * done:.0f} %")
+
+    def _on_failed(self, error: Exception) -> None:
+        self.told.emit(str(error) or type(error).__name__)
+
+    def _on_idle(self) -> None:
+        self._stop.setEnabled(False)
+
+    def _on_finished(self, made: Path | list[ObjectPolygon]) -> None:
+        if isinstance(made, Path):
+            self.told.emit(f"Written: {made}")
+        else:
+            self._add_outlines(made)
+
+    # Layers
+
+    def _add_outlines(self, polygons: list[ObjectPolygon]) -> None:
+        labels = self._labels_layer()
+        if labels is None or self.session is None or not polygons:
+            self.told.emit("There are no objects to be outlined.")
+            return
+        colours = {category.name: category.colour for category in self.session.objects.categories()}
+        self._viewer.add_shapes(
+            [polygon.vertices for polygon in polygons],
+            shape_type="polygon",
+            name=OUTLINES,
+            features={
+                "label": [polygon.label for polygon in polygons],
+                "category": [polygon.category for polygon in polygons],
+            },
+            face_color="transparent",
+            edge_color=[colours.get(polygon.category, _NO_CATEGORY) for polygon in polygons],
+            edge_width=0.5,
+            **transform_of(labels),
+        )
+        self.told.emit(f"{len(polygons)} outlines are in the layer {OUTLINES!r}.")
+
+    def _add_categories(self) -> None:
+        labels = self._labels_layer()
+        if labels is None or self.session is None:
+            return
+        if not self.session.objects.categories():
+            self.told.emit(
+                "There are no categories yet: select objects, name a category, press Set category."
+            )
+            return
+        layer = self._viewer.add_labels(
+            CategoryLabels(self.session.store), name=CATEGORIES, opacity=0.6, **transform_of(labels)
+        )
+        layer.colormap = self._colours(self.session)
+        layer.editable = False
+        self.told.emit(f"The layer {CATEGORIES!r} holds the numbers of the categories.")
+
+    @staticmethod
+    def _colours(session: Session) -> dict[int | None, str]:
+        colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+        return colours | {category.number: category.colour for category in session.objects.categories()}
+
+    def _labels_layer(self) -> Labels | None:
+        """Find the layer that shows the store."""
+        store = None if self.session is None else self.session.store
+        return next(
+            (x for x in self._viewer.layers if store and getattr(x.data, "store", None) is store), None
+        )
+
+
+def _export(store: Path, path: Path, form: str, progress: Progress) -> Path:
+    opened = LabelsStore.open(store, read_only=True)
+    try:
+        return export_labels(opened, path, form, overwrite=True, progress=progress)
+    finally:
+        opened.close()
+
+
+def _outlines(store: Path, labels: set[int], progress: Progress) -> list[ObjectPolygon]:
+    opened = LabelsStore.open(store, read_only=True)
+    try:
+        return list(object_polygons(opened, progress, labels or None))
+    finally:
+        opened.close()

@@ -1,0 +1,61 @@
+"""What a commit does with pixels that other objects have: the choice, as a row of the panel."""
+
+from __future__ import annotations
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+
+from napari_sam.annotation import Session
+from napari_sam.storage.changes import Overlap
+
+_MODES: tuple[tuple[str, Overlap, str], ...] = (
+    ("keep other objects", "keep", "Pixels of other objects stay theirs."),
+    ("replace other objects", "replace", "The new object takes the pixels of others."),
+    ("only inside the object", "inside", "Only pixels of one object, such as of a cell for its nucleus."),
+)
+_UNDER_THE_MASK = 0
+_LARGEST = 2**31 - 1
+
+
+class OverlapChoice(QWidget):
+    """Choose an overlap mode, and for "inside" the object; by default the one under the mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode = QComboBox()
+        for number, (title, _, tip) in enumerate(_MODES):
+            self.mode.addItem(title)
+            self.mode.setItemData(number, tip, Qt.ItemDataRole.ToolTipRole)
+        self.mode.setToolTip("What a commit does with pixels that other objects have.")
+        self.label = QSpinBox()
+        self.label.setRange(_UNDER_THE_MASK, _LARGEST)
+        self.label.setSpecialValueText("under it")
+        self.label.setToolTip("The label of that object; at 0, the one that most of the mask lies on.")
+        self.label.setVisible(False)
+        self.mode.currentIndexChanged.connect(lambda chosen: self.label.setVisible(chosen == len(_MODES) - 1))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.mode, 1)
+        row.addWidget(self.label)
+
+    def of(self, session: Session) -> tuple[Overlap, int | None]:
+        """Give the mode, and the object that the previewed mask is to lie in.
+
+        Raises
+        ------
+        ValueError
+            If that is the one under the mask, and there is none.
+        """
+        overlap = _MODES[self.mode.currentIndex()][1]
+        if overlap != "inside" or session.preview is None:
+            return overlap, None
+        if self.label.value() != _UNDER_THE_MASK:
+            return overlap, self.label.value()
+        labels, counts = np.unique(
+            session.store.read(session.preview.plane)[session.preview.mask], return_counts=True
+        )
+        if not labels.any():
+            raise ValueError("There is no object under the mask; choose another overlap, or another object.")
+        counts[labels == 0] = 0
+        return overlap, int(labels[counts.argmax()])

@@ -1,0 +1,216 @@
+"""Objects are made anew from their prompts, in a new store, and compared with what they were."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.testing import assert_array_equal
+
+from napari_sam.annotation import Session
+from napari_sam.cli import main
+from napari_sam.demo import demo_stack
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.planes import Plane, Planes
+from napari_sam.replay import Replay, replay_labels
+from napari_sam.starting import open_session
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.opening import LabelsError
+from seeded import seeded_image, seeded_predictor
+from test_annotation import STACK, make_session, object_at
+
+A, B = (20.0, 25.0), (5.0, 40.0)
+
+
+@pytest.fixture
+def session(nano_predictor: Predictor, tmp_path: Path) -> Session:
+    return make_session(nano_predictor, tmp_path)
+
+
+def replayed(
+    session: Session, predictor: Predictor, path: Path, **options: bool
+) -> tuple[Replay, LabelsStore]:
+    found = replay_labels(session.store, session.planes, predictor, path, **options)
+    return found, LabelsStore.open(path)
+
+
+class TestWithTheSameModel:
+    """What the same model makes of the same prompts is the same, pixel by pixel."""
+
+    def test_everything_is_as_it_was(self, session: Session, tmp_path: Path) -> None:
+        first = object_at(session, A)
+        session.go_to(z=1)
+        session.set_prompt(Prompt([B, A], [1, 0]))
+        session.predict()
+        session.commit(label=first)
+        session.go_to(z=2)
+        session.add_point(A)
+        session.predict()
+        session.next_candidate()
+        second = session.commit()
+        session.objects.classify([second], "nucleus")
+        session.objects.rename(first, "mother")
+
+        found, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], session.labels[:])
+        assert [(x.label, x.how, x.iou, x.planes) for x in found.objects] == [
+            (first, "replayed", 1.0, 2),
+            (second, "replayed", 1.0, 1),
+        ]
+        assert new.ledger.objects() == session.store.ledger.objects()
+        assert new.ledger.categories() == session.store.ledger.categories()
+        assert [x.making.score for x in new.ledger.origins()] == [
+            x.making.score for x in session.store.ledger.origins()
+        ]
+        assert new.geometry == session.store.geometry
+
+    @pytest.mark.parametrize("overlap", ["keep", "replace", "inside"])
+    def test_who_lies_above_whom_is_as_it_was(self, session: Session, tmp_path: Path, overlap: str) -> None:
+        first = object_at(session, A)
+        session.set_prompt(Prompt(box=(2.0, 3.0, 35.0, 45.0)))
+        session.predict()
+        preview = session.preview
+        assert preview is not None and (preview.mask & (session.labels[0] == first)).sum() > 20
+        session.commit(overlap, inside=first if overlap == "inside" else None)
+        _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert len(new.ledger.objects()) == 2
+        assert_array_equal(new.array[:], session.labels[:])
+
+    def test_what_was_erased_stays_erased(self, session: Session, tmp_path: Path) -> None:
+        object_at(session, A)
+        session.labels[0, :20] = 0
+        _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], session.labels[:])
+
+    def test_planes_of_every_direction_are_made_anew(self, session: Session, tmp_path: Path) -> None:
+        session.show(Plane((0, 2), (0, 20, 0)))
+        object_at(session, (2.0, 25.0))
+        _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], session.labels[:])
+
+
+class TestWithoutPrompts:
+    """What was painted, imported or parted has none."""
+
+    @pytest.fixture(autouse=True)
+    def imported(self, session: Session) -> None:
+        labels = np.zeros(STACK.shape, np.uint16)
+        labels[0, 2:12, 3:15] = 7
+        labels[1, 2:12, 3:15] = 7
+        session.objects.import_labels(labels)  # as label 1
+        session.labels[3, 5:9, 5:9] = 9
+        object_at(session, A)
+
+    def test_objects_are_copied(self, session: Session, tmp_path: Path) -> None:
+        found, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert {x.label: x.how for x in found.objects} == {1: "copied", 9: "copied", 10: "replayed"}
+        assert_array_equal(new.array[:], session.labels[:])
+        assert [x.making.source for x in new.ledger.origins(1)] == ["import"] * 2
+        assert "1 objects made anew" in found.summary() and "2 without prompts copied" in found.summary()
+
+    def test_objects_are_refined_if_asked(self, session: Session, tmp_path: Path) -> None:
+        found, new = replayed(session, session.predictor, tmp_path / "new.zarr", masks_as_prompts=True)
+        assert {x.how for x in found.objects} == {"replayed"}
+        session.go_to(z=0)
+        session.take_up(1)  # by hand it comes to the same
+        preview = session.predict()
+        assert preview is not None
+        (origin,) = (x for x in new.ledger.origins(1) if x.plane == session.plane)
+        assert_array_equal(origin.mask.on(STACK.shape[1:]), preview.mask)
+        assert origin.making.score == preview.score
+        assert origin.making.prompt.mask is not None
+
+
+class TestWithAnotherModel:
+    @pytest.fixture
+    def other(self) -> Predictor:
+        from napari_sam.model.sam import CONFIGS
+
+        return seeded_predictor(CONFIGS["nano"], seed=1)
+
+    def test_the_change_is_measured(self, session: Session, other: Predictor, tmp_path: Path) -> None:
+        label = object_at(session, A)
+        before = session.labels[:]
+        found, new = replayed(session, other, tmp_path / "new.zarr")
+        assert_array_equal(session.labels[:], before)
+        a, b = before == label, new.array[:] == label
+        (row,) = found.objects
+        assert row.iou == pytest.approx((a & b).sum() / (a | b).sum())
+        assert 0 <= row.iou < 1
+        assert (row.old_pixels, row.new_pixels) == (a.sum(), b.sum())
+        (origin,) = new.ledger.origins()
+        assert origin.making.weights_hash == other.identity.weights_hash
+        assert origin.making.score == row.new_score
+        assert f"mean {row.iou:.3f}" in found.summary()
+
+    def test_the_table_is_written(self, session: Session, other: Predictor, tmp_path: Path) -> None:
+        object_at(session, A)
+        found, _ = replayed(session, other, tmp_path / "new.zarr")
+        found.write_csv(tmp_path / "replay.csv")
+        with (tmp_path / "replay.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (row["label"], row["how"], row["iou"]) == ("1", "replayed", f"{found.objects[0].iou:.4f}")
+
+
+class TestNothingIsLeft:
+    def test_of_a_replay_that_was_cancelled(self, session: Session, tmp_path: Path) -> None:
+        object_at(session, A)
+        session.go_to(z=1)
+        object_at(session, A)
+        before = set(tmp_path.iterdir())
+        told = []
+
+        def cancel(done: float) -> None:
+            told.append(done)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            replay_labels(
+                session.store, session.planes, session.predictor, tmp_path / "new.zarr", progress=cancel
+            )
+        assert set(tmp_path.iterdir()) == before
+        assert told == [0.5]
+
+    def test_over_a_store_that_is_there(self, session: Session, tmp_path: Path) -> None:
+        with pytest.raises(LabelsError, match="needs a new name"):
+            replay_labels(session.store, session.planes, session.predictor, session.store.path)
+
+    def test_with_another_image(self, session: Session, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="give the image that they were made of"):
+            replay_labels(session.store, Planes(STACK[:2]), session.predictor, tmp_path / "new.zarr")
+        assert not (tmp_path / "new.zarr").exists()
+
+
+def test_an_image_in_colours(nano_predictor: Predictor, tmp_path: Path) -> None:
+    image = seeded_image(40, 50, seed=0)
+    tifffile.imwrite(tmp_path / "colours.tif", image, photometric="rgb")
+    session = open_session(image, rgb=True, labels=tmp_path / "cells.zarr")
+    label = object_at(session, A)
+    session.close()
+    arguments = ["replay", str(tmp_path / "cells.zarr"), str(tmp_path / "colours.tif"), "--model", "nano"]
+    assert main([*arguments, "--out", str(tmp_path / "new.zarr")]) == 0
+    new, old = LabelsStore.open(tmp_path / "new.zarr"), LabelsStore.open(tmp_path / "cells.zarr")
+    assert_array_equal(new.array[:], old.array[:])
+    assert label in new.array[:]
+
+
+def test_the_command_and_the_session_say_how_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = demo_stack()[:1]
+    tifffile.imwrite(tmp_path / "nuclei.tif", stack, photometric="minisblack")
+    session = open_session(stack, axes="pyx", labels=tmp_path / "cells.zarr")
+    object_at(session, (310.0, 144.0))
+    found = session.replay(tmp_path / "by-session.zarr", "nano")
+    assert [x.iou for x in found.objects] == [1.0]
+    # While the window has the store open, the command may read it.
+    assert main(["replay", str(session.store.path), str(tmp_path / "nuclei.tif"), "--model", "nano"]) == 0
+    said = capsys.readouterr().out
+    assert "1 objects made anew by nano" in said and "mean 1.000" in said
+    assert (tmp_path / "cells-nano.labels.zarr").is_dir()
+    assert (tmp_path / "cells-nano.csv").read_text().count("replayed") == 1
+    session.close()

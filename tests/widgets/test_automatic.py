@@ -1,0 +1,262 @@
+"""Automatic masks in a real window: found, chosen, rejected by click, written, and run along the stack."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from napari.layers import Tracks
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.inference.proposals import Proposals, Selection
+from napari_sam.runs import MaskRuns
+from napari_sam.widgets.automatic import AutomaticWidget
+from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.automatic_shown import ShownPlane
+from napari_sam.widgets.histogram import Histogram
+from napari_sam.widgets.masks_layer import NAME
+from widgets.conftest import DISCS, disc
+from widgets.driving import User, wait_until
+
+
+class Masks:
+    """The docked widget, and the user's hands on it."""
+
+    def __init__(self, user: User) -> None:
+        self.user = user
+        self.widget = AutomaticWidget(user.viewer)
+        self.panel: AutomaticPanel = self.widget.panel
+        user.viewer.window.add_dock_widget(self.widget, name="Segment Anything: automatic masks")
+        self.settle()
+
+    def find(self) -> None:
+        self.panel.propose.click()
+        self.settle()
+
+    def run_stack(self) -> None:
+        self.panel.stack.run.click()
+        self.settle()
+
+    def settle(self) -> None:
+        wait_until(lambda: not self.widget.is_busy)
+        self.user.settle()
+
+    @property
+    def layer(self) -> object:
+        return self.user.layer(NAME)
+
+    @property
+    def is_shown(self) -> bool:
+        return NAME in self.user.viewer.layers
+
+    def painted(self) -> np.ndarray:
+        return np.squeeze(np.asarray(self.user.layer(NAME).data))
+
+
+@pytest.fixture
+def masks(user: User) -> Iterator[Masks]:
+    opened = Masks(user)
+    yield opened
+    opened.widget.close_masks()
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def centre(plane: int) -> tuple[int, int]:
+    return DISCS[plane][0], DISCS[plane][1]
+
+
+def test_the_masks_of_a_plane_are_found_rejected_by_click_and_committed_as_one_step(masks: Masks) -> None:
+    user, session = masks.user, masks.user.session
+    assert masks.panel.count.text() == "no masks shown" and not masks.panel.commit.isEnabled()
+    masks.find()
+    assert masks.panel.count.text().startswith("1 of"), masks.panel.status.text()
+    assert iou(masks.painted() > 0, disc(centre(0), DISCS[0][2])) > 0.85
+    assert user.viewer.layers.selection.active is masks.layer
+    user.click(0, *centre(0))
+    assert masks.panel.count.text().endswith("1 rejected")
+    assert set(np.unique(masks.painted())) == {0, 1}
+    user.click(0, *centre(0))
+    assert "rejected" not in masks.panel.count.text()
+    user.click(0, 150, 180)
+    assert "rejected" not in masks.panel.count.text(), "there is no mask"
+    assert not session.labels[...].any()
+    masks.panel.commit.click()
+    masks.settle()
+    assert session.labels[0, *centre(0)] == 1 and not masks.is_shown
+    assert masks.panel.status.text().startswith("1 objects were committed")
+    session.undo()
+    assert not session.labels[...].any() and session.prompt.is_empty
+
+
+def test_sliders_choose_without_the_model(masks: Masks) -> None:
+    masks.find()
+    thread_was_asked: list[object] = []
+    masks.widget._controller._plane_job.progressed.connect(thread_was_asked.append)
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.99)
+    masks.settle()
+    assert not masks.panel.commit.isEnabled()
+    assert "pred_iou_thresh = 0.99 took" in masks.panel.status.text()
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.7)
+    masks.panel.selecting.areas["min_area"].setValue(10_000)
+    masks.settle()
+    assert "min_area = 10000 took" in masks.panel.status.text()
+    masks.panel.selecting.areas["min_area"].setValue(0)
+    masks.settle()
+    assert masks.panel.commit.isEnabled() and thread_was_asked == []
+    masks.panel.selecting.areas["min_area"].setValue(500)
+    masks.panel.selecting.areas["max_area"].setValue(20)
+    masks.settle()
+    assert "max_area is 20" in masks.panel.status.text()
+
+
+def test_each_plane_keeps_its_masks_and_what_was_rejected(masks: Masks) -> None:
+    masks.find()
+    masks.user.click(0, *centre(0))
+    masks.user.go_to(0, 1)
+    masks.settle()
+    assert not masks.is_shown and masks.panel.count.text() == "no masks shown"
+    masks.find()
+    assert iou(masks.painted() > 0, disc(centre(1), DISCS[1][2])) > 0.85
+    masks.user.go_to(0, 0)
+    masks.settle()
+    assert masks.panel.count.text().endswith("1 rejected")
+    masks.panel.accept_all.click()
+    assert "rejected" not in masks.panel.count.text()
+    masks.panel.clear.click()
+    assert not masks.is_shown
+
+
+def test_a_stack_is_run_linked_and_committed_as_one_step(masks: Masks) -> None:
+    user, session = masks.user, masks.user.session
+    assert masks.panel.stack.planes() == ("z", range(3)) and not masks.panel.stack.tracks.isEnabled()
+    masks.run_stack()
+    assert masks.panel.status.text().startswith("3 objects on 3 planes"), "the discs lie apart"
+    masks.panel.stack.linked.setChecked(False)
+    masks.settle()
+    user.go_to(0, 2)
+    masks.settle()
+    assert iou(masks.painted() > 0, disc(centre(2), DISCS[2][2])) > 0.85
+    user.click(2, *centre(2))
+    assert masks.panel.count.text() == "2 objects in 3 planes, 1 rejected"
+    masks.panel.stack.tracks.click()
+    (tracks,) = (x for x in user.viewer.layers if isinstance(x, Tracks))
+    assert tracks.data[:, 1].tolist() == [0, 1]
+    np.testing.assert_allclose(tracks.data[:, 2:], [centre(0), centre(1)], atol=2)
+    np.testing.assert_allclose(tracks.scale, user.image.scale)
+    masks.panel.commit.click()
+    masks.settle()
+    assert [int(session.labels[z, *centre(z)]) for z in range(3)] == [1, 2, 0]
+    session.undo()
+    assert not session.labels[...].any()
+
+
+def test_a_run_is_stopped_and_goes_on(masks: Masks) -> None:
+    progress = masks.widget._controller._stack_job.progressed
+    progress.connect(lambda done: masks.panel.cancel.click() if done > 1 / 3 else None)
+    masks.run_stack()
+    run = masks.widget._controller._run
+    assert 0 < run.done < 3 and f"{run.done} of 3 planes are done" in masks.panel.status.text()
+    assert masks.panel.progress.isHidden()
+    progress.disconnect()
+    masks.widget._controller._stack_job.progressed.connect(masks.widget._controller._on_run_progressed)
+    masks.run_stack()
+    assert masks.widget._controller._run is run and run.is_complete
+
+
+def test_only_the_drawn_region_changes(masks: Masks) -> None:
+    user, session = masks.user, masks.user.session
+    masks.panel.writing.draw.click()
+    shapes = user.viewer.layers.selection.active
+    assert shapes.mode == "add_polygon" and masks.panel.writing.region() is shapes
+    masks.find()
+    masks.panel.commit.click()
+    assert "no closed shape" in masks.panel.status.text() and not session.labels[...].any()
+    row, column = centre(0)
+    left_half = [[0, row - 30, column - 30], [0, row - 30, column + 4], [0, row + 30, column + 4]]
+    shapes.add([*left_half, [0, row + 30, column - 30]], shape_type="polygon")
+    masks.panel.commit.click()
+    written = np.array(session.labels[0]) > 0
+    assert written[row, column - 5] and not written[:, column + 5 :].any()
+
+
+def test_closing_the_session_in_the_middle_of_a_run_leaves_no_thread(masks: Masks) -> None:
+    before = {thread for thread in threading.enumerate() if thread.name.startswith("napari-sam")}
+    masks.panel.stack.run.click()
+    wait_until(lambda: masks.panel.progress.value() > 0)
+    masks.user.widget.close_annotation()
+    wait_until(lambda: not any(thread.is_alive() for thread in before))
+    assert not any(x.name.startswith("napari-sam") for x in threading.enumerate())
+    assert not masks.panel.propose.isEnabled() and "Start an annotation" in masks.panel.status.text()
+    assert not masks.is_shown
+
+
+def test_the_widget_follows_the_session(user: User) -> None:
+    user.widget.stop()
+    masks = Masks(user)
+    assert not masks.panel.propose.isEnabled()
+    user.panel.start.click()
+    user.settle()
+    assert masks.panel.propose.isEnabled()
+    assert [masks.panel.preset.itemText(i) for i in range(3)] == ["everything", "small cells", "large cells"]
+    masks.panel.preset.setCurrentIndex(1)
+    masks.panel.preset.activated.emit(1)
+    assert masks.panel.selecting.selection().max_area == 1600
+    masks.widget.close_masks()
+
+
+def test_what_is_set_is_what_is_given(qapp: QApplication) -> None:
+    panel = AutomaticPanel()
+    chosen = Selection(0.7, 0.65, 0.4, 0.3, 12, 34, 5678)
+    panel.selecting.show_selection(chosen)
+    assert panel.selecting.selection() == chosen
+    panel.close()
+
+
+def test_the_histogram_shows_which_values_the_limits_leave(qapp: QApplication) -> None:
+    scores = Histogram("score")
+    scores.resize(200, 46)
+    scores.show_values(np.array([0.1, 0.5, 0.51, 0.9, 1.0]), low=0.5)
+    assert (scores.counts.sum(), scores.kept.sum(), scores.counts[-1]) == (5, 4, 1)
+    image = scores.grab().toImage().scaled(200, 46)
+    assert image.pixelColor(22, 30).name() == "#4b4f58", "left out"
+    assert image.pixelColor(197, 30).name() == "#2ee66b", "kept"
+    assert image.pixelColor(100, 1).name() == "#ffffff", "the limit"
+    areas = Histogram("area", logarithmic=True)
+    areas.show_values(np.array([1, 10, 100, 1000]), high=100)
+    assert np.flatnonzero(areas.counts).tolist() == [0, 13, 26, 39] and areas.kept.sum() == 3
+    for each in (scores, areas):
+        each.close()
+
+
+@pytest.mark.slow
+def test_choosing_anew_takes_at_most_a_tenth_of_a_second() -> None:
+    """600 proposals on a plane of 1024 x 1024, as a grid gives them."""
+    rng = np.random.default_rng(0)
+    runs = []
+    for row, column, radius in zip(*rng.integers(20, 1004, (2, 600)), rng.integers(8, 20, 600), strict=True):
+        y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+        runs.append(MaskRuns.of(np.hypot(y, x) <= radius, (int(row - radius), int(column - radius))))
+    proposals = Proposals(
+        (1024, 1024),
+        tuple(runs),
+        rng.uniform(0.5, 1, 600).astype(np.float32),
+        rng.uniform(0.5, 1, 600).astype(np.float32),
+        np.array([x.area for x in runs]),
+        np.array([x.box for x in runs]),
+        np.zeros((600, 2)),
+        np.tile([0, 0, 1024, 1024], (600, 1)),
+    )
+    shown = ShownPlane(None, proposals)
+    times = []
+    for threshold in (0.5, 0.6, 0.7):
+        start = time.perf_counter()
+        shown.choose(Selection(threshold, 0.5), "smaller")
+        shown.picture()
+        times.append(time.perf_counter() - start)
+    assert min(times) <= 0.1
