@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
@@ -41,6 +42,7 @@ def hover(user: User, *position: float) -> None:
     place = user.place(position)
     for step in (6, 0):
         QTest.mouseMove(user.canvas.native, place + QPoint(step, 0))
+        QApplication.processEvents()
         user.settle()
 
 
@@ -142,6 +144,7 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     )
     user.click(0, row, column)
     assert not layer.visible
+    assert user.session.prompt == preview.prompt
     np.testing.assert_array_equal(user.session.preview.mask, preview.mask)
     hover(user, 0, *CELLS[2][:2])
     assert not layer.visible, "while there is a prompt the click would refine it"
