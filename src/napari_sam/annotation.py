@@ -121,7 +121,7 @@ class Session:
         if plane != self._plane:
             self._plane = plane
             self.embedder.look_again(plane)
-            self._outdate()
+            self.clear_preview()
             self.plane_changed.emit()
 
     # Prompts
@@ -242,7 +242,13 @@ class Session:
         """The object that the prompt of the shown plane refines; None for a new one."""
         return self._targets.get(self._plane)
 
-    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
+    def commit(
+        self,
+        overlap: Overlap = "keep",
+        inside: int | None = None,
+        label: int | None = None,
+        preview: Preview | None = None,
+    ) -> int:
         """Write the previewed mask as an object, and clear the prompt.
 
         It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
@@ -254,6 +260,8 @@ class Session:
             ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
         label
             An object that the mask becomes part of.
+        preview
+            What to write; what is shown if left out.
 
         Returns
         -------
@@ -267,12 +275,11 @@ class Session:
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
-        preview = self._preview
+        preview = self._preview if preview is None else preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label
-        candidate = self._candidates.get(preview.plane)
-        making = self.making("click", preview.prompt, preview.score, candidate)
+        making = self.making("click", preview.prompt, preview.score, self._candidates.get(preview.plane))
         step = self.store.commit(
             preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
@@ -370,15 +377,8 @@ class Session:
     ) -> Making:
         """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
-        return Making(
-            source,
-            prompt,
-            candidate,
-            identity.architecture,
-            identity.weights_hash,
-            self.planes.preprocessing,
-            score,
-        )
+        model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
+        return Making(source, prompt, candidate, *model, score)
 
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""
@@ -409,11 +409,11 @@ class Session:
             self._targets[plane] = target
         elif prompt.is_empty:
             self._targets.pop(plane, None)
-        self._outdate()
+        self.clear_preview()
         self.prompt_changed.emit()
 
-    def _outdate(self) -> None:
-        """Let answers that are under way be dropped, and take the preview away."""
+    def clear_preview(self) -> None:
+        """Take the preview away, also one that is on its way; the prompt stays."""
         self._generation += 1
         if self._preview is not None:
             self._preview = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,19 @@ class Contrast:
         low, high = values[cut], values[-1 - cut]
         if high <= low:
             low, high = values.min(), values.max()
+        return cls(float(low), float(high))
+
+    @classmethod
+    def between(cls, low: float, high: float) -> Contrast:
+        """Take these limits.
+
+        Raises
+        ------
+        ValueError
+            If they are not finite, or the first is not below the second.
+        """
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"The contrast limits ({low}, {high}) are not a lower and a higher intensity.")
         return cls(float(low), float(high))
 
     def apply(self, plane: NDArray[np.generic]) -> NDArray[np.uint8]:

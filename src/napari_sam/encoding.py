@@ -17,6 +17,8 @@ from napari_sam.storage.embeddings import EmbeddingCache
 
 # So often a call that waits tells its progress, and can be cancelled.
 _POLL_S = 0.05
+# The picture of what the model sees has about so many pixels on a side.
+_PICTURE = 256
 
 
 class Embedder:
@@ -38,7 +40,9 @@ class Embedder:
         # Guards all below.
         self._state = threading.Condition()
         self._looked_at: dict[tuple[Plane, Tile], bytes] = {}
-        self._made: dict[Plane, bytes] = {}
+        self._made: dict[Plane, dict[Tile, bytes]] = {}
+        self._kept: dict[Plane, frozenset[Tile]] = {}
+        self._seen: tuple[Plane, Tile, NDArray[np.uint8]] | None = None
         self._encoding: set[bytes] = set()
         self._wanted: list[bytes] = []
         self._users = 0
@@ -52,6 +56,8 @@ class Embedder:
         """See that a plane is ready for prompts; tiles of a large one are encoded when a prompt is there."""
         if (tile := self.whole(plane)) is not None:
             self.embed(plane, tile, progress, background)
+        else:
+            self._list_tiles(plane)
 
     def embed(
         self, plane: Plane, tile: Tile, progress: Progress = ignore_progress, background: bool = False
@@ -67,6 +73,7 @@ class Embedder:
         background
             Whether nobody waits for it.
         """
+        self._list_tiles(plane)
         with nullcontext() if background else self.first():
             digest, raw = self._look_at(plane, tile, background)
             with self._turn(digest, background, progress):
@@ -79,8 +86,20 @@ class Embedder:
                     embedding = self._predictor.encode(self._planes.shown(raw), report).rounded()
                     self.cache.put(plane, tile, digest, embedding)
         with self._state:
-            self._made[plane] = digest
+            self._made.setdefault(plane, {})[tile] = digest
         return embedding
+
+    def at_hand(self, plane: Plane, tile: Tile) -> Embedding | None:
+        """Give the tile's embedding as it was made last, if that takes no encoding; pixels are not read."""
+        with self._state:
+            digest = self._made.get(plane, {}).get(tile)
+        return None if digest is None else self.cache.get(plane, tile, digest)
+
+    def seen(self, plane: Plane) -> tuple[Tile, NDArray[np.uint8]] | None:
+        """Give a small picture of the plane's tile that the model looked at last, in its contrast."""
+        with self._state:
+            seen = self._seen
+        return None if seen is None or seen[0] != plane else seen[1:]
 
     @contextmanager
     def first(self) -> Iterator[None]:
@@ -102,9 +121,24 @@ class Embedder:
 
     def is_made(self, plane: Plane) -> bool:
         """Whether the plane, or a tile of it, was encoded or looked up here, and is at hand."""
+        return bool(self._made_tiles(plane))
+
+    def ready_tiles(self, plane: Plane) -> frozenset[Tile]:
+        """Give the tiles of a large plane that were encoded, as far as it was worked on here; see `ready`."""
         with self._state:
-            digest = self._made.get(plane)
-        return digest is not None and (self.cache.is_on_disk or self.cache.remembers(digest))
+            kept = self._kept.get(plane, frozenset())
+        return kept | set(self._made_tiles(plane))
+
+    def _list_tiles(self, plane: Plane) -> None:
+        """Learn, once, which tiles of a large plane the disk holds."""
+        with self._state:
+            if plane in self._kept or self.whole(plane) is not None:
+                return
+        kept = self.cache.kept_tiles(plane)
+        tiles = self._predictor.tiling(plane.shape(self._planes.shape)).tiles() if kept else ()
+        found = frozenset(tile for number, tile in enumerate(tiles) if number in kept)
+        with self._state:
+            self._kept[plane] = found
 
     def ready(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
         """Tell of each plane along ``displayed`` whether it, or a tile of it, was encoded.
@@ -119,6 +153,14 @@ class Embedder:
             found[plane.position] |= self.is_made(plane)
         return found
 
+    def _made_tiles(self, plane: Plane) -> list[Tile]:
+        """List the plane's tiles that were encoded or looked up here, and are at hand."""
+        with self._state:
+            made = dict(self._made.get(plane, {}))
+        return [
+            tile for tile, digest in made.items() if self.cache.is_on_disk or self.cache.remembers(digest)
+        ]
+
     def _look_at(
         self, plane: Plane, tile: Tile, background: bool
     ) -> tuple[bytes, NDArray[np.generic] | None]:
@@ -132,9 +174,12 @@ class Embedder:
                 return self._looked_at[key], None
         raw = self._planes.read(plane, *tile.index)
         digest = self._planes.digest(raw)
-        if not (self._planes.in_memory or background):
+        if not background:
+            picture = self._planes.shown(_thinned(raw))
             with self._state:
-                self._looked_at[key] = digest
+                self._seen = (plane, tile, picture)
+                if not self._planes.in_memory:
+                    self._looked_at[key] = digest
         return digest, raw
 
     @contextmanager
@@ -181,3 +226,9 @@ class Embedder:
                 progress(done)
 
         return report
+
+
+def _thinned(raw: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Take every n-th pixel, so that few are left."""
+    step = max(1, max(raw.shape[:2]) // _PICTURE)
+    return raw[::step, ::step]

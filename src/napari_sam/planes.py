@@ -85,11 +85,14 @@ class Planes:
         Whether the last axis holds colours; known from ``axes`` if that is given.
     name
         What the image is called, for messages and for telling its cache from others'.
+    limits
+        The two intensities that become 0 and 255; percentiles of the whole stack if left out.
 
     Raises
     ------
     ValueError
-        If the array has fewer than two axes, no pixels or no real dtype, or ``axes`` do not fit it.
+        If the array has fewer than two axes, no pixels or no real dtype, or ``axes`` do not fit it, or the
+        limits are not a lower and a higher number.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class Planes:
         axes: str | None = None,
         rgb: bool = False,
         name: str = "image",
+        limits: tuple[float, float] | None = None,
     ) -> None:
         self.name = name
+        self.limits = None if limits is None else Contrast.between(*limits)
         self._data = _finest_level(data)
         shape = tuple(int(n) for n in self._data.shape)
         if axes is None:
@@ -194,7 +199,9 @@ class Planes:
 
     @cached_property
     def contrast(self) -> Contrast:
-        """The intensities that become 0 and 255: percentiles over a sample of the whole stack."""
+        """The intensities that become 0 and 255: the limits, or percentiles of a sample of the stack."""
+        if self.limits is not None:
+            return self.limits
         return Contrast.of(np.concatenate([part.ravel() for part in self._sample()]))
 
     @property
@@ -205,6 +212,8 @@ class Planes:
     def key(self) -> str:
         """Name this image in one short hash, for a cache of what was computed from it."""
         text = repr((self.name, self.axes, self.shape, str(self._data.dtype), self.rgb))
+        if self.limits is not None:
+            text += repr(self.limits)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _sample(self) -> Iterator[NDArray[np.generic]]:

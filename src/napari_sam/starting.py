@@ -12,7 +12,7 @@ from napari_sam.annotation import Session
 from napari_sam.inference.predictor import load_predictor
 from napari_sam.model.precision import FULL
 from napari_sam.planes import ArrayLike, Planes
-from napari_sam.storage.embeddings import EmbeddingCache, default_folder
+from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache, default_folder
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 
@@ -35,7 +35,9 @@ def open_session(
     device: str | None = None,
     precision: str = FULL,
     compile: bool = False,  # noqa: A002 - torch's own word for it
+    contrast: tuple[float, float] | None = None,
     cache: str | Path | None = None,
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Session:
     """Start to annotate an image, without a viewer.
 
@@ -50,8 +52,14 @@ def open_session(
     scale, translation, units
         Size of a pixel, position of the first one, and unit, such as ``"micrometer"``, along each axis; kept
         with new labels.
+    contrast
+        The two intensities that the model sees as black and white, such as the layer's contrast limits;
+        robust percentiles of the whole stack if left out.
     cache
-        Folder of the embeddings; the user's cache folder if left out.
+        Folder of the embeddings; the user's cache folder if left out. `storage.embeddings.folder_beside`
+        names one that can be moved with the image.
+    budget
+        How much the embeddings may take.
 
     Raises
     ------
@@ -68,13 +76,13 @@ def open_session(
     >>> session.commit()  # doctest: +SKIP
     1
     """
-    planes = Planes(image, axes, rgb, name)
+    planes = Planes(image, axes, rgb, name, contrast)
     predictor = load_predictor(model, checkpoint, device, precision, compile)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)
     folder = default_folder() if cache is None else Path(cache).expanduser()
-    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder))
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
 
 
 def default_labels_path(name: str, image_path: Path | None = None) -> Path:

@@ -23,7 +23,7 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
 
@@ -78,7 +78,7 @@ class TestMemory:
         assert cache.get(PLANE, TILE, OTHER_DIGEST) is None
 
     def test_drops_the_least_recently_used(self, nano_predictor: Predictor, embedding: Embedding) -> None:
-        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=2 * embedding.nbytes)
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, Budget(2 * embedding.nbytes))
         first, second, third = (bytes([z]) * 32 for z in range(3))
         cache.put(PLANE, TILE, first, embedding)
         cache.put(PLANE, TILE, second, embedding)
@@ -88,7 +88,7 @@ class TestMemory:
         assert kept == [True, False, True]
 
     def test_keeps_the_latest_however_large(self, nano_predictor: Predictor, embedding: Embedding) -> None:
-        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, memory_bytes=1)
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, None, Budget(1))
         for digest in (OTHER_DIGEST, DIGEST):
             cache.put(PLANE, TILE, digest, embedding)
         assert cache.get(PLANE, TILE, DIGEST) is embedding
@@ -262,7 +262,7 @@ class TestBudget:
         for age, mark in enumerate(sorted(folder.glob("*/digests/c/*/0"))):
             os.utime(mark, (age, age))
         assert open_cache(name="other").get(*add_tile(*numbered(0))) is not None  # used a moment ago
-        small = EmbeddingCache(Planes(STACK), nano_predictor, folder, disk_bytes=4 * size)
+        small = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(disk_bytes=4 * size))
         small.put(PLANE, TILE, DIGEST, embedding)
         kept = [open_cache(name="other").get(*add_tile(*numbered(number))) for number in range(4)]
         assert [found is not None for found in kept] == [True, False, True, True]
@@ -361,7 +361,7 @@ import torch
 torch.set_num_threads(1)
 from napari_sam.encoding import Embedder
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_predictor, tiny_config
 
 predictor = seeded_predictor(tiny_config())

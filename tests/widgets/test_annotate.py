@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 import napari_sam
+from napari_sam.inference.predictor import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
@@ -515,3 +516,17 @@ def test_the_choices_of_last_time_are_remembered(
     someone.panel.start.click()
     someone.settle()
     assert not open_window(stack).panel.live.isChecked()
+
+
+def test_the_precision_is_chosen_among_those_that_gain(
+    open_window: Callable[..., User], stack: NDArray[np.uint8]
+) -> None:
+    someone = open_window(stack)
+    choice = someone.panel.precision
+    assert choice.choices == precisions("nano")
+    assert choice.native.isVisible() == (len(choice.choices) > 1)
+    choice.value = choice.choices[-1]
+    someone.panel.start.click()
+    someone.settle()
+    assert someone.session.predictor.identity.precision == choice.choices[-1]
+    assert open_window(stack).panel.precision.value == choice.choices[-1]

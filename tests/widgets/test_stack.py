@@ -18,6 +18,7 @@ from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.stack_status import ReadyStrip, StackStatus
 from seeded import seeded_image
@@ -45,7 +46,7 @@ def view(qapp: QApplication) -> StackStatus:
 
 @pytest.fixture
 def binding(session: Session, view: StackStatus) -> Iterator[StackBinding]:
-    made = StackBinding(session, view)
+    made = StackBinding(session, view, SeenView())
     yield made
     made.close()
     wait_until(no_thread)
@@ -100,8 +101,9 @@ def test_what_was_encoded_earlier_is_shown_at_once(
             EmbeddingCache(session.planes, tiny_predictor, tmp_path / "cache"),
         ),
         later,
+        SeenView(),
     )
-    assert later.caption.text() == "60 of 60 planes ready"
+    wait_until(lambda: later.caption.text() == "60 of 60 planes ready")
     again.close()
 
 
@@ -118,7 +120,7 @@ def test_planes_too_large_to_be_encoded_ahead_have_no_strip(
     tiny_predictor: Predictor, tmp_path: Path, view: StackStatus
 ) -> None:
     large = open_session(tiny_predictor, np.zeros((3, 300, 200), np.uint8), tmp_path)
-    binding = StackBinding(large, view)
+    binding = StackBinding(large, view, SeenView())
     assert view.isHidden()
     binding.close()
 
@@ -152,7 +154,7 @@ def test_the_window_never_stalls(view: StackStatus, tmp_path: Path) -> None:
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
     timer.start(5)
-    binding, job = StackBinding(session, view), LatestJob()
+    binding, job = StackBinding(session, view, SeenView()), LatestJob()
     job.finished.connect(session.accept)
     binding.start()
     view.button.click()

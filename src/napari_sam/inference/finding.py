@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
@@ -64,7 +65,7 @@ def objects_of_tiles(
         part = between(progress, _UNENLARGED * number / len(tiles), _UNENLARGED * (number + 1) / len(tiles))
         least = predictor.image_size << (tile.level - 1) >> 1 if tile.level else 0
         found += [one for one in within(tile, part) if _extent(one) > least]
-    enlarged = sorted({tiling.central(-1, one.point) for one in found if _is_tiny(one, tiling)})
+    enlarged = _mostly_tiny(found, tiling)
     for number, tile in enumerate(enlarged):
         done, then = (number / len(enlarged), (number + 1) / len(enlarged))
         part = between(progress, *(_UNENLARGED + (1 - _UNENLARGED) * share for share in (done, then)))
@@ -79,10 +80,19 @@ def _best(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
         yield max(candidates, key=lambda one: one.score)
 
 
+def _mostly_tiny(found: list[Decoded], tiling: Tiling) -> list[Tile]:
+    """Name the enlarged tiles in which half of the objects or more are tiny; debris alone is not worth it."""
+    tiny: dict[Tile, list[bool]] = defaultdict(list)
+    if tiling.finest < 0:
+        for one in found:
+            tiny[tiling.central(-1, one.point)].append(_is_tiny(one, tiling))
+    return sorted(tile for tile, which in tiny.items() if 2 * sum(which) >= len(which))
+
+
 def _is_tiny(one: Decoded, tiling: Tiling) -> bool:
     """Whether a mask has less area, before anything is enlarged, than what the model knows well."""
     scale = 1.0 if tiling.coarsest else tiling.side / max(tiling.shape)
-    return tiling.finest < 0 and one.mask.area * scale**2 < tiling.small**2
+    return one.mask.area * scale**2 < tiling.small**2
 
 
 def _extent(one: Decoded) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -233,6 +234,52 @@ class Predictor:
         )
         return maps
 
+    @torch.inference_mode()
+    def predict_batch(self, embedding: Embedding, prompts: Sequence[Prompt]) -> list[Prediction]:
+        """Predict an object for each of several prompts that are alike, the best mask of each alone.
+
+        Parameters
+        ----------
+        embedding
+            What `encode` gave for the plane.
+        prompts
+            Each a box and nothing else, or each a single point.
+
+        Raises
+        ------
+        ValueError
+            As `predict`, or if the prompts are not alike.
+        """
+        if not prompts:
+            return []
+        boxes = prompts[0].box is not None
+        if any(
+            prompt.mask is not None
+            or len(prompt.points) != (0 if boxes else 1)
+            or (prompt.box is None) == boxes
+            for prompt in prompts
+        ):
+            raise ValueError(
+                "The prompts of a batch are not alike: give boxes alone, or single points alone."
+            )
+        self._check(embedding)
+        geometry = embedding.geometry
+        parts = [self._tensors(prompt.inside(geometry.original), geometry) for prompt in prompts]
+        points = box = None
+        if boxes:
+            box = torch.cat([part for _, part, _ in parts if part is not None])
+        else:
+            pairs = [part for part, _, _ in parts if part is not None]
+            points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
+        features = embedding.features.to(self.device)
+        candidates = [SINGLE] if boxes else CANDIDATES
+        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe)
+        best = scores.argmax(1)
+        every = torch.arange(len(prompts), device=best.device)
+        logits, scores = logits[every, best], scores[every, best]
+        low, rated = logits.cpu().numpy(), scores.cpu().numpy()
+        return [Prediction(rated[n : n + 1], low[n : n + 1], geometry) for n in range(len(prompts))]
+
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
         """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.
 
@@ -251,6 +298,7 @@ class Predictor:
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
     def _check(self, embedding: Embedding) -> None:
+        """Raise a `ValueError` if the embedding is another model's."""
         if embedding.model != self.identity:
             raise ValueError(
                 f"The embedding was made by {embedding.model.architecture} with other weights or precision "

@@ -121,6 +121,7 @@ def predict_plane(
     embed: Callable[[Tile], Embedding],
     candidate: int | None = None,
     tile: Tile | None = None,
+    seen: PlanePrediction | None = None,
 ) -> PlanePrediction:
     """Predict the masks that ``prompt`` means on a plane of any size.
 
@@ -142,6 +143,8 @@ def predict_plane(
         not run out of its tile.
     tile
         Predict on this tile and no other.
+    seen
+        The prediction on the first tile, if it was made already.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def predict_plane(
 
     if tile is not None:
         return on(tile)
-    found = on(tiling.plan(prompt))
+    found = on(tiling.plan(prompt)) if seen is None else seen
     while found.runs_out(found.best):
         found = on(_coarser(found, found.best, tiling, prompt))
     while found.scores.max() < _SURE and not found.tile.covers(shape):

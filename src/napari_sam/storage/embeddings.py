@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,25 @@ _log = logging.getLogger(__name__)
 _Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much the embeddings may take.
+
+    Attributes
+    ----------
+    memory_bytes
+        In memory, for one image; the least recently used is dropped first.
+    disk_bytes
+        In the folder, for all its images; the least recently used of all is deleted first.
+    """
+
+    memory_bytes: int = 2**30
+    disk_bytes: int = 20 * 2**30
+
+
+DEFAULT_BUDGET = Budget()
+
+
 def default_folder() -> Path:
     """The folder of the user's cache that holds the embeddings."""
     return platformdirs.user_cache_path("napari-sam") / "embeddings"
@@ -65,10 +85,8 @@ class EmbeddingCache:
         The image and the model.
     folder
         Where the stores of all images lie; None keeps embeddings in memory only.
-    memory_bytes
-        How much may stay in memory; the least recently used is dropped first.
-    disk_bytes
-        How much the folder may hold; the least recently used of all its images is deleted first.
+    budget
+        How much may stay in memory and on disk.
     """
 
     def __init__(
@@ -76,14 +94,13 @@ class EmbeddingCache:
         planes: Planes,
         predictor: Predictor,
         folder: Path | None,
-        memory_bytes: int = 2**30,
-        disk_bytes: int = 20 * 2**30,
+        budget: Budget = DEFAULT_BUDGET,
     ) -> None:
         self._planes = planes
         self._predictor = predictor
         self._folder = folder
-        self._memory_bytes = memory_bytes
-        self._disk_bytes = disk_bytes
+        self._memory_bytes = budget.memory_bytes
+        self._disk_bytes = budget.disk_bytes
         # What may still be written before the folder is looked through again: nothing is known of it yet.
         self._room = 0
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
@@ -144,15 +161,28 @@ class EmbeddingCache:
         """
         lengths = self._lengths(displayed)
         found = np.zeros(int(np.prod(lengths)), np.bool_)
+        found[np.array(self._marked(displayed), int) // len(self._tiling(displayed))] = True
+        return found.reshape(lengths)
+
+    def kept_tiles(self, plane: Plane) -> set[int]:
+        """Give the numbers of the plane's tiles of which the disk holds an embedding; see `kept`."""
+        tiles = len(self._tiling(plane.displayed))
+        first = tiles * int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
+        return {number - first for number in self._marked(plane.displayed) if 0 <= number - first < tiles}
+
+    def _marked(self, displayed: tuple[int, int]) -> list[int]:
+        """List the numbers of all chunks on disk that have a mark."""
+        marked: list[int] = []
         if self._folder is not None:
-            tiles = len(self._tiling(displayed))
             folder = self._folder / self._name(displayed) / "digests" / "c"
             with suppress(OSError):
-                for entry in os.scandir(folder):
-                    # A process that was killed may have left the folder without the mark.
-                    if entry.name.isdigit() and (folder / entry.name / "0").exists():
-                        found[int(entry.name) // tiles] = True
-        return found.reshape(lengths)
+                # A process that was killed may have left the folder without the mark.
+                marked += [
+                    int(entry.name)
+                    for entry in os.scandir(folder)
+                    if entry.name.isdigit() and (folder / entry.name / "0").exists()
+                ]
+        return marked
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
         with self._lock:

@@ -14,14 +14,16 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
+from napari_sam.inference.predictor import precisions
 from napari_sam.installation import conflict
 from napari_sam.starting import default_labels_path, open_session
 from napari_sam.weights.catalogue import CATALOGUE
+from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.panel import NEW_LAYER, STACK_CONTRAST, AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.settings import Remembered, recall, remember
 
@@ -64,6 +66,7 @@ class AnnotateWidget(QWidget):
         layout.addWidget(self.panel)
         self._controller: SessionController | None = None
         self._loading = LatestJob(self)
+        self._cache = recall_cache()
         self._window: QWidget | None = None
         self._closed = False
         # The labels that each image was annotated into, so that no image gets another's.
@@ -79,6 +82,7 @@ class AnnotateWidget(QWidget):
             (self._loading.idle, self._on_loading_idle),
             (self.panel.cancel_requested, self._on_cancel_requested),
             (self.panel.model.changed, self._on_model_chosen),
+            (self.panel.seen.cache_requested, self._on_cache_requested),
             (self._viewer.layers.events.inserted, self._on_layers_changed),
             (self._viewer.layers.events.removed, self._on_layer_removed),
         ):
@@ -121,6 +125,10 @@ class AnnotateWidget(QWidget):
             units=[str(x) for x in layer.units],
             name=layer.name,
             checkpoint=checkpoint,
+            precision=self.panel.precision.value,
+            contrast=self._contrast(layer),
+            cache=self._cache.path(_file_of(layer)),
+            budget=self._cache.budget,
         )
         self.stop()
         self._remember()
@@ -133,10 +141,10 @@ class AnnotateWidget(QWidget):
 
     def stop(self) -> None:
         """End the session; all layers and what was committed stay."""
-        if self._controller is not None:
+        controller, self._controller = self._controller, None  # while it closes, layers go, and tell it
+        if controller is not None:
             running.put(self._viewer, None)
-            self._controller.close()
-            self._controller = None
+            controller.close()
 
     def close_annotation(self) -> None:
         """Let go of the viewer: end the session, its threads, its keys and every connection."""
@@ -212,14 +220,33 @@ class AnnotateWidget(QWidget):
     def _on_model_chosen(self, key: str) -> None:
         """Say what the model is; a checkpoint that was chosen belongs to the one before."""
         self.panel.checkpoint.line_edit.value = ""
+        self.panel.show_precisions(precisions(key))
         self.panel.show_status(describe(key))
 
     def _labels_path(self, layer: Image) -> Path:
         chosen = str(self.panel.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
-        source = Path(layer.source.path) if layer.source.path else None
-        return default_labels_path(layer.name, source if source and source.exists() else None)
+        return default_labels_path(layer.name, _file_of(layer))
+
+    def _contrast(self, layer: Image) -> tuple[float, float] | None:
+        """The limits that the model is to see the layer in; None for those of the stack."""
+        if layer.rgb or self.panel.contrast.value == STACK_CONTRAST:
+            return None
+        low, high = layer.contrast_limits
+        return float(low), float(high)
+
+    def _on_cache_requested(self) -> None:
+        """Let the user choose where embeddings are kept, from the next start on."""
+        dialog = CacheDialog(self._cache, self)
+        dialog.accepted.connect(lambda: self._keep_cache(dialog.choice))
+        dialog.open()
+
+    def _keep_cache(self, choice: CacheChoice) -> None:
+        self._cache = choice
+        remember_cache(choice)
+        if self._controller is not None:
+            self.panel.show_status("Embeddings are kept as you chose once you press Start anew.")
 
     def _checkpoint(self) -> Path | None:
         chosen = str(self.panel.checkpoint.value)
@@ -230,6 +257,9 @@ class AnnotateWidget(QWidget):
         kept = recall()
         if kept.model in CATALOGUE:
             self.panel.model.value = kept.model
+        self.panel.show_precisions(precisions(self.panel.model.value))
+        if kept.precision in self.panel.precision.choices:
+            self.panel.precision.value = kept.precision
         if kept.checkpoint:
             self.panel.checkpoint.value = Path(kept.checkpoint)
         self.panel.live.setChecked(kept.live)
@@ -238,7 +268,8 @@ class AnnotateWidget(QWidget):
         """Keep the choices for next time."""
         checkpoint = self._checkpoint()
         live = self.panel.live.isChecked()
-        remember(Remembered(self.panel.model.value, str(checkpoint or ""), live))
+        model, precision = self.panel.model.value, self.panel.precision.value
+        remember(Remembered(model, precision, str(checkpoint or ""), live))
 
     # Layers and window
 
@@ -306,6 +337,12 @@ class AnnotateWidget(QWidget):
         ):
             self.close_annotation()
         return super().eventFilter(watched, event)
+
+
+def _file_of(layer: Image) -> Path | None:
+    """Give the file that a layer was read from, if it is still there."""
+    path = Path(layer.source.path) if layer.source.path else None
+    return path if path is not None and path.exists() else None
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:

@@ -14,10 +14,13 @@ from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.previews import Response
+from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown
+from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
@@ -56,10 +59,14 @@ class SessionController:
     ) -> None:
         self.session = session
         self._viewer = viewer
+        self._image = image
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, points, boxes)
         self._job = LatestJob()
-        self._stack = StackBinding(session, panel.stack)
+        self._hover = Hover(viewer, image, session, self._is_hover_wanted)
+        self._hover.switch(panel.hover.isChecked())
+        self._several: SeveralResponse | None = None
+        self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -80,13 +87,14 @@ class SessionController:
     @property
     def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
-        return self._settle.isActive() or self._job.is_busy
+        return self._settle.isActive() or self._job.is_busy or self._hover.is_busy
 
     def close(self) -> None:
         """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
         self._settle.stop()
         self._connections.close()
         self._job.close()
+        self._hover.close()
         self._stack.close()
         self._layers.close()
         self.session.close()
@@ -124,6 +132,9 @@ class SessionController:
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
+            (panel.hover.toggled, self._hover.switch),
+            (panel.each.toggled, self._on_each_changed),
+            (panel.label_requested, self._on_label_requested),
             (self._settle.timeout, self._compute),
             (job.progressed, panel.show_progress),
             (job.finished, self._on_job_finished),
@@ -145,6 +156,8 @@ class SessionController:
         self._settle.start()
 
     def _on_session_prompt_changed(self) -> None:
+        if self._several is not None:  # it was of the prompts before
+            self._on_session_preview_changed()
         self._layers.prompts.write(self.session.plane, self.session.prompt)
         if self.session.target is not None and not self._layers.tool():
             self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
@@ -153,6 +166,7 @@ class SessionController:
 
     def _on_session_preview_changed(self) -> None:
         preview = self.session.preview
+        self._several = None
         self._layers.show_preview(preview)
         if preview is None:
             self._panel.show_preview(None)
@@ -202,9 +216,8 @@ class SessionController:
         self._panel.show_tool(self._layers.tool())
 
     def _read_prompts(self) -> None:
-        """Give the session what the layers hold for its plane; a mask prompt has no layer, and stays."""
-        prompt = self._layers.prompts.read(self.session.plane)
-        self.session.set_prompt(replace(prompt, mask=self.session.prompt.mask))
+        """Give the session what the layers hold for its plane."""
+        self.session.set_prompt(self._layers.prompts.read(self.session.plane))
 
     def _where(self, position: tuple[int, ...]) -> str:
         axes, displayed = self.session.planes.axes, self.session.plane.displayed
@@ -237,7 +250,10 @@ class SessionController:
     def _on_commit_requested(self) -> None:
         if not self._is_shown():
             return
-        if self.session.preview is None and self.is_busy:
+        if self._several is not None:
+            self._commit_several(self._several)
+            return
+        if self.session.preview is None and (self._settle.isActive() or self._job.is_busy):
             tell(self._panel, "The mask is still being computed; commit when it is shown.")
             return
         try:
@@ -247,6 +263,34 @@ class SessionController:
             tell(self._panel, str(error), problem=True)
             return
         tell(self._panel, f"Committed as label {label}.")
+
+    def _commit_several(self, several: SeveralResponse) -> None:
+        try:
+            labels = commit_several(self.session, several)
+        except (ValueError, OSError) as error:
+            tell(self._panel, str(error), problem=True)
+            return
+        under = len(several.previews) - len(labels)
+        left = f"; {under} lay wholly under others and were left out" if under else ""
+        tell(self._panel, f"Committed {len(labels)} objects{left}.")
+
+    def _on_label_requested(self) -> None:
+        """Take the selected object of a Labels layer as prompt; one of ours is taken up, to be refined."""
+        if not self._is_shown():
+            return
+        layer, session = self._layers.labels_chosen(), self.session
+        try:
+            mask = selected_object(self._viewer, layer, self._image, session.plane)
+            if layer is self._layers.labels:
+                session.take_up(int(layer.selected_label))
+            else:
+                session.set_prompt(replace(session.prompt, mask=mask))
+        except ValueError as error:
+            tell(self._panel, str(error), problem=True)
+
+    def _is_hover_wanted(self) -> bool:
+        """Whether a click would start an object on the plane that is shown."""
+        return self.session.prompt.is_empty and self._layers.tool() == "points"
 
     def _on_undo_requested(self) -> None:
         self._tell_step(self.session.undo, "undo", "was taken back")
@@ -282,17 +326,36 @@ class SessionController:
         if live:
             self._compute()
 
+    def _on_each_changed(self, _each: bool) -> None:
+        """Let the same prompts mean one object, or one each."""
+        self.session.clear_preview()
+        self._on_session_preview_changed()
+        if self._panel.live.isChecked():
+            self._compute()
+
     # Computing
 
     def _compute(self, asked: bool = False) -> None:
         """Ask for the embedding of the shown plane, and for the preview if it is wanted."""
         session = self.session
-        request = session.request(preview=asked or self._panel.live.isChecked())
+        wanted = asked or self._panel.live.isChecked()
+        if wanted and self._panel.each.isChecked():
+            prompts = self._layers.prompts.read_each(session.plane)
+            several = request_several(session, prompts)
+            if prompts:
+                self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
+                return
+        request = session.request(preview=wanted and not self._panel.each.isChecked())
         self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
 
-    def _on_job_finished(self, response: Response) -> None:
+    def _on_job_finished(self, response: Response | SeveralResponse) -> None:
         self._stack.note(response.request.plane)
-        self.session.accept(response)
+        if isinstance(response, Response):
+            self.session.accept(response)
+        elif response.request.generation == self.session.request().generation:
+            self._layers.show_several(response.previews)
+            self._panel.show_several(len(response.previews), *response.scores)
+            self._several = response
 
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)

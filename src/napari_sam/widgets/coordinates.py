@@ -7,30 +7,49 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
 
 _TOLERANCE = 1e-6
+# Positions are rounded to so many decimals of a pixel: round-off of transforms must change no plane, no mask.
+_DECIMALS = 6
+
+# The unit of every world axis; None where the layers' units have nothing in common, or napari knows none.
+Units = Sequence[Any] | None
 
 
 class PlaneNotShown(ValueError):
     """The viewer does not show one plane of the image; the message says why and what to do."""
 
 
-def data_to_world(layer: Layer) -> NDArray[np.float64]:
-    """Give the (n + 1, n + 1) matrix from the layer's array indices to its world coordinates."""
+def world_units(viewer: ViewerModel) -> Units:
+    """Give the units of the viewer's world: napari shows layers with finer and coarser ones in the finest."""
+    units: Units = getattr(viewer.dims, "units", None)
+    return units
+
+
+def data_to_world(layer: Layer, units: Units = None) -> NDArray[np.float64]:
+    """Give the (n + 1, n + 1) matrix from the layer's array indices to the world in ``units``.
+
+    Without units that is the layer's own world.
+    """
     n = layer.ndim
     origin = np.array(layer.data_to_world(np.zeros(n)))
     matrix = np.eye(n + 1)
     matrix[:n, n] = origin
     for axis, unit in enumerate(np.eye(n)):
         matrix[:n, axis] = np.array(layer.data_to_world(unit)) - origin
+    if units is not None and len(units) >= n:
+        of_world = [
+            float((1 * own).to(world).magnitude) for own, world in zip(layer.units, units[-n:], strict=True)
+        ]
+        matrix = np.diag([*of_world, 1.0]) @ matrix
     return matrix
 
 
-def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
+def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
     """Find the plane of ``image`` that the viewer shows.
 
     Raises
@@ -45,7 +64,7 @@ def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
     displayed = tuple(axis - missing for axis in viewer.dims.displayed)
     if min(displayed) < 0:
         raise PlaneNotShown(f"The shown axes are not axes of {image.name!r}: change the order of the axes.")
-    to_data = np.linalg.inv(data_to_world(image))
+    to_data = np.linalg.inv(data_to_world(image, world_units(viewer)))
     others = [axis for axis in range(n) if axis not in displayed]
     if np.abs(to_data[np.ix_(others, displayed)]).max(initial=0) > _TOLERANCE:
         raise PlaneNotShown(
@@ -53,7 +72,7 @@ def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
             "pixels: remove that rotation, or resample the image."
         )
     world = np.append(np.array(viewer.dims.point[missing:]), 1.0)
-    position = np.floor((to_data @ world)[:n] + 0.5).astype(int)
+    position = _nearest((to_data @ world)[:n])
     shape = array_shape(image)
     for axis in others:
         if not 0 <= position[axis] < shape[axis]:
@@ -61,22 +80,32 @@ def shown_plane(viewer: ViewerModel, image: Image) -> Plane:
     return Plane.at((displayed[0], displayed[1]), position.tolist())
 
 
-def positions_on_image(layer: Layer, positions: NDArray[np.floating], image: Layer) -> NDArray[np.float64]:
-    """Convert (N, n) positions in ``layer``'s data to those in ``image``'s, through world coordinates."""
+def positions_on_image(
+    layer: Layer, positions: NDArray[np.floating], image: Layer, units: Units
+) -> NDArray[np.float64]:
+    """Convert (N, n) positions in ``layer``'s data to those in ``image``'s; ``units`` are the world's."""
     positions = np.asarray(positions, np.float64)
-    to_image = np.linalg.inv(data_to_world(image)) @ data_to_world(layer)
-    return positions @ to_image[:-1, :-1].T + to_image[:-1, -1]
+    to_image = np.linalg.inv(data_to_world(image, units)) @ data_to_world(layer, units)
+    return round_off(positions @ to_image[:-1, :-1].T + to_image[:-1, -1])
+
+
+def round_off(positions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Leave out the digits of positions that are but round-off."""
+    rounded: NDArray[np.float64] = np.round(positions, _DECIMALS)
+    return rounded
 
 
 def on_plane(plane: Plane, positions: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Tell which (N, n) positions in the image's data lie on ``plane``."""
     others = [axis for axis in range(len(plane.position)) if axis not in plane.displayed]
-    index = np.floor(positions[:, others] + 0.5)
+    index = _nearest(positions[:, others])
     same: NDArray[np.bool_] = (index == np.array(plane.position)[others]).all(axis=1)
     return same
 
 
-def to_stack(plane: Plane, rows_columns: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
+def to_stack(
+    plane: Plane, rows_columns: Sequence[tuple[float, float]] | NDArray[np.number]
+) -> NDArray[np.float64]:
     """Give (N, n) positions in the image's data for (row, column) on ``plane``."""
     positions = np.tile(np.array(plane.position, float), (len(rows_columns), 1))
     if len(rows_columns):
@@ -84,27 +113,56 @@ def to_stack(plane: Plane, rows_columns: Sequence[tuple[float, float]]) -> NDArr
     return positions
 
 
-def transform_of(image: Layer) -> dict[str, Any]:
-    """Give the arguments that place a new layer of the image's shape exactly on it."""
-    return {
-        "scale": image.scale,
-        "translate": image.translate,
-        "rotate": image.rotate,
-        "shear": image.shear,
-        "affine": image.affine.affine_matrix,
-        "units": image.units,
-        "axis_labels": image.axis_labels,
+def transform_of(image: Layer, units: Units) -> dict[str, Any]:
+    """Give the arguments that place a new layer of the image's shape exactly on it.
+
+    It is in the units of the world: of a click on a layer with other ones napari gets the position wrong.
+    """
+    common = {"axis_labels": image.axis_labels}
+    if _same_units(image, units):
+        return common | {
+            "scale": image.scale,
+            "translate": image.translate,
+            "rotate": image.rotate,
+            "shear": image.shear,
+            "affine": image.affine.affine_matrix,
+            "units": image.units,
+        }
+    n = image.ndim
+    return common | {
+        "scale": np.ones(n),
+        "translate": np.zeros(n),
+        "rotate": np.eye(n),
+        "shear": np.zeros(n * (n - 1) // 2),
+        "affine": data_to_world(image, units),
+        "units": units[-n:] if units is not None else image.units,
     }
 
 
-def plane_transform(image: Layer, plane: Plane, corner: tuple[int, int] = (0, 0)) -> dict[str, Any]:
+def plane_transform(
+    image: Layer, plane: Plane, units: Units, corner: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
     """Give the arguments that place a one-plane-thick layer on ``plane`` of the image, from ``corner`` on."""
     shift = np.eye(image.ndim + 1)
     shift[:-1, -1] = plane.position
     shift[list(plane.displayed), -1] = corner
-    return {"affine": data_to_world(image) @ shift, "units": image.units, "axis_labels": image.axis_labels}
+    return {
+        "affine": data_to_world(image, units) @ shift,
+        "units": image.units if _same_units(image, units) or units is None else units[-image.ndim :],
+        "axis_labels": image.axis_labels,
+    }
 
 
-def array_shape(image: Image) -> tuple[int, ...]:
+def array_shape(image: Image | Labels) -> tuple[int, ...]:
     """Shape of the finest level, colours left out."""
     return tuple(int(n) for n in image.level_shapes[0][: image.ndim])
+
+
+def _nearest(positions: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Round to the index that napari shows there: of two equally near ones the even."""
+    nearest: NDArray[np.intp] = np.round(round_off(positions)).astype(np.intp)
+    return nearest
+
+
+def _same_units(image: Layer, units: Units) -> bool:
+    return units is None or tuple(image.units) == tuple(units[-image.ndim :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from magicgui.types import FileDialogMode
@@ -24,11 +24,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.model.precision import FULL
 from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
+from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
+STACK_CONTRAST, LAYER_CONTRAST = "stack", "layer"
+CONTRASTS = [("of the whole stack", STACK_CONTRAST), ("as the layer shows it", LAYER_CONTRAST)]
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,13 @@ class Shortcut:
 
 # Letters that napari leaves free while an image, points, shapes or labels layer is active; C alone is taken,
 # by the contrast of an active image layer.
-POINT_TOOL = Shortcut("G", "Points", "Click on the object; press G again for boxes.")
-BOX_TOOL = Shortcut("G", "Boxes", "Drag a rectangle around the object; press G again for points.")
+POINT_TOOL = Shortcut("G", "Points", "Click on the object; G goes on to boxes, lasso, scribble.")
+BOX_TOOL = Shortcut("G", "Boxes", "Drag a rectangle around the object; G goes on to the next tool.")
+AREA_TOOL = Shortcut("G", "Lasso", "Draw around the object; napari's polygons and ellipses count as well.")
+STROKE_TOOL = Shortcut("G", "Scribble", "Draw a line over the object, or, after Q, over what is beside it.")
+HOVER = Shortcut("H", "Outline under the cursor", "Where the cursor rests, show what a click would give.")
+EACH = Shortcut("N", "One object per prompt", "Each box, area or click is an object; commit writes them all.")
+LABEL = Shortcut("U", "Use label", "Take the selected object of the Labels layer as a prompt, to refine it.")
 POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the object or beside it.")
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
@@ -72,17 +81,20 @@ class AnnotatePanel(QWidget):
     predict_requested = Signal()
     cancel_requested = Signal()
     live_changed = Signal(bool)
+    label_requested = Signal()
 
     def __init__(self, models: list[tuple[str, str]]) -> None:
         super().__init__()
         self._shortcuts: list[QShortcut] = []
         self.image = ComboBox(label="Image", choices=[], nullable=True)
         self.model = ComboBox(label="Model", choices=models, value=models[0][1])
+        self.precision = ComboBox(label="Precision", choices=[FULL], value=FULL)
         self.checkpoint = FileEdit(
             label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
         )
         self.labels = FileEdit(label="Labels", mode=FileDialogMode.EXISTING_DIRECTORY)
         self.points = ComboBox(label="Points", choices=[NEW_LAYER], value=NEW_LAYER)
+        self.contrast = ComboBox(label="Contrast", choices=CONTRASTS, value=CONTRASTS[0][1])
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
         tip = "Load the model and open the labels."
         self.start = _button("Start annotating", tip, self.start_requested.emit)
@@ -97,6 +109,8 @@ class AnnotatePanel(QWidget):
         self.live.setToolTip("Otherwise the preview is computed when you ask for it.")
         self.live.setChecked(True)
         self.live.toggled.connect(self.live_changed)
+        self.hover = _check(HOVER, True)
+        self.each = _check(EACH, False)
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
@@ -108,6 +122,8 @@ class AnnotatePanel(QWidget):
         self.stack = StackStatus()
         self.stack.setVisible(False)
         layout.addWidget(self.stack)
+        self.seen = SeenView()
+        layout.addWidget(self.seen)
         layout.addWidget(self._activity())
         layout.addWidget(self.status)
         layout.addStretch(1)
@@ -128,6 +144,9 @@ class AnnotatePanel(QWidget):
             (UNDO, self.undo_requested.emit),
             (REDO, self.redo_requested.emit),
             (PREDICT, self.predict_requested.emit),
+            (LABEL, self.label_requested.emit),
+            (HOVER, self.hover.toggle),
+            (EACH, self.each.toggle),
         ):
             key = QShortcut(QKeySequence(shortcut.key), window)
             key.activated.connect(emit)
@@ -150,16 +169,16 @@ class AnnotatePanel(QWidget):
             key.setEnabled(active)
 
     def show_tool(self, tool: str) -> None:
-        """Show which tool the canvas has: ``"points"``, ``"boxes"`` or ``""``."""
+        """Show which tool the canvas has: ``"points"``, ``"boxes"``, ``"areas"``, ``"strokes"`` or ``""``."""
         self._tools.setExclusive(False)
-        self.point_tool.setChecked(tool == "points")
-        self.box_tool.setChecked(tool == "boxes")
+        for name, button in self._tool_buttons.items():
+            button.setChecked(name == tool)
         self._tools.setExclusive(True)
 
     def show_polarity(self, positive: bool) -> None:
         """Show what the next click means."""
         what, colour = ("object", POSITIVE_COLOUR) if positive else ("background", NEGATIVE_COLOUR)
-        self.polarity.setText(f"{POLARITY.text} {what}  [{POLARITY.key}]")
+        self.polarity.setText(f"Add {what} [{POLARITY.key}]")
         self.polarity.setStyleSheet(f"QPushButton {{ border-left: 6px solid {colour}; }}")
 
     def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
@@ -172,6 +191,13 @@ class AnnotatePanel(QWidget):
             which = f", candidate {number} of {count}" if count > 1 else ""
             self.score.setText(f"score {score:.2f}{which}")
 
+    def show_several(self, count: int, least: float, most: float) -> None:
+        """Show that several objects can be committed, and the range of their scores."""
+        self.commit.setEnabled(True)
+        self.next.setEnabled(False)
+        between = f"{least:.2f}" if count == 1 else f"{least:.2f} to {most:.2f}"
+        self.score.setText(f"{count} object{'s' if count > 1 else ''}, score {between}")
+
     def show_models(self, models: list[tuple[str, str]]) -> None:
         """Offer models, as (what the user reads, key), keeping the choice."""
         chosen = self.model.value
@@ -179,6 +205,13 @@ class AnnotatePanel(QWidget):
             self.model.choices = []  # else a model whose text changes moves to the end
             self.model.choices = models
             self.model.value = chosen
+
+    def show_precisions(self, names: Sequence[str]) -> None:
+        """Offer the precisions from which the chosen model gains; a choice between one is none."""
+        chosen = self.precision.value
+        self.precision.choices = list(names)
+        self.precision.value = chosen if chosen in names else FULL
+        self._form.setRowVisible(self.precision.native, len(names) > 1)
 
     def show_progress(self, done: float | None, what: str = "encoding") -> None:
         """Show how far the work is; None when nothing runs."""
@@ -201,12 +234,20 @@ class AnnotatePanel(QWidget):
             (self.image, "The image to annotate."),
             (self.model, "nano ships with the plugin; the others are downloaded when you start."),
             (
+                self.precision,
+                "Of the image encoder: less than float32 encodes faster here; masks stay all but the same.",
+            ),
+            (
                 self.checkpoint,
                 "Your own checkpoint of the model: .pth or .safetensors. Empty for the published one.",
             ),
             (self.labels, "Folder of the labels; opened if it exists, else made."),
             (self.points, "Layer whose points are prompts; those of a committed plane are removed."),
-            (self.boxes, "Layer whose rectangles are prompts; the newest on the plane counts."),
+            (self.boxes, "Layer whose shapes are prompts: areas around an object, lines over it."),
+            (
+                self.contrast,
+                "What the model sees as black and white: percentiles of the stack, or the layer's limits.",
+            ),
         )
         for control, tip in tips:
             control.tooltip = tip
@@ -223,8 +264,18 @@ class AnnotatePanel(QWidget):
         grid.setSpacing(4)
         self.point_tool = _button(POINT_TOOL.label, POINT_TOOL.help, lambda: self.tool_chosen.emit("points"))
         self.box_tool = _button(BOX_TOOL.label, BOX_TOOL.help, lambda: self.tool_chosen.emit("boxes"))
+        self.area_tool = _button(AREA_TOOL.label, AREA_TOOL.help, lambda: self.tool_chosen.emit("areas"))
+        self.stroke_tool = _button(
+            STROKE_TOOL.label, STROKE_TOOL.help, lambda: self.tool_chosen.emit("strokes")
+        )
+        self._tool_buttons = {
+            "points": self.point_tool,
+            "boxes": self.box_tool,
+            "areas": self.area_tool,
+            "strokes": self.stroke_tool,
+        }
         self._tools = QButtonGroup(self)
-        for tool in (self.point_tool, self.box_tool):
+        for tool in self._tool_buttons.values():
             tool.setCheckable(True)
             self._tools.addButton(tool)
         self.box_tool.setStyleSheet(f"QPushButton {{ border-left: 6px solid {BOX_COLOUR}; }}")
@@ -240,18 +291,24 @@ class AnnotatePanel(QWidget):
         line.setFrameShape(QFrame.Shape.HLine)
         grid.addWidget(self.point_tool, 0, 0)
         grid.addWidget(self.box_tool, 0, 1)
-        grid.addWidget(self.polarity, 1, 0, 1, 2)
-        grid.addWidget(self.live, 2, 0, 1, 2)
-        grid.addWidget(self.predict, 3, 0)
-        grid.addWidget(self.clear, 3, 1)
-        grid.addWidget(line, 4, 0, 1, 2)
-        grid.addWidget(self.score, 5, 0, 1, 2)
-        grid.addWidget(self.next, 6, 0)
-        grid.addWidget(self.commit, 6, 1)
-        grid.addWidget(self.undo, 7, 0)
-        grid.addWidget(self.redo, 7, 1)
+        self.use_label = _button(LABEL.label, LABEL.help, self.label_requested.emit)
+        grid.addWidget(self.area_tool, 1, 0)
+        grid.addWidget(self.stroke_tool, 1, 1)
+        grid.addWidget(self.polarity, 2, 0)
+        grid.addWidget(self.use_label, 2, 1)
+        grid.addWidget(self.live, 3, 0, 1, 2)
+        grid.addWidget(self.hover, 4, 0, 1, 2)
+        grid.addWidget(self.each, 5, 0, 1, 2)
+        grid.addWidget(self.predict, 6, 0)
+        grid.addWidget(self.clear, 6, 1)
+        grid.addWidget(line, 7, 0, 1, 2)
+        grid.addWidget(self.score, 8, 0, 1, 2)
+        grid.addWidget(self.next, 9, 0)
+        grid.addWidget(self.commit, 9, 1)
+        grid.addWidget(self.undo, 10, 0)
+        grid.addWidget(self.redo, 10, 1)
         self.overlap = OverlapChoice()
-        grid.addWidget(self.overlap, 8, 0, 1, 2)
+        grid.addWidget(self.overlap, 11, 0, 1, 2)
         self.show_polarity(True)
         self.show_preview(None)
         return box
@@ -267,7 +324,10 @@ class AnnotatePanel(QWidget):
         return row
 
     def _toggle_tool(self) -> None:
-        self.tool_chosen.emit("boxes" if self.point_tool.isChecked() else "points")
+        """Go on to the next tool; from napari's own to points."""
+        names = list(self._tool_buttons)
+        chosen = next((n for n, name in enumerate(names) if self._tool_buttons[name].isChecked()), -1)
+        self.tool_chosen.emit(names[(chosen + 1) % len(names)])
 
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
@@ -279,3 +339,10 @@ def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda _checked: clicked())
     return button
+
+
+def _check(shortcut: Shortcut, on: bool) -> QCheckBox:
+    box = QCheckBox(shortcut.label)
+    box.setToolTip(shortcut.help)
+    box.setChecked(on)
+    return box

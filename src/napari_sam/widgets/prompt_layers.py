@@ -12,22 +12,35 @@ from napari.layers import Image, Points, Shapes
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_sam.inference.prompts import Box, Prompt
+from napari_sam.inference.prompts import Box, Point, Prompt
+from napari_sam.inference.shapes import Area, Drawing, Mask, Stroke, ellipse
 from napari_sam.planes import Plane
-from napari_sam.widgets.coordinates import array_shape, on_plane, positions_on_image, to_stack, transform_of
+from napari_sam.widgets.coordinates import (
+    Units,
+    array_shape,
+    on_plane,
+    positions_on_image,
+    to_stack,
+    transform_of,
+    world_units,
+)
 
 POSITIVE_COLOUR, NEGATIVE_COLOUR, BOX_COLOUR = "#2ee66b", "#ff4d6d", "#ffd23f"
 # The feature of a point that holds its label.
 FEATURE = "on_object"
+# napari's shapes that are strokes, and its tools that draw them; all others are areas.
+_STROKES = ("path", "line")
+STROKE_MODES = ("add_path", "add_polyline", "add_line")
 # What napari says of a change that is complete; the others announce one, or come while the mouse moves.
 _COMPLETE = ("added", "removed", "changed")
 
 
 class PromptLayers:
-    """Bind one Points and one Shapes layer to the prompt of the shown plane.
+    """Bind one Points and one Shapes layer to the prompts of the shown plane.
 
     New layers copy the image's transform; existing ones may have another, and are read through world
-    coordinates. A point's label is its feature ``on_object``: True (or no such feature) is positive.
+    coordinates. A point's label is its feature ``on_object``: True (or no such feature) is positive; that of
+    a path or a line in the Shapes layer, a stroke, is the same. All other shapes are areas.
 
     Attributes
     ----------
@@ -43,9 +56,11 @@ class PromptLayers:
         self._viewer = viewer
         self._image = image
         self._silent = False
+        # Masks that no layer shows: objects of some labels, and what a script or the ledger gave.
+        self._masks: dict[Plane, Mask] = {}
         size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
-        self.points = points or viewer.add_layer(_new_points(image, size))
-        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size))
+        self.points = points or viewer.add_layer(_new_points(image, size, transform_of(image, self._units)))
+        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, transform_of(image, self._units)))
         self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
         self.points.events.data.connect(self._on_layer_data)
         self.points.events.features.connect(self._on_layer_data)
@@ -71,6 +86,10 @@ class PromptLayers:
                 self._viewer.layers.remove(layer)
 
     @property
+    def _units(self) -> Units:
+        return world_units(self._viewer)
+
+    @property
     def positive(self) -> bool:
         """Whether the next click means the object, and not what is beside it."""
         default = self.points.feature_defaults.get(FEATURE)
@@ -78,36 +97,67 @@ class PromptLayers:
 
     @positive.setter
     def positive(self, positive: bool) -> None:
-        if FEATURE not in self.points.features:
-            with self._silence():
-                self.points.features = self.points.features.assign(**{FEATURE: True})
-        self.points.selected_data = set()  # else the selected points would change with the default
-        self.points.feature_defaults = self.points.feature_defaults.assign(**{FEATURE: positive})
+        for layer in (self.points, self.boxes):
+            if FEATURE not in layer.features:
+                with self._silence():
+                    layer.features = layer.features.assign(**{FEATURE: True})
+            layer.selected_data = set()  # else what is selected would change with the default
+            layer.feature_defaults = layer.feature_defaults.assign(**{FEATURE: positive})
         self.points.current_face_color = POSITIVE_COLOUR if positive else NEGATIVE_COLOUR
+        self.show_colour()
+
+    def show_colour(self) -> None:
+        """Let what is drawn next have the colour of its meaning: strokes of their label, areas of boxes."""
+        stroke = POSITIVE_COLOUR if self.positive else NEGATIVE_COLOUR
+        self.boxes.selected_data = set()
+        self.boxes.current_edge_color = stroke if str(self.boxes.mode) in STROKE_MODES else BOX_COLOUR
 
     def read(self, plane: Plane) -> Prompt:
-        """Give the prompt that the layers hold for ``plane``: all its points and its newest rectangle."""
-        shape = array_shape(self._image)
+        """Give the prompt of the one object that everything on ``plane`` means together."""
+        return self.drawing(plane).as_one(plane.shape(array_shape(self._image)))
+
+    def read_each(self, plane: Plane) -> list[Prompt]:
+        """Give a prompt for each object that is meant on ``plane``; see `Drawing.as_many`."""
+        return self.drawing(plane).as_many(plane.shape(array_shape(self._image)))
+
+    def drawing(self, plane: Plane) -> Drawing:
+        """Give all that the layers hold for ``plane``, in its pixels."""
         chosen = self._point_numbers(plane)
-        positions = self._points_on_image()[chosen][:, list(plane.displayed)]
-        labels = self._labels()[chosen]
-        inside = _inside(positions, plane, shape)
-        box: Box | None = None
-        for number in self._box_numbers(plane)[-1:]:
-            corners = self._box_corners(number)[:, list(plane.displayed)]
-            low, high = corners.min(0), corners.max(0)
-            if _overlaps(low, high, plane, shape):
-                box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-        points = [(float(row), float(column)) for row, column in positions[inside]]
-        return Prompt(points, labels[inside].tolist(), box)
+        points = _pairs(self._points_on_image()[chosen], plane)
+        labels = tuple(self._labels(self.points)[chosen].tolist())
+        strokes, areas = [], []
+        positive = self._labels(self.boxes)
+        for number in self._shape_numbers(plane):
+            corners = _pairs(self._corners(number), plane)
+            kind = str(self.boxes.shape_type[number])
+            if kind in _STROKES:
+                strokes.append(Stroke(corners, bool(positive[number])))
+            elif kind == "ellipse":
+                areas.append(ellipse(corners))
+            elif len(corners) > 2:
+                areas.append(Area(corners))
+        return Drawing(points, labels, tuple(strokes), tuple(areas), self._masks.get(plane))
 
     def write(self, plane: Plane, prompt: Prompt) -> None:
         """Make the layers hold ``prompt`` for ``plane``, if they do not already."""
         current = self.read(plane)
+        shapes = {
+            number: str(self.boxes.shape_type[number]) in _STROKES for number in self._shape_numbers(plane)
+        }
+        gone: list[int] = []
         with self._silence():
             if (current.points, current.labels) != (prompt.points, prompt.labels):
                 self._write_points(plane, prompt)
-            if current.box != prompt.box:
+                gone += [number for number, is_stroke in shapes.items() if is_stroke]
+            if current.box != prompt.box or not _same(current.mask, prompt.mask):
+                gone += [number for number, is_stroke in shapes.items() if not is_stroke]
+                self._masks.pop(plane, None)
+                if prompt.mask is not None:
+                    self._masks[plane] = prompt.mask
+            if gone:
+                self.boxes.selected_data = set(gone)
+                self.boxes.remove_selected()
+            if prompt.box is not None and self.read(plane).box != prompt.box:
                 self._write_box(plane, prompt.box)
 
     def take_strays(self) -> int:
@@ -124,7 +174,7 @@ class PromptLayers:
         """Replace the points of the plane; all others keep their features, sizes and colours."""
         self._remove_points(self._point_numbers(plane))
         positive = self.positive
-        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points)
+        new = positions_on_image(self._image, to_stack(plane, list(prompt.points)), self.points, self._units)
         for position, label in zip(new, prompt.labels or (), strict=True):
             self.positive = bool(label)
             self.points.add(position)
@@ -136,40 +186,32 @@ class PromptLayers:
                 self.points.selected_data = {int(number) for number in numbers}
                 self.points.remove_selected()
 
-    def _write_box(self, plane: Plane, box: Box | None) -> None:
-        numbers = self._box_numbers(plane)
-        if numbers:
-            self.boxes.selected_data = {numbers[-1]}
-            self.boxes.remove_selected()
-        if box is not None:
-            row0, column0, row1, column1 = box
-            corners = [(row0, column0), (row0, column1), (row1, column1), (row1, column0)]
-            rectangle = positions_on_image(self._image, to_stack(plane, corners), self.boxes)
-            self.boxes.add_rectangles(rectangle, edge_color=BOX_COLOUR, face_color="transparent")
+    def _write_box(self, plane: Plane, box: Box) -> None:
+        row0, column0, row1, column1 = box
+        corners = [(row0, column0), (row0, column1), (row1, column1), (row1, column0)]
+        rectangle = positions_on_image(self._image, to_stack(plane, corners), self.boxes, self._units)
+        self.boxes.add_rectangles(rectangle, edge_color=BOX_COLOUR, face_color="transparent")
 
     def _points_on_image(self) -> NDArray[np.float64]:
         data = np.asarray(self.points.data, np.float64).reshape(-1, self.points.ndim)
-        return positions_on_image(self.points, data, self._image)
+        return positions_on_image(self.points, data, self._image, self._units)
 
-    def _labels(self) -> NDArray[np.intp]:
-        """Give 1 or 0 for every point of the layer."""
-        if FEATURE not in self.points.features:
-            return np.ones(len(self.points.data), np.intp)
-        given = self.points.features[FEATURE]
+    def _labels(self, layer: Points | Shapes) -> NDArray[np.intp]:
+        """Give 1 or 0 for every point, or shape, of the layer."""
+        if FEATURE not in layer.features:
+            return np.ones(len(layer.data), np.intp)
+        given = layer.features[FEATURE]
         return np.where(given.isna(), True, given).astype(bool).astype(np.intp)
 
     def _point_numbers(self, plane: Plane) -> NDArray[np.intp]:
         return np.nonzero(on_plane(plane, self._points_on_image()))[0]
 
-    def _box_corners(self, number: int) -> NDArray[np.float64]:
-        return positions_on_image(self.boxes, np.asarray(self.boxes.data[number]), self._image)
+    def _corners(self, number: int) -> NDArray[np.float64]:
+        return positions_on_image(self.boxes, np.asarray(self.boxes.data[number]), self._image, self._units)
 
-    def _box_numbers(self, plane: Plane) -> list[int]:
-        return [
-            number
-            for number, kind in enumerate(self.boxes.shape_type)
-            if kind == "rectangle" and on_plane(plane, self._box_corners(number)).all()
-        ]
+    def _shape_numbers(self, plane: Plane) -> list[int]:
+        count = len(self.boxes.data)
+        return [number for number in range(count) if on_plane(plane, self._corners(number)).all()]
 
     def _on_layer_data(self, event: Any) -> None:
         action = getattr(event, "action", "changed")
@@ -186,7 +228,7 @@ class PromptLayers:
             self._silent = before
 
 
-def _new_points(image: Image, size: float) -> Points:
+def _new_points(image: Image, size: float, transform: dict[str, Any]) -> Points:
     return Points(
         np.empty((0, image.ndim)),
         ndim=image.ndim,
@@ -198,28 +240,27 @@ def _new_points(image: Image, size: float) -> Points:
         border_color="black",
         border_width=0.15,
         size=size,
-        **transform_of(image),
+        **transform,
     )
 
 
-def _new_boxes(image: Image, size: float) -> Shapes:
+def _new_boxes(image: Image, size: float, transform: dict[str, Any]) -> Shapes:
     return Shapes(
         ndim=image.ndim,
         name="SAM boxes",
+        features={FEATURE: np.empty(0, bool)},
+        feature_defaults={FEATURE: True},
         edge_color=BOX_COLOUR,
         face_color="transparent",
         edge_width=max(0.5, size / 4),
-        **transform_of(image),
+        **transform,
     )
 
 
-def _inside(positions: NDArray[np.float64], plane: Plane, shape: Any) -> NDArray[np.bool_]:
-    """Tell which (N, 2) positions lie on pixels of the plane."""
-    limits = np.array(plane.shape(shape)) - 0.5
-    return np.asarray(((positions >= -0.5) & (positions <= limits)).all(axis=1), np.bool_)
+def _pairs(positions: NDArray[np.float64], plane: Plane) -> tuple[Point, ...]:
+    """Give (row, column) on the plane of (N, n) positions in the image."""
+    return tuple((float(row), float(column)) for row, column in positions[:, list(plane.displayed)])
 
 
-def _overlaps(low: NDArray[np.float64], high: NDArray[np.float64], plane: Plane, shape: Any) -> bool:
-    """Whether a box has an area within the plane."""
-    limits = np.array(plane.shape(shape)) - 0.5
-    return bool((np.minimum(high, limits) > np.maximum(low, -0.5)).all())
+def _same(one: Mask | None, other: Mask | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points, Shapes
+from napari.utils.colormaps import direct_colormap, label_colormap
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
@@ -12,10 +17,22 @@ from napari_sam.planes import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
-from napari_sam.widgets.coordinates import data_to_world, plane_transform, shown_plane, transform_of
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import (
+    PlaneNotShown,
+    data_to_world,
+    plane_transform,
+    shown_plane,
+    transform_of,
+    world_units,
+)
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PREVIEW_COLOUR = "#3fd0ff"
+_ONE_COLOUR = direct_colormap({0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR})
+_MANY_COLOURS = label_colormap(64)
+# The tools that draw in the Shapes layer, and napari's modes that they are.
+SHAPE_TOOLS = {"boxes": "add_rectangle", "areas": "add_polygon_lasso", "strokes": "add_path"}
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -42,13 +59,19 @@ class SessionLayers:
             name="SAM preview",
             opacity=0.6,
             visible=False,
-            **plane_transform(image, session.plane),
+            **plane_transform(image, session.plane, world_units(viewer)),
         )
-        self._preview.colormap = {0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR}
+        self._colours: object = _ONE_COLOUR
+        self._preview.colormap = _ONE_COLOUR
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, image, points, boxes)
-        for name in _TRANSFORM:
-            getattr(image.events, name).connect(self._on_image_moved)
+        self._connections = Connections()
+        for name in (*_TRANSFORM, "units"):
+            self._connections.add(getattr(image.events, name), self._on_image_moved)
+        if (
+            units := getattr(viewer.dims.events, "units", None)
+        ) is not None:  # of the world; not in napari 0.6
+            self._connections.add(units, self._on_image_moved)
 
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
@@ -56,8 +79,7 @@ class SessionLayers:
 
     def close(self) -> None:
         """Stop to listen, and take away what is of no use without the session; labels and prompts stay."""
-        for name in _TRANSFORM:
-            getattr(self._image.events, name).disconnect(self._on_image_moved)
+        self._connections.close()
         self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
         self.labels.editable = False  # what is painted without a session would be in no ledger
@@ -70,12 +92,15 @@ class SessionLayers:
 
     def show_plane(self, plane: Plane) -> None:
         """Move the viewer to ``plane``, if it is not there."""
+        with suppress(PlaneNotShown):
+            if self.shown_plane() == plane:
+                return
         dims = self._viewer.dims
         missing = dims.ndim - self._image.ndim
         displayed = tuple(axis + missing for axis in plane.displayed)
         if tuple(dims.displayed) != displayed:
             dims.order = (*(axis for axis in dims.order if axis not in displayed), *displayed)
-        world = data_to_world(self._image) @ np.array([*plane.position, 1.0])
+        world = data_to_world(self._image, world_units(self._viewer)) @ np.array([*plane.position, 1.0])
         for axis, value in enumerate(world[:-1]):
             if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
                 dims.set_point(axis + missing, value)
@@ -87,11 +112,21 @@ class SessionLayers:
             layer.visible = False
             return
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
+        self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), _ONE_COLOUR)
+
+    def _show_mask(
+        self, plane: Plane, mask: NDArray[np.uint8], corner: tuple[int, int], colours: object
+    ) -> None:
+        """Lay numbered masks over their plane, from ``corner`` on."""
+        layer = self._preview
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
-        layer.data = plane.to_plane(mask).astype(np.uint8).reshape(shape)
-        layer.affine = plane_transform(self._image, plane, (tile.row, tile.column))["affine"]
+        if self._colours is not colours:
+            self._colours = layer.colormap = colours
+        layer.data = plane.to_plane(mask).reshape(shape)
+        place = plane_transform(self._image, plane, world_units(self._viewer), corner)
+        layer.units, layer.affine = place["units"], place["affine"]
         layer.visible = True
 
     def show_commit(self, step: Step) -> None:
@@ -109,17 +144,34 @@ class SessionLayers:
         active = self._viewer.layers.selection.active
         if active is self.prompts.points and self.prompts.points.mode == "add":
             return "points"
-        if active is self.prompts.boxes and self.prompts.boxes.mode == "add_rectangle":
-            return "boxes"
+        if active is self.prompts.boxes:
+            mode = str(self.prompts.boxes.mode)
+            return next((tool for tool, itself in SHAPE_TOOLS.items() if itself == mode), "")
         return ""
 
     def choose_tool(self, tool: str) -> None:
-        """Let the mouse add points, or draw rectangles."""
+        """Let the mouse add points, or draw rectangles, closed lines or strokes."""
         layer, mode = (
-            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, "add_rectangle")
+            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, SHAPE_TOOLS[tool])
         )
         self._viewer.layers.selection.active = layer
         layer.mode = mode
+        self.prompts.show_colour()
+
+    def labels_chosen(self) -> Labels:
+        """The active Labels layer, else that of the session."""
+        active = self._viewer.layers.selection.active
+        return active if isinstance(active, Labels) and active is not self._preview else self.labels
+
+    def show_several(self, previews: Sequence[Preview]) -> None:
+        """Lay the masks of several objects of one plane over it, each in a colour of its own."""
+        plane = previews[0].plane
+        shape = plane.shape(self._session.planes.shape)
+        together = np.zeros(shape, np.uint8)
+        for number, preview in enumerate(sorted(previews, key=lambda preview: preview.score)):
+            rows, columns = preview.found.tile.index
+            together[rows, columns][preview.found.inside.mask(preview.chosen)] = number % 255 + 1
+        self._show_mask(plane, together, (0, 0), _MANY_COLOURS)
 
     def _labels_layer(self) -> Labels:
         """Take up the layer that shows this store already, else add one."""
@@ -131,13 +183,16 @@ class SessionLayers:
                 layer.editable = True
                 return layer
         name = self._session.store.path.name.split(".")[0]
-        return self._viewer.add_labels(opened, name=name, opacity=0.5, **transform_of(self._image))
+        return self._viewer.add_labels(
+            opened, name=name, opacity=0.5, **transform_of(self._image, world_units(self._viewer))
+        )
 
     def _on_image_moved(self, _event: object) -> None:
         """Move our layers with the image."""
+        place = transform_of(self._image, world_units(self._viewer))
         for layer in (self.labels, *self.prompts.own):
-            for name in _TRANSFORM:
-                setattr(layer, name, getattr(self._image, name))
+            for name in (*_TRANSFORM, "units"):
+                setattr(layer, name, place[name])
         self.show_preview(self._session.preview)
 
     def _on_labels_paint(self, _event: object) -> None:

@@ -11,6 +11,8 @@ from napari_sam.annotation import Session
 from napari_sam.planes import Plane
 from napari_sam.prefetching import Prefetcher, Report, Travel
 from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
 
 
@@ -19,12 +21,14 @@ class StackBinding(QObject):
 
     _reported = Signal(object)
 
-    def __init__(self, session: Session, view: StackStatus) -> None:
+    def __init__(self, session: Session, view: StackStatus, seen: SeenView) -> None:
         super().__init__()
         self._session = session
         self._view = view
-        self._ready: NDArray[np.bool_] = session.ready()
+        self._seen = seen
         self._displayed = session.plane.displayed
+        self._ready = self._none_ready()
+        self._listing = LatestJob()
         self._prefetcher = Prefetcher(session.embedder, session.planes.shape, self._reported.emit)
         self._connections = Connections()
         for signal, handler in (
@@ -32,14 +36,17 @@ class StackBinding(QObject):
             (session.plane_changed, self._on_plane_changed),
             (view.encode_requested, self._on_encode_requested),
             (view.stop_requested, self._on_stop_requested),
+            (self._listing.finished, self._on_listed),
+            (self._listing.failed, self._on_listing_failed),
         ):
             self._connections.add(signal, handler)
+        self._list()
         self.show()
 
     @property
     def is_busy(self) -> bool:
         """Whether planes are encoded, or about to be."""
-        return self._prefetcher.is_busy
+        return self._prefetcher.is_busy or self._listing.is_busy
 
     def start(self) -> None:
         """Begin with the neighbours of the shown plane."""
@@ -49,8 +56,11 @@ class StackBinding(QObject):
         """Let go of everything; the thread ends by itself."""
         self._connections.close()
         self._prefetcher.close()
+        self._listing.close()
         self._view.show_run(0, 0, None)
         self._view.setVisible(False)
+        self._seen.show_picture(None, "")
+        self._seen.map.setVisible(False)
 
     def note(self, plane: Plane) -> None:
         """Learn that a plane, or a tile of it, has become ready."""
@@ -58,8 +68,27 @@ class StackBinding(QObject):
             self._ready[plane.position] = True
             self.show()
 
+    def show_seen(self) -> None:
+        """Show what the model looked at last on the shown plane, and which tiles of a large one are ready."""
+        session, plane = self._session, self._session.plane
+        shape = plane.shape(session.planes.shape)
+        seen = session.embedder.seen(plane)
+        caption = "What the model sees is shown here once this plane is encoded."
+        if seen is not None:
+            tile, picture = seen
+            part = "" if tile.covers(shape) else f" from row {tile.row}, column {tile.column}"
+            caption = f"What the model sees: {tile.height} x {tile.width} pixels{part}."
+        self._seen.show_picture(None if seen is None else picture, caption)
+        is_large = session.embedder.whole(plane) is None
+        self._seen.map.setVisible(is_large)
+        if is_large:
+            tiles = session.embedder.ready_tiles(plane)
+            self._seen.map.show_tiles(shape, tiles, None if seen is None else tile)
+            self._seen.caption.setText(f"{caption} {len(tiles)} tiles are ready.")
+
     def show(self) -> None:
         """Show which planes along the slider's axis are ready."""
+        self.show_seen()
         plane, axis = self._session.plane, self._axis
         self._view.setVisible(axis is not None)
         if axis is not None:
@@ -82,9 +111,28 @@ class StackBinding(QObject):
     def _on_plane_changed(self) -> None:
         if self._session.plane.displayed != self._displayed:
             self._displayed = self._session.plane.displayed
-            self._ready = self._session.ready()
+            self._ready = self._none_ready()
+            self._list()
         self._prefetcher.follow(self._session.plane)
         self.show()
+
+    def _none_ready(self) -> NDArray[np.bool_]:
+        lengths = self._session.planes.shape
+        return np.zeros([1 if axis in self._displayed else n for axis, n in enumerate(lengths)], np.bool_)
+
+    def _list(self) -> None:
+        """Look beside the window through what the disk holds: thousands of planes take a moment."""
+        displayed, embedder = self._displayed, self._session.embedder
+        self._listing.submit(lambda _: (displayed, embedder.ready(displayed)), key=displayed)
+
+    def _on_listed(self, found: tuple[tuple[int, int], NDArray[np.bool_]]) -> None:
+        displayed, ready = found
+        if displayed == self._displayed:
+            self._ready |= ready
+            self.show()
+
+    def _on_listing_failed(self, error: Exception) -> None:
+        show_warning(f"Which planes are encoded already could not be found out: {error}")
 
     def _on_reported(self, report: Report) -> None:
         if report.plane is not None:

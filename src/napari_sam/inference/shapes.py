@@ -1,0 +1,224 @@
+"""What is drawn on a plane, points, strokes and areas, becomes one prompt, or one for each object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.draw import polygon
+
+from napari_sam.inference.prompts import Box, Point, Prompt
+
+# Corners of a box may be off by this share of its side, and it counts as upright all the same.
+_UPRIGHT = 1e-3
+# A stroke is as many points as it is times this long, in pixels, but no more than so many: each is a step
+# of the refinement, and further ones tell the model little.
+_SPACING, _MOST_POINTS = 12.0, 6
+_CORNERS_OF_ELLIPSE = 64
+
+Mask = NDArray[np.bool_ | np.floating]
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """A line that was drawn over an object (positive), or beside it."""
+
+    path: tuple[Point, ...]
+    positive: bool = True
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Points spread evenly along the line, none of them at its ends."""
+        return spread(self.path)
+
+
+@dataclass(frozen=True)
+class Area:
+    """What was drawn around an object: a rectangle, or any closed line through ``corners``."""
+
+    corners: tuple[Point, ...]
+
+    @property
+    def box(self) -> Box:
+        """The upright box around it."""
+        rows, columns = zip(*self.corners, strict=True)
+        return min(rows), min(columns), max(rows), max(columns)
+
+    @property
+    def is_box(self) -> bool:
+        """Whether it is an upright rectangle: its box says all of it."""
+        row0, column0, row1, column1 = self.box
+        within = _UPRIGHT * max(row1 - row0, column1 - column0)
+        return len(self.corners) == 4 and all(
+            min(abs(row - row0), abs(row - row1)) <= within
+            and min(abs(column - column0), abs(column - column1)) <= within
+            for row, column in self.corners
+        )
+
+    def overlaps(self, shape: tuple[int, int]) -> bool:
+        """Whether it has an area on a plane of (H, W)."""
+        row0, column0, row1, column1 = self.box
+        return min(row1, shape[0] - 0.5) > max(row0, -0.5) and min(column1, shape[1] - 0.5) > max(
+            column0, -0.5
+        )
+
+    def fill(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Give the (H, W) mask of the pixels whose centres lie inside; of a sliver, the one in its middle."""
+        mask = np.zeros(shape, np.bool_)
+        rows, columns = np.array(self.corners).T
+        mask[polygon(rows, columns, shape)] = True
+        if not mask.any():
+            row0, column0, row1, column1 = self.box
+            row = min(max(0, round((row0 + row1) / 2)), shape[0] - 1)
+            mask[row, min(max(0, round((column0 + column1) / 2)), shape[1] - 1)] = True
+        return mask
+
+    def holds(self, point: Point) -> bool:
+        """Whether the point lies in its box."""
+        row0, column0, row1, column1 = self.box
+        return row0 <= point[0] <= row1 and column0 <= point[1] <= column1
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """All that is drawn on one plane, in its pixels.
+
+    Attributes
+    ----------
+    points, labels
+        Clicks on an object (1) or beside it (0).
+    strokes, areas
+        Lines, and closed lines.
+    mask
+        What has no line: an object of some labels, or the logits of an earlier prediction.
+    """
+
+    points: tuple[Point, ...] = ()
+    labels: tuple[int, ...] = ()
+    strokes: tuple[Stroke, ...] = ()
+    areas: tuple[Area, ...] = ()
+    mask: Mask | None = None
+
+    def as_one(self, shape: tuple[int, int]) -> Prompt:
+        """Give the prompt of the one object that all of it means, on a plane of (H, W).
+
+        Strokes are points. Areas are the box around them all, and, unless that box is the only one, their
+        union as a mask. What lies beside the plane is left out.
+        """
+        points, labels = self._points(shape)
+        areas = [area for area in self.areas if area.overlaps(shape)]
+        mask = self.mask
+        filled = [area.fill(shape) for area in areas if len(areas) > 1 or not area.is_box]
+        if filled:
+            if mask is not None and mask.dtype == bool:
+                filled.append(mask.astype(bool))
+            mask = np.logical_or.reduce(filled)
+        box = around([area.box for area in areas]) if areas else None
+        return Prompt(points, labels, box, mask)
+
+    def as_many(self, shape: tuple[int, int]) -> list[Prompt]:
+        """Give a prompt for each object: one for each area, and for each positive click or stroke in none.
+
+        Clicks and strokes in an area's box belong to its object. Negative ones elsewhere belong to the
+        object that is nearest.
+        """
+        seeds = [_Seed(area.box, area, []) for area in self.areas if area.overlaps(shape)]
+        seeds.sort(key=lambda seed: _size(seed.box))  # a click in several boxes belongs to the smallest
+        if self.mask is not None:
+            rows, columns = (
+                np.nonzero(self.mask) if self.mask.dtype == bool else (np.array([0]), np.array([0]))
+            )
+            if len(rows):
+                box = (float(rows.min()), float(columns.min()), float(rows.max()), float(columns.max()))
+                seeds.append(_Seed(box, self.mask, []))
+        drawn = [*zip(self.points, self.labels, strict=True)]
+        groups: list[tuple[tuple[Point, ...], int]] = [
+            ((point,), label) for point, label in drawn if _on(point, shape)
+        ]
+        groups += [
+            (inside, int(stroke.positive))
+            for stroke in self.strokes
+            if (inside := tuple(point for point in stroke.points if _on(point, shape)))
+        ]
+        areas = len(seeds)
+        for group, label in groups:
+            if label:
+                home = next((seed for seed in seeds[:areas] if _distance(seed.box, group[0]) == 0), None)
+                if home is None:
+                    home = _Seed(around([(*point, *point) for point in group]), None, [])
+                    seeds.append(home)
+                home.points += [(point, 1) for point in group]
+        for group, label in groups:
+            if not label and seeds:
+                home = min(seeds, key=lambda seed: _distance(seed.box, group[0]))
+                home.points += [(point, 0) for point in group]
+        return [seed.prompt(shape) for seed in seeds]
+
+    def _points(self, shape: tuple[int, int]) -> tuple[list[Point], list[int]]:
+        """Give clicks and then the points of strokes, those on the object first."""
+        pairs = list(zip(self.points, self.labels, strict=True))
+        for stroke in sorted(self.strokes, key=lambda stroke: not stroke.positive):
+            pairs += [(point, int(stroke.positive)) for point in stroke.points]
+        pairs = [(point, label) for point, label in pairs if _on(point, shape)]
+        return [point for point, _ in pairs], [label for _, label in pairs]
+
+
+@dataclass(eq=False)
+class _Seed:
+    """What one object grows from: its area, or mask, or nothing but points."""
+
+    box: Box
+    what: Area | Mask | None
+    points: list[tuple[Point, int]]
+
+    def prompt(self, shape: tuple[int, int]) -> Prompt:
+        points, labels = [point for point, _ in self.points], [label for _, label in self.points]
+        if isinstance(self.what, Area):
+            return Prompt(points, labels, self.what.box, None if self.what.is_box else self.what.fill(shape))
+        return Prompt(points, labels, mask=self.what)
+
+
+def spread(path: Sequence[Point]) -> tuple[Point, ...]:
+    """Spread points evenly along a line: more on a longer one, and at most six."""
+    line = np.array(path, np.float64).reshape(-1, 2)
+    steps = np.hypot(*np.diff(line, axis=0).T)
+    length = float(steps.sum())
+    count = int(min(_MOST_POINTS, 1 + length // _SPACING))
+    if length == 0:
+        return tuple((float(row), float(column)) for row, column in line[:1])
+    at = (np.arange(count) + 0.5) * length / count
+    travelled = np.concatenate([[0.0], np.cumsum(steps)])
+    rows, columns = (np.interp(at, travelled, line[:, axis]) for axis in (0, 1))
+    return tuple((float(row), float(column)) for row, column in zip(rows, columns, strict=True))
+
+
+def ellipse(corners: Sequence[Point]) -> Area:
+    """Give the ellipse that touches all four sides of a parallelogram, as an area of many corners."""
+    first, second, third = (np.array(corner) for corner in corners[:3])
+    middle, one, other = (first + third) / 2, (second - first) / 2, (third - second) / 2
+    turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_ELLIPSE, endpoint=False)[:, None]
+    outline = middle + np.cos(turn) * one + np.sin(turn) * other
+    return Area(tuple((float(row), float(column)) for row, column in outline))
+
+
+def around(boxes: Sequence[Box]) -> Box:
+    """Give the box around some boxes."""
+    row0, column0, row1, column1 = zip(*boxes, strict=True)
+    return min(row0), min(column0), max(row1), max(column1)
+
+
+def _on(point: Point, shape: tuple[int, int]) -> bool:
+    return all(-0.5 <= x <= length - 0.5 for x, length in zip(point, shape, strict=True))
+
+
+def _size(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _distance(box: Box, point: Point) -> float:
+    """Give the distance of a point from a box, 0 inside."""
+    down, across = (max(box[axis] - point[axis], 0.0, point[axis] - box[axis + 2]) for axis in (0, 1))
+    return math.hypot(down, across)

@@ -1,0 +1,101 @@
+"""Several objects of a plane at once: one for each prompt, predicted together, committed one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_sam.annotation import Session
+from napari_sam.inference.batches import predict_several
+from napari_sam.inference.prompts import Prompt
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.planes import Plane
+from napari_sam.previews import Preview
+from napari_sam.storage.changes import Overlap
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralRequest:
+    """The objects that are to be predicted; ``generation`` is that of a `Request`."""
+
+    generation: int
+    plane: Plane
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralResponse:
+    """The answer: a preview for each prompt, in their order."""
+
+    request: SeveralRequest
+    previews: tuple[Preview, ...]
+
+    @property
+    def scores(self) -> tuple[float, float]:
+        """The lowest and the highest of the scores."""
+        scores = [preview.score for preview in self.previews]
+        return min(scores), max(scores)
+
+
+def request_several(session: Session, prompts: Sequence[Prompt]) -> SeveralRequest:
+    """Freeze what is to be computed for the shown plane."""
+    request = session.request()
+    return SeveralRequest(request.generation, request.plane, tuple(prompts))
+
+
+def run_several(
+    session: Session, request: SeveralRequest, progress: Progress = ignore_progress
+) -> SeveralResponse:
+    """Predict the objects: slow, free of side effects but for the cache, safe in any thread."""
+    plane, embedder = request.plane, session.embedder
+    shape = plane.shape(session.planes.shape)
+    with embedder.first():
+        found = predict_several(
+            session.predictor,
+            shape,
+            request.prompts,
+            lambda tile: embedder.embed(plane, tile, progress),
+            progress,
+        )
+    pairs = zip(request.prompts, found, strict=True)
+    return SeveralResponse(request, tuple(Preview(plane, prompt, x, x.best) for prompt, x in pairs))
+
+
+def commit_several(session: Session, response: SeveralResponse, overlap: Overlap = "keep") -> list[int]:
+    """Write an object for each preview, the surest first, and clear the prompts of the plane.
+
+    Each is a step of its own. What lies wholly under objects that are there already is left out.
+
+    Returns
+    -------
+    list of int
+        The labels of what was written.
+
+    Raises
+    ------
+    LabelsError
+        If the store cannot be written; what is written by then stays.
+    """
+    labels = []
+    for preview in sorted(response.previews, key=lambda preview: -preview.score):
+        free = (
+            preview.mask if overlap == "replace" else preview.mask & (session.store.read(preview.plane) == 0)
+        )
+        if np.any(free):
+            labels.append(session.commit(overlap, preview=preview))
+    session.clear_prompt()
+    return labels
+
+
+def annotate_each(session: Session, prompts: Sequence[Prompt], overlap: Overlap = "keep") -> list[int]:
+    """Predict and commit an object for each prompt of the shown plane, and wait for it.
+
+    Examples
+    --------
+    >>> boxes = [(10, 20, 50, 60), (80, 15, 120, 70)]  # doctest: +SKIP
+    >>> annotate_each(session, [Prompt(box=box) for box in boxes])  # doctest: +SKIP
+    [1, 2]
+    """
+    return commit_several(session, run_several(session, request_several(session, prompts)), overlap)

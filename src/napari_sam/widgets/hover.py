@@ -1,0 +1,148 @@
+"""The mask under the resting cursor is outlined before any click; a click takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from qtpy.QtCore import QObject, QTimer
+
+from napari_sam.annotation import Session
+from napari_sam.hovering import mask_under
+from napari_sam.previews import Preview
+from napari_sam.runs import pixel_box
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.coordinates import data_to_world, on_plane, plane_transform, round_off, world_units
+from napari_sam.widgets.jobs import LatestJob
+
+_COLOUR = "#ffffff"
+# The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
+_REST_MS = 25
+
+
+class Hover(QObject):
+    """Outline the mask under the resting cursor, until it is closed.
+
+    Parameters
+    ----------
+    viewer, image, session
+        Where the cursor is, over which image, and what knows its masks.
+    is_wanted
+        Whether a click would start an object now.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, image: Image, session: Session, is_wanted: Callable[[], bool]
+    ) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._image = image
+        self._session = session
+        self._is_wanted = is_wanted
+        self.is_on = True
+        self.shown: Preview | None = None
+        self._place: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        self._job = LatestJob()
+        self._rest = QTimer()
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_MS)
+        self._layer = self._make_layer()
+        viewer.mouse_move_callbacks.append(self._on_mouse_moved)
+        self._connections = Connections()
+        for signal, handler in (
+            (self._rest.timeout, self._on_rest),
+            (self._job.finished, self._on_finished),
+            (self._job.failed, self._on_failed),
+            (session.plane_changed, self.hide),
+            (session.prompt_changed, self.hide),
+        ):
+            self._connections.add(signal, handler)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a mask is being predicted, or about to be."""
+        return self._rest.isActive() or self._job.is_busy
+
+    def switch(self, is_on: bool) -> None:
+        """Begin, or stop, to look."""
+        self.is_on = is_on
+        if not is_on:
+            self.hide()
+
+    def hide(self) -> None:
+        """Take the outline away, also one that is on its way."""
+        self._rest.stop()
+        self._job.cancel()
+        self.shown = None
+        if self._layer.visible:
+            self._layer.visible = False
+
+    def close(self) -> None:
+        """Let go of everything, and take the layer away; the thread ends by itself."""
+        self._rest.stop()
+        self._viewer.mouse_move_callbacks.remove(self._on_mouse_moved)
+        self._connections.close()
+        self._job.close()
+        if self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+
+    def _make_layer(self) -> Labels:
+        layer = self._viewer.add_labels(
+            np.zeros((1,) * self._image.ndim, np.uint8),
+            name="SAM hover",
+            visible=False,
+            **plane_transform(self._image, self._session.plane, world_units(self._viewer)),
+        )
+        layer.contour = 1
+        layer.colormap = {0: "transparent", None: "transparent", 1: _COLOUR}
+        layer.editable = False
+        return layer
+
+    def _on_mouse_moved(self, _viewer: object, event: Any) -> None:
+        """Wait until the cursor rests; called at every move, so that nothing is done here."""
+        if self.is_on:
+            self._place = np.array(event.position, np.float64)
+            self._rest.start()
+
+    def _on_rest(self) -> None:
+        """Ask for the mask under the cursor, if it is over the plane and a click would begin an object."""
+        session, plane, n = self._session, self._session.plane, self._image.ndim
+        if self._place is None or not self._is_wanted() or not session.embedder.is_made(plane):
+            return
+        to_image = np.linalg.inv(data_to_world(self._image, world_units(self._viewer)))
+        position = round_off((to_image @ [*self._place[-n:], 1.0])[:-1])
+        row, column = (float(position[axis]) for axis in plane.displayed)
+        height, width = plane.shape(session.planes.shape)
+        inside = -0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5
+        if not (inside and on_plane(plane, position[None])[0]):
+            self.hide()
+            return
+        self._job.submit(lambda _: mask_under(session, plane, (row, column)), key=(plane, row, column))
+
+    def _on_finished(self, preview: Preview | None) -> None:
+        """Show the outline, cut to the mask's box: the smaller, the sooner it is drawn."""
+        if preview is None or preview.plane != self._session.plane or not self._is_wanted():
+            return
+        mask = preview.found.inside.mask(preview.chosen)
+        box = pixel_box(mask)
+        if box is None or self._layer not in self._viewer.layers:
+            self.hide()
+            return
+        plane, tile = preview.plane, preview.found.tile
+        cut = np.pad(mask[box[0] : box[2], box[1] : box[3]], 1)  # napari draws no line at the array's border
+        shape = [1] * self._image.ndim
+        for axis, length in zip(plane.displayed, cut.shape, strict=True):
+            shape[axis] = length
+        corner = (tile.row + box[0] - 1, tile.column + box[1] - 1)
+        place = plane_transform(self._image, plane, world_units(self._viewer), corner)
+        self._layer.data = plane.to_plane(cut).astype(np.uint8).reshape(shape)
+        self._layer.units, self._layer.affine = place["units"], place["affine"]
+        self._layer.visible = True
+        self.shown = preview
+
+    def _on_failed(self, _error: Exception) -> None:
+        """Show nothing: what fails here fails at the click too, which says why."""
+        self.hide()

@@ -1,0 +1,173 @@
+"""Prompts of every kind, drawn in a real napari window; and what is shown before and while they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qtpy.QtCore import QPoint
+from qtpy.QtTest import QTest
+
+from napari_sam.training.validation import iou
+from widgets.conftest import SHAPE, disc
+from widgets.driving import User, wait_until
+
+CELLS = ((40, 50, 16), (60, 150, 14), (140, 60, 17), (140, 170, 15))
+
+
+@pytest.fixture
+def cells() -> NDArray[np.uint8]:
+    """Two planes of four bright discs each."""
+    inside = np.any([disc((row, column), radius) for row, column, radius in CELLS], axis=0)
+    noise = np.random.default_rng(0).normal(0, 4, (2, *SHAPE))
+    return np.clip(40 + 140 * inside + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def user(open_window: Callable[..., User], cells: NDArray[np.uint8], tmp_path: Path) -> User:
+    someone = open_window(cells, axis_labels=("z", "y", "x"))
+    someone.start(tmp_path / "cells.zarr")
+    someone.go_to(0, 0)
+    return someone
+
+
+def hover(user: User, *position: float) -> None:
+    """Bring the mouse to a position in the image's array, from beside it, and let it rest there."""
+    place = user.place(position)
+    for step in (6, 0):
+        QTest.mouseMove(user.canvas.native, place + QPoint(step, 0))
+        user.settle()
+
+
+def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> None:
+    row, column, radius = CELLS[0]
+    for _ in range(3):
+        user.press("G")
+    assert user.panel.stroke_tool.isChecked() and user.layer("SAM boxes").mode == "add_path"
+    user.drag((0, row - 8, column), (0, row + 8, column))
+    assert set(user.session.prompt.labels or ()) == {1} and len(user.session.prompt.points) >= 2
+    np.testing.assert_allclose(np.array(user.session.prompt.points)[:, 1], column, atol=1)
+    user.press("Q")
+    user.drag((0, row + 40, column - 10), (0, row + 40, column + 10))
+    labels = user.session.prompt.labels or ()
+    assert 0 in labels and labels[0] == 1
+    assert user.session.preview is not None
+    assert iou(user.session.preview.mask, disc((row, column), radius)) > 0.8
+
+    user.go_to(0, 1)
+    assert user.session.prompt.is_empty
+    user.go_to(0, 0)
+    assert user.session.prompt.labels == labels
+    user.press("C")
+    assert len(user.layer("SAM boxes").data) == 0 and user.session.prompt.is_empty
+    assert iou(user.session.labels[0] == 1, disc((row, column), radius)) > 0.8
+
+    row, column, radius = CELLS[1]
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    around = np.stack([0 * turn, row + 17 * np.sin(turn), column + 17 * np.cos(turn)], axis=1)
+    user.layer("SAM boxes").add_polygons([around])
+    user.settle()
+    prompt = user.session.prompt
+    assert prompt.mask is not None and iou(prompt.mask.astype(bool), disc((row, column), 17)) > 0.9
+    assert prompt.box == pytest.approx((row - 17, column - 17, row + 17, column + 17), abs=1)
+    assert user.session.preview is not None
+    assert iou(user.session.preview.mask, disc((row, column), radius)) > 0.8
+    user.press("K")
+    assert len(user.layer("SAM boxes").data) == 0 and user.session.prompt.is_empty
+
+
+def test_one_object_per_prompt(user: User) -> None:
+    user.press("N")
+    assert user.panel.each.isChecked()
+    shapes = user.layer("SAM boxes")
+    boxes = [
+        [(0, r - x, c - x), (0, r - x, c + x), (0, r + x, c + x), (0, r + x, c - x)] for r, c, x in CELLS[:2]
+    ]
+    shapes.add_rectangles(np.array(boxes, float))
+    user.click(0, *CELLS[2][:2])
+    user.click(0, *CELLS[3][:2])
+    assert "4 objects, score" in user.panel.score.text()
+    shown = np.asarray(user.layer("SAM preview").data)[0]
+    assert len(np.unique(shown)) == 5
+    user.press("C")
+    assert "Committed 4 objects" in user.status
+    written = np.asarray(user.session.labels[0])
+    assert np.unique(written).tolist() == [0, 1, 2, 3, 4]
+    for row, column, radius in CELLS:
+        assert iou(written == written[row, column], disc((row, column), radius)) > 0.8
+    assert user.session.prompt.is_empty and not user.layer("SAM preview").visible
+    user.press("Ctrl+Z")
+    assert len(np.unique(user.session.labels[0])) == 4
+
+
+def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
+    """The other labels lie on a coarser grid, turned; they are found through the world."""
+    row, column, radius = CELLS[0]
+    coarse = np.zeros((1, *(n // 2 for n in SHAPE)), int)
+    coarse[0] = 5 * disc((row, column), radius)[::2, ::2]
+    theirs = user.viewer.add_labels(coarse, scale=(1, 2, 2), name="theirs")
+    theirs.selected_label = 5
+    user.press("U")
+    mask = user.session.prompt.mask
+    assert mask is not None and iou(mask.astype(bool), disc((row, column), radius)) > 0.85
+    assert user.session.preview is not None
+    user.press("C")
+    theirs.selected_label = 6
+    user.press("U")
+    assert "Label 6 of 'theirs' is not on this plane" in user.status
+
+    user.panel.point_tool.click()
+    user.press("U")  # now the session's own labels, whose first object was just made
+    assert user.session.target == 1 and not user.session.prompt.is_empty
+
+
+def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> None:
+    layer = user.layer("SAM hover")
+    assert not layer.visible
+    row, column, radius = CELLS[1]
+    hover(user, 0, row, column)
+    wait_until(lambda: layer.visible)
+    preview = user.widget._controller._hover.shown
+    assert iou(preview.mask, disc((row, column), radius)) > 0.8
+    drawn = np.argwhere(np.asarray(layer.data))
+    on_image = np.array([user.image.world_to_data(layer.data_to_world(index)) for index in drawn])
+    np.testing.assert_array_equal(
+        np.sort(np.ravel_multi_index(on_image.round().astype(int).T, (2, *SHAPE))),
+        np.flatnonzero(preview.mask),
+    )
+    user.click(0, row, column)
+    assert not layer.visible
+    np.testing.assert_array_equal(user.session.preview.mask, preview.mask)
+    hover(user, 0, *CELLS[2][:2])
+    assert not layer.visible, "while there is a prompt the click would refine it"
+    user.press("K")
+    user.press("H")
+    hover(user, 0, *CELLS[2][:2])
+    assert not layer.visible and not user.panel.hover.isChecked()
+    user.widget.close_annotation()
+    assert "SAM hover" not in user.viewer.layers
+    assert not user.viewer.mouse_move_callbacks
+
+
+def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(
+    user: User, tmp_path: Path
+) -> None:
+    def grey() -> float:
+        picture = user.panel.seen.picture.pixmap().toImage()
+        assert (picture.width(), picture.height()) == (72, int(72 * SHAPE[0] / SHAPE[1]))
+        return picture.pixelColor(2, 2).lightness()
+
+    assert "192 x 224 pixels" in user.panel.seen.caption.text()
+    dark = grey()
+    user.image.contrast_limits = (0, 255)
+    user.panel.contrast.value = "layer"
+    user.panel.start.click()
+    user.settle()
+    wait_until(lambda: bool(user.panel.seen.caption.text()))
+    assert user.session.planes.contrast.high == 255
+    assert grey() > dark + 20
+    user.click(0, *CELLS[0][:2])
+    assert user.session.preview is not None
