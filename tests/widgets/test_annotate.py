@@ -87,6 +87,28 @@ def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
     assert "There is no object under the mask" in user.status
 
 
+def test_a_double_click_takes_an_object_up_with_its_prompts(user: User) -> None:
+    row, column, radius = DISCS[0]
+    user.click(0, row, column)
+    prompt = user.session.prompt
+    user.press("C")
+    user.double_click(0, row + 4, column + 4)
+    assert user.session.target == 1 and user.session.prompt == prompt
+    assert len(user.layer("SAM points").data) == 1
+    user.press("Q")
+    user.click(0, row + radius - 3, column)
+    preview = user.session.preview
+    assert preview is not None and len(preview.prompt.points) == 2
+    user.double_click(0, row, column + 3)  # in the middle of a prompt: nothing of it is lost
+    assert user.session.prompt.points[:2] == preview.prompt.points
+    user.session.set_prompt(preview.prompt)
+    user.settle()
+    user.press("C")
+    np.testing.assert_array_equal(user.session.labels[0], 1 * preview.mask)
+    user.double_click(0, 150, 150)  # the background
+    assert user.session.target is None
+
+
 def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
     user.go_to(0, 2)
     user.click(2, *DISCS[2][:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
 
@@ -65,6 +67,7 @@ class SessionController:
         self._job = LatestJob()
         self._hover = Hover(viewer, image, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
+        self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
         self._several: SeveralResponse | None = None
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
@@ -95,6 +98,7 @@ class SessionController:
         self._connections.close()
         self._job.close()
         self._hover.close()
+        self._picker.close()
         self._stack.close()
         self._layers.close()
         self.session.close()
@@ -214,6 +218,8 @@ class SessionController:
 
     def _on_active_changed(self, _event: Any) -> None:
         self._panel.show_tool(self._layers.tool())
+        if not self._is_hover_wanted():
+            self._hover.hide()
 
     def _read_prompts(self) -> None:
         """Give the session what the layers hold for its plane."""
@@ -266,7 +272,7 @@ class SessionController:
 
     def _commit_several(self, several: SeveralResponse) -> None:
         try:
-            labels = commit_several(self.session, several)
+            labels = commit_several(self.session, several, *self._panel.overlap.of(self.session))
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return
