@@ -242,13 +242,7 @@ class Session:
         """The object that the prompt of the shown plane refines; None for a new one."""
         return self._targets.get(self._plane)
 
-    def commit(
-        self,
-        overlap: Overlap = "keep",
-        inside: int | None = None,
-        label: int | None = None,
-        preview: Preview | None = None,
-    ) -> int:
+    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
         """Write the previewed mask as an object, and clear the prompt.
 
         It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
@@ -260,8 +254,6 @@ class Session:
             ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
         label
             An object that the mask becomes part of.
-        preview
-            What to write; what is shown if left out.
 
         Returns
         -------
@@ -275,7 +267,7 @@ class Session:
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
-        preview = self._preview if preview is None else preview
+        preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label

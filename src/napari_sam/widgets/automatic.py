@@ -8,8 +8,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Shapes
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
@@ -40,7 +40,13 @@ class AutomaticWidget(QWidget):
         self.panel = AutomaticPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.panel)
+        scroll = QScrollArea()  # another panel may share the window's side
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(self.panel)
+        scroll.setMinimumWidth(self.panel.minimumWidth())
+        layout.addWidget(scroll)
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections = Connections()
