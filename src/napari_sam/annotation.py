@@ -242,13 +242,7 @@ class Session:
         """The object that the prompt of the shown plane refines; None for a new one."""
         return self._targets.get(self._plane)
 
-    def commit(
-        self,
-        overlap: Overlap = "keep",
-        inside: int | None = None,
-        label: int | None = None,
-        preview: Preview | None = None,
-    ) -> int:
+    def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
         """Write the previewed mask as an object, and clear the prompt.
 
         It becomes the next free label; or the object that was taken up, whose mask on this plane it replaces.
@@ -260,8 +254,6 @@ class Session:
             ``"inside"`` takes those of the object ``inside`` only, and nothing of the background.
         label
             An object that the mask becomes part of.
-        preview
-            What to write; what is shown if left out.
 
         Returns
         -------
@@ -275,12 +267,11 @@ class Session:
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
-        preview = self._preview if preview is None else preview
+        preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label
-        candidate = self._candidates.get(preview.plane)
-        making = self.making("click", preview.prompt, preview.score, candidate)
+        making = self.making("click", preview.prompt, preview.score, self._candidates.get(preview.plane))
         step = self.store.commit(
             preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
@@ -378,15 +369,8 @@ class Session:
     ) -> Making:
         """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
-        return Making(
-            source,
-            prompt,
-            candidate,
-            identity.architecture,
-            identity.weights_hash,
-            self.planes.preprocessing,
-            score,
-        )
+        model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
+        return Making(source, prompt, candidate, *model, score)
 
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""

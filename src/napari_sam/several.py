@@ -63,10 +63,13 @@ def run_several(
     return SeveralResponse(request, tuple(Preview(plane, prompt, x, x.best) for prompt, x in pairs))
 
 
-def commit_several(session: Session, response: SeveralResponse, overlap: Overlap = "keep") -> list[int]:
+def commit_several(
+    session: Session, response: SeveralResponse, overlap: Overlap = "keep", inside: int | None = None
+) -> list[int]:
     """Write an object for each preview, the surest first, and clear the prompts of the plane.
 
-    Each is a step of its own. What lies wholly under objects that are there already is left out.
+    Each is a step of its own. What leaves nothing to write, such as what lies wholly under objects that are
+    there already, is left out. For ``overlap`` and ``inside`` see `Session.commit`.
 
     Returns
     -------
@@ -80,11 +83,15 @@ def commit_several(session: Session, response: SeveralResponse, overlap: Overlap
     """
     labels = []
     for preview in sorted(response.previews, key=lambda preview: -preview.score):
-        free = (
-            preview.mask if overlap == "replace" else preview.mask & (session.store.read(preview.plane) == 0)
-        )
-        if np.any(free):
-            labels.append(session.commit(overlap, preview=preview))
+        there = session.store.read(preview.plane)
+        allowed = {"keep": there == 0, "replace": np.True_, "inside": there == inside}[overlap]
+        if not np.any(preview.mask & allowed):
+            continue
+        making = session.making("click", preview.prompt, preview.score)
+        step = session.store.commit(preview.plane, preview.mask, making, overlap=overlap, inside=inside)
+        session.committed.emit(step)
+        assert step.label is not None
+        labels.append(step.label)
     session.clear_prompt()
     return labels
 

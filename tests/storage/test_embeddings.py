@@ -361,7 +361,7 @@ import torch
 torch.set_num_threads(1)
 from napari_sam.encoding import Embedder
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import Budget, EmbeddingCache
+from napari_sam.storage.embeddings import EmbeddingCache
 from seeded import seeded_predictor, tiny_config
 
 predictor = seeded_predictor(tiny_config())

@@ -10,8 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
+from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
+from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
 from widgets.conftest import SHAPE, disc
 from widgets.driving import User, wait_until
 
@@ -39,6 +42,7 @@ def hover(user: User, *position: float) -> None:
     place = user.place(position)
     for step in (6, 0):
         QTest.mouseMove(user.canvas.native, place + QPoint(step, 0))
+        QApplication.processEvents()
         user.settle()
 
 
@@ -140,6 +144,7 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     )
     user.click(0, row, column)
     assert not layer.visible
+    assert user.session.prompt == preview.prompt
     np.testing.assert_array_equal(user.session.preview.mask, preview.mask)
     hover(user, 0, *CELLS[2][:2])
     assert not layer.visible, "while there is a prompt the click would refine it"
@@ -166,8 +171,29 @@ def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(
     user.panel.contrast.value = "layer"
     user.panel.start.click()
     user.settle()
-    wait_until(lambda: bool(user.panel.seen.caption.text()))
+    wait_until(lambda: "192 x 224 pixels" in user.panel.seen.caption.text())
     assert user.session.planes.contrast.high == 255
     assert grey() > dark + 20
     user.click(0, *CELLS[0][:2])
     assert user.session.preview is not None
+
+
+def test_the_place_and_the_budget_of_the_cache_are_chosen_and_remembered(user: User, tmp_path: Path) -> None:
+    user.panel.seen.cache.click()
+    (dialog,) = user.widget.findChildren(CacheDialog)
+    assert dialog.isVisible() and not dialog.folder.native.isEnabled()
+    dialog.place.setCurrentIndex(2)
+    assert dialog.folder.native.isEnabled()
+    dialog.folder.value = tmp_path / "mine"
+    dialog.memory.setValue(0.5)
+    dialog.accept()
+    assert recall_cache() == CacheChoice("chosen", str(tmp_path / "mine"), 0.5, 20.0)
+    assert recall_cache().budget == Budget(2**29, 20 * 2**30)
+    assert not (tmp_path / "mine").exists()
+    user.panel.start.click()
+    user.settle()
+    wait_until(lambda: any((tmp_path / "mine").glob("*.zarr")))
+
+    (image := tmp_path / "cells.tif").touch()
+    assert CacheChoice("beside").path(image) == tmp_path / "cells.tif.embeddings"
+    assert CacheChoice("beside").path(None) == CacheChoice().path(image) == default_folder()

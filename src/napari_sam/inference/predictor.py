@@ -273,7 +273,8 @@ class Predictor:
             points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
         features = embedding.features.to(self.device)
         candidates = [SINGLE] if boxes else CANDIDATES
-        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe)
+        known = self._look_at(embedding, features)
+        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe, known)
         best = scores.argmax(1)
         every = torch.arange(len(prompts), device=best.device)
         logits, scores = logits[every, best], scores[every, best]

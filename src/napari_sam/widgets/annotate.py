@@ -240,6 +240,7 @@ class AnnotateWidget(QWidget):
         """Let the user choose where embeddings are kept, from the next start on."""
         dialog = CacheDialog(self._cache, self)
         dialog.accepted.connect(lambda: self._keep_cache(dialog.choice))
+        dialog.finished.connect(lambda _result: dialog.deleteLater())
         dialog.open()
 
     def _keep_cache(self, choice: CacheChoice) -> None:

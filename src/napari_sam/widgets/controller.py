@@ -218,6 +218,8 @@ class SessionController:
 
     def _on_active_changed(self, _event: Any) -> None:
         self._panel.show_tool(self._layers.tool())
+        if not self._is_hover_wanted():
+            self._hover.hide()
 
     def _read_prompts(self) -> None:
         """Give the session what the layers hold for its plane."""
@@ -270,7 +272,7 @@ class SessionController:
 
     def _commit_several(self, several: SeveralResponse) -> None:
         try:
-            labels = commit_several(self.session, several)
+            labels = commit_several(self.session, several, *self._panel.overlap.of(self.session))
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
             return

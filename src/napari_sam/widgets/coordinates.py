@@ -81,7 +81,7 @@ def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
 
 
 def positions_on_image(
-    layer: Layer, positions: NDArray[np.floating], image: Layer, units: Units
+    layer: Layer, positions: NDArray[np.floating], image: Layer, units: Units = None
 ) -> NDArray[np.float64]:
     """Convert (N, n) positions in ``layer``'s data to those in ``image``'s; ``units`` are the world's."""
     positions = np.asarray(positions, np.float64)
@@ -113,7 +113,7 @@ def to_stack(
     return positions
 
 
-def transform_of(image: Layer, units: Units) -> dict[str, Any]:
+def transform_of(image: Layer, units: Units = None) -> dict[str, Any]:
     """Give the arguments that place a new layer of the image's shape exactly on it.
 
     It is in the units of the world: of a click on a layer with other ones napari gets the position wrong.
@@ -140,7 +140,7 @@ def transform_of(image: Layer, units: Units) -> dict[str, Any]:
 
 
 def plane_transform(
-    image: Layer, plane: Plane, units: Units, corner: tuple[int, int] = (0, 0)
+    image: Layer, plane: Plane, units: Units = None, corner: tuple[int, int] = (0, 0)
 ) -> dict[str, Any]:
     """Give the arguments that place a one-plane-thick layer on ``plane`` of the image, from ``corner`` on."""
     shift = np.eye(image.ndim + 1)

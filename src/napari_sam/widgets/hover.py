@@ -111,6 +111,7 @@ class Hover(QObject):
         """Ask for the mask under the cursor, if it is over the plane and a click would begin an object."""
         session, plane, n = self._session, self._session.plane, self._image.ndim
         if self._place is None or not self._is_wanted() or not session.embedder.is_made(plane):
+            self.hide()
             return
         to_image = np.linalg.inv(data_to_world(self._image, world_units(self._viewer)))
         position = round_off((to_image @ [*self._place[-n:], 1.0])[:-1])
