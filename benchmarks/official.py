@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -158,10 +158,21 @@ class OfficialPredictor:
         )
 
 
+def _allowing_none(suppress: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Let a suppression take no boxes, as torchvision's own does and a stand-in may not."""
+
+    def allowing(boxes: torch.Tensor, *rest: torch.Tensor, **settings: float) -> torch.Tensor:
+        return suppress(boxes, *rest, **settings) if len(boxes) else torch.empty(0, dtype=torch.int64)
+
+    return allowing
+
+
 def generate_official(
     official: ModuleType, sam: torch.nn.Module, image: NDArray[np.uint8], settings: Mapping[str, object]
 ) -> list[NDArray[np.bool_]]:
     """Let the official generator make the masks of a (H, W) or (H, W, 3) image."""
+    generating = importlib.import_module(f"{official.__name__}.automatic_mask_generator")
+    generating.batched_nms = _allowing_none(generating.batched_nms)
     colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
     records = official.SamAutomaticMaskGenerator(sam, **settings).generate(colour)
     return [record["segmentation"] for record in records]

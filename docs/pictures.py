@@ -12,7 +12,9 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam.demo import run_headless
 from napari_sam.inference.prompts import Prompt
-from napari_sam.widgets.demo_window import open_window
+from napari_sam.widgets.automatic import AutomaticWidget
+from napari_sam.widgets.demo_window import Demo, open_window
+from napari_sam.widgets.objects_table import ObjectsWidget
 
 IMAGES = Path(__file__).parent / "images"
 COMMITTED = (
@@ -25,7 +27,7 @@ SHOWN = Prompt([(307, 232), (285, 215)], [1, 0])
 
 
 def main() -> None:
-    """Write ``window.png`` and ``overlay.png``."""
+    """Write ``window.png``, ``automatic.png``, ``overlay.png`` and ``objects.png``."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         picture = run_headless(Path(folder)) / "overlay.png"
@@ -43,7 +45,37 @@ def main() -> None:
         _wait(lambda: session.preview is not None and not demo.widget.is_busy)
         _wait_ms(500)
         demo.viewer.window.screenshot(IMAGES / "window.png", canvas_only=False, flash=False)
+        session.clear_prompt()
+        session.objects.classify([1, 3], "interphase")
+        session.objects.classify([2], "mitosis")
+        session.objects.rename(2, "metaphase")
+        table = ObjectsWidget(demo.viewer)
+        demo.viewer.window.add_dock_widget(table, name="Segment Anything: objects", area="bottom")
+        _wait_ms(500)
+        table.table.selectRow(1)
+        _wait_ms(200)
+        demo.viewer.window.screenshot(IMAGES / "objects.png", canvas_only=False, flash=False)
+        demo.viewer.window.remove_dock_widget(table)
+        _show_automatic_masks(demo)
+        demo.viewer.window.screenshot(IMAGES / "automatic.png", canvas_only=False, flash=False)
         demo.viewer.close()
+
+
+def _show_automatic_masks(demo: Demo) -> None:
+    """Find the masks of a plane, and reject one."""
+    session = demo.widget.session
+    assert session is not None
+    session.clear_prompt()
+    masks = AutomaticWidget(demo.viewer)
+    title = "Segment Anything: automatic masks"
+    demo.viewer.window.add_dock_widget(masks, name=title, area="right", tabify=True)
+    session.go_to(p=1)
+    masks.panel.propose.click()
+    _wait(lambda: not (masks.is_busy or demo.widget.is_busy))
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.8)
+    masks.panel.selecting.areas["min_area"].setValue(60)
+    _wait(lambda: not masks.is_busy)
+    _wait_ms(500)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

@@ -65,8 +65,8 @@ QUICK = (
     Case("a tall crop", "tall", {**_LOW, **_FEW, "box_nms_thresh": 0.4}),
     Case(
         "one layer of crops",
-        "small",
-        {**_LOW, "points_per_side": 6, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
+        "coins",
+        {**_LOW, "points_per_side": 8, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
     ),
     Case("no small regions", "coins", {**_LOW, **_FEW, "min_mask_region_area": 200}),
 )

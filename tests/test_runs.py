@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs
+from napari_sam.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs, label_boxes
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -38,6 +38,25 @@ def test_a_mask_in_its_box_lies_where_it_was(mask: NDArray[np.bool_], origin: tu
     assert runs.area == mask.sum()
     assert_array_equal(runs.on((64, 64)), whole)
     assert runs.mask().any(0)[[0, -1]].all() and runs.mask().any(1)[[0, -1]].all()
+
+
+@given(
+    labels=arrays(
+        np.int64, array_shapes(min_dims=2, max_dims=3, max_side=6), elements=st.sampled_from([0, 1, 2, 7])
+    ),
+    factor=st.sampled_from([1, 2**30]),
+    shift=st.sampled_from([0, 3, -1]),
+)
+def test_every_label_has_its_box(labels: NDArray[np.int64], factor: int, shift: int) -> None:
+    """Whether labels are few or far apart, with background or without."""
+    labels = labels * factor + shift
+    found = dict(label_boxes(labels))
+    assert sorted(found) == [x for x in np.unique(labels) if x > 0]
+    for label, box in found.items():
+        assert all(
+            (axis.start, axis.stop) == (at.min(), at.max() + 1)
+            for axis, at in zip(box, np.nonzero(labels == label), strict=True)
+        )
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.annotation import Session
+    from napari_sam.automatic.masks import PlaneMasks
+    from napari_sam.automatic.proposing import propose_plane
+    from napari_sam.automatic.stack import StackRun, planes_along
+    from napari_sam.automatic.writing import commit_masks
+    from napari_sam.inference.automatic import EmbeddedPlane, Generation, propose, suited_selection
+    from napari_sam.inference.overlaps import label_image
     from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor, precisions
     from napari_sam.inference.prompts import Prompt
+    from napari_sam.inference.proposals import Proposals, Selected, Selection
+    from napari_sam.linking import Linking, link
     from napari_sam.planes import Plane, Planes
     from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
@@ -19,31 +27,61 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EmbeddedPlane": "inference.automatic",
     "Embedding": "inference.predictor",
+    "Generation": "inference.automatic",
+    "Linking": "linking",
     "Plane": "planes",
+    "PlaneMasks": "automatic.masks",
     "Planes": "planes",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prompt": "inference.prompts",
+    "Proposals": "inference.proposals",
+    "Selected": "inference.proposals",
+    "Selection": "inference.proposals",
     "Session": "annotation",
+    "StackRun": "automatic.stack",
+    "commit_masks": "automatic.writing",
+    "label_image": "inference.overlaps",
+    "link": "linking",
     "load_predictor": "inference.predictor",
     "open_session": "starting",
+    "planes_along": "automatic.stack",
     "precisions": "inference.predictor",
+    "propose": "inference.automatic",
+    "propose_plane": "automatic.proposing",
     "session": "widgets.annotate",
+    "suited_selection": "inference.automatic",
 }
 
 __all__ = [
+    "EmbeddedPlane",
     "Embedding",
+    "Generation",
+    "Linking",
     "Plane",
+    "PlaneMasks",
     "Planes",
     "Prediction",
     "Predictor",
     "Prompt",
+    "Proposals",
+    "Selected",
+    "Selection",
     "Session",
+    "StackRun",
+    "commit_masks",
+    "label_image",
+    "link",
     "load_predictor",
     "open_session",
+    "planes_along",
     "precisions",
+    "propose",
+    "propose_plane",
     "session",
+    "suited_selection",
 ]
 
 

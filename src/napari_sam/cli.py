@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     take_in.set_defaults(run=_import)
     _add_export(commands)
     _add_replay(commands)
+    _add_automatic(commands)
     return parser
 
 
@@ -78,6 +79,46 @@ def _demo(options: argparse.Namespace) -> int:
     from napari_sam.widgets.demo_window import run_window  # noqa: PLC0415 - needs Qt
 
     run_window(options.out)
+    return 0
+
+
+def _add_automatic(commands: Any) -> None:
+    automatic = commands.add_parser("automatic", help="find all objects of an image, without a prompt")
+    automatic.add_argument("image", type=Path, help="one plane, gray or RGB: .tif, .png and others")
+    automatic.add_argument(
+        "--labels", type=Path, required=True, help="new labels: .tif, or .zarr for a store with a ledger"
+    )
+    automatic.add_argument(
+        "--model", default="nano", help="what `napari-sam models` calls it (default: %(default)s)"
+    )
+    automatic.add_argument(
+        "--prompts", choices=("learned", "grid"), help="learned where the model can, if left out"
+    )
+    automatic.add_argument(
+        "--rule",
+        choices=("smaller", "score"),
+        default="smaller",
+        help="which mask is on top (default: smaller)",
+    )
+    for name in ("pred-iou-thresh", "stability-score-thresh", "box-nms-thresh"):
+        automatic.add_argument(f"--{name}", type=float, help="what suits the model, if left out")
+    automatic.set_defaults(run=_automatic)
+
+
+def _automatic(options: argparse.Namespace) -> int:
+    from napari_sam.automatic.command import label_file  # noqa: PLC0415 - loads torch
+    from napari_sam.inference.automatic import Generation  # noqa: PLC0415
+
+    names = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")
+    thresholds = {name: value for name in names if (value := getattr(options, name)) is not None}
+    floors = {
+        floor: min(thresholds[name], getattr(Generation, floor))
+        for name, floor in (("pred_iou_thresh", "score_floor"), ("stability_score_thresh", "stability_floor"))
+        if name in thresholds
+    }
+    generation = Generation(prompts=options.prompts, **floors)
+    count = label_file(options.image, options.labels, options.model, generation, thresholds, options.rule)
+    print(f"{count} objects in {options.labels}")
     return 0
 
 

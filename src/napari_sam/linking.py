@@ -45,7 +45,7 @@ class Linking:
     """
 
     measure: Measure = "iou"
-    min_overlap: float = 0.25
+    min_overlap: float = 0.1
     max_gap: int = 1
     min_length: int = 1
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 # (row0, column0, row1, column1) in whole pixels, the ends left out.
 PixelBox = tuple[int, int, int, int]
 _LEVEL = 1
+_FEW_LABELS = 2**20
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,21 @@ def pixel_box(mask: NDArray[np.bool_]) -> PixelBox | None:
     if not rows.size:
         return None
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def label_boxes(labels: NDArray[np.integer[Any]]) -> Iterator[tuple[int, tuple[slice, ...]]]:
+    """Give each label of an array, 0 left out, with the box around its pixels; what is negative is none."""
+    if labels.max(initial=0) <= _FEW_LABELS:
+        for number, box in enumerate(find_objects(labels), 1):
+            if box is not None:
+                yield number, box
+        return
+    # Numbered anew: the time and memory of find_objects grow with the highest label.
+    found, numbers = np.unique(labels, return_inverse=True)
+    shift = int(found[0] != 0)
+    for number, box in enumerate(find_objects(numbers.reshape(labels.shape) + shift), 1):
+        if box is not None and found[number - shift] > 0:
+            yield int(found[number - shift]), box
 
 
 def encode_runs(mask: NDArray[np.bool_]) -> bytes:

@@ -34,8 +34,8 @@ def open_session(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     precision: str = FULL,
-    contrast: tuple[float, float] | None = None,
     compile: bool = False,  # noqa: A002 - torch's own word for it
+    contrast: tuple[float, float] | None = None,
     cache: str | Path | None = None,
     budget: Budget = DEFAULT_BUDGET,
 ) -> Session:

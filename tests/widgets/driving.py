@@ -56,6 +56,14 @@ class User:
         QTest.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
         self.settle()
 
+    def double_click(self, *position: float) -> None:
+        """Click twice in quick succession; the second press is told as a double click."""
+        self.click(*position)
+        place = self.place(position)
+        left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        QTest.mouseDClick(self.canvas.native, left, none, place)
+        self.settle()
+
     def drag(self, start: tuple[float, ...], end: tuple[float, ...]) -> None:
         """Press at one position in the image's array, move, and let go at another."""
         a, b = self.place(start), self.place(end)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 import napari_sam
+from napari_sam.inference.predictor import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
@@ -84,6 +85,28 @@ def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
     user.session.objects.delete([1])
     user.press("C")
     assert "There is no object under the mask" in user.status
+
+
+def test_a_double_click_takes_an_object_up_with_its_prompts(user: User) -> None:
+    row, column, radius = DISCS[0]
+    user.click(0, row, column)
+    prompt = user.session.prompt
+    user.press("C")
+    user.double_click(0, row + 4, column + 4)
+    assert user.session.target == 1 and user.session.prompt == prompt
+    assert len(user.layer("SAM points").data) == 1
+    user.press("Q")
+    user.click(0, row + radius - 3, column)
+    preview = user.session.preview
+    assert preview is not None and len(preview.prompt.points) == 2
+    user.double_click(0, row, column + 3)  # in the middle of a prompt: nothing of it is lost
+    assert user.session.prompt.points[:2] == preview.prompt.points
+    user.session.set_prompt(preview.prompt)
+    user.settle()
+    user.press("C")
+    np.testing.assert_array_equal(user.session.labels[0], 1 * preview.mask)
+    user.double_click(0, 150, 150)  # the background
+    assert user.session.target is None
 
 
 def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
@@ -515,3 +538,17 @@ def test_the_choices_of_last_time_are_remembered(
     someone.panel.start.click()
     someone.settle()
     assert not open_window(stack).panel.live.isChecked()
+
+
+def test_the_precision_is_chosen_among_those_that_gain(
+    open_window: Callable[..., User], stack: NDArray[np.uint8]
+) -> None:
+    someone = open_window(stack)
+    choice = someone.panel.precision
+    assert choice.choices == precisions("nano")
+    assert choice.native.isVisible() == (len(choice.choices) > 1)
+    choice.value = choice.choices[-1]
+    someone.panel.start.click()
+    someone.settle()
+    assert someone.session.predictor.identity.precision == choice.choices[-1]
+    assert open_window(stack).panel.precision.value == choice.choices[-1]

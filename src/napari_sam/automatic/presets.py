@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from napari_sam.inference.automatic import Generation
+from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Selection
 
@@ -27,18 +27,12 @@ class Preset:
     selection: Selection
 
 
-# The official thresholds were set for the official models; the scores of a small model are lower throughout,
-# and its logits are flatter, which makes the same masks less stable.
-_OF_OFFICIAL = Selection()
-_OF_SMALL = Selection(pred_iou_thresh=0.6, stability_score_thresh=0.5)
-
-
 def presets(predictor: Predictor) -> tuple[Preset, ...]:
     """Give the presets for a model, the one to begin with first.
 
     A model that finds objects by itself places its prompts on them, so grids are for the other models.
     """
-    base = _OF_SMALL if predictor.finds_objects else _OF_OFFICIAL
+    base = suited_selection(predictor)
     dense, coarse = (
         (Generation(), Generation())
         if predictor.finds_objects
@@ -50,7 +44,7 @@ def presets(predictor: Predictor) -> tuple[Preset, ...]:
             "small cells",
             "Many objects up to some 40 pixels across.",
             dense,
-            replace(base, box_nms_thresh=0.5, min_area=10, max_area=1600),
+            replace(base, min_area=10, max_area=1600),
         ),
         Preset(
             "large cells",

@@ -13,7 +13,7 @@ from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.proposing import propose_plane
 from napari_sam.automatic.writing import Annotated, commit_masks
-from napari_sam.inference.automatic import Generation
+from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.overlaps import Rule
 from napari_sam.inference.proposals import Selection
 from napari_sam.linking import Linking, centroid, link
@@ -65,7 +65,7 @@ class StackRun:
     planes
         In order, such as `planes_along` gives them.
     generation, selection
-        How masks are proposed and which are selected, on every plane alike.
+        How masks are proposed and which are selected, on every plane alike; what suits the model if left out.
     rule
         Which of two masks gets the pixels that both have.
     linking
@@ -89,7 +89,9 @@ class StackRun:
         self.session = session
         self.planes = tuple(planes)
         self.generation = Generation() if generation is None else generation
-        self.selection = Selection() if selection is None else selection
+        self.selection = (
+            suited_selection(session.predictor, self.generation) if selection is None else selection
+        )
         self.rule = rule
         self.linking = linking
         self.rejected: set[int] = set()

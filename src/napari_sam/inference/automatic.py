@@ -32,8 +32,14 @@ _NEAR_BORDER = 20
 _ENCODING = 0.2
 
 # What suits the bundled model, see `suited_selection`.
-_LEARNED_SELECTION = Selection(pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5)
-_GRID_SELECTION = Selection(pred_iou_thresh=0.5, stability_score_thresh=0.5, box_nms_thresh=0.5)
+_LEARNED_SELECTION = Selection(
+    pred_iou_thresh=0.5,
+    stability_score_thresh=0.5,
+    box_nms_thresh=0.5,
+    crop_nms_thresh=0.5,
+    max_overlap=0.5,
+)
+_GRID_SELECTION = _LEARNED_SELECTION
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ class Generation:
     point_grids: Sequence[Sequence[tuple[float, float]] | NDArray[np.floating]] | None = None
     stability_score_offset: float = 1.0
     prompts: str | None = None
-    score_floor: float = 0.5
-    stability_floor: float = 0.5
+    score_floor: float = 0.4
+    stability_floor: float = 0.3
 
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import groupby
+
+import numpy as np
 
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.learned_prompts import learned_points
@@ -22,17 +25,11 @@ def objects_of(
     limits: Limits,
     at_once: int,
     progress: Progress = ignore_progress,
-    crop: PixelBox | None = None,
 ) -> Iterator[Decoded]:
-    """Find the objects of what was encoded, which lies at ``crop`` of the plane if it is not all of it.
-
-    Of the masks of one point, the one with the highest score is given: the point means one object.
-    """
+    """Find the objects of a plane of which there is only an embedding."""
     points = learned_points(predictor.object_maps(embedding), embedding.geometry)
-    crop = (0, 0, *embedding.geometry.original) if crop is None else crop
-    decoded = decode_points(predictor, embedding, points, limits, at_once, crop, progress)
-    for _, candidates in groupby(decoded, key=lambda one: one.point):
-        yield max(candidates, key=lambda one: one.score)
+    crop = (0, 0, *embedding.geometry.original)
+    return _best(decode_points(predictor, embedding, points, limits, at_once, crop, progress))
 
 
 def objects_of_tiles(
@@ -43,28 +40,32 @@ def objects_of_tiles(
     at_once: int,
     progress: Progress = ignore_progress,
 ) -> tuple[int, list[Decoded]]:
-    """Find the objects of a plane of any size: how many tiles were looked at, and their masks.
+    """Find the objects of a plane of any size: how many tiles were looked at, and the masks.
 
-    A large plane is looked at tile by tile at every scale. A mask that touches a border of its tile at which
-    the plane goes on is left to another tile, which has it whole: tiles of one scale lie half a tile apart,
-    and what is larger than that half is looked for at the next coarser scale, where smaller masks are in turn
-    left to the finer one. Where objects turn out to be tiny, they are looked for again enlarged. The
-    duplicates that neighbouring tiles give are left to the selection.
+    A large plane is looked at tile by tile at every scale. Each tile is asked for the points that lie most
+    central in it; tiles of one scale lie half a tile apart, so an object that is smaller than that half is
+    whole in the tile of its middle. What touches a border at which the plane goes on is left to the next
+    coarser scale, where masks that are small enough for the finer one are in turn left to that. Where objects
+    turn out to be tiny, they are looked for again enlarged.
     """
     tiling = predictor.tiling(shape)
-    tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
 
     def within(tile: Tile, part: Progress) -> list[Decoded]:
         crop = (tile.row, tile.column, tile.row + tile.height, tile.column + tile.width)
-        objects = objects_of(predictor, embed(tile), limits, at_once, part, crop)
+        embedding = embed(tile)
+        points = learned_points(predictor.object_maps(embedding), embedding.geometry)
+        central = [tiling.central(tile.level, point) == tile for point in (points + crop[:2]).tolist()]
+        points = points[np.array(central, bool)]
+        objects = _best(decode_points(predictor, embedding, points, limits, at_once, crop, part))
         return [one for one in objects if not _touches(one, crop, shape)]
 
+    tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]
     found: list[Decoded] = []
     for number, tile in enumerate(tiles):
         part = between(progress, _UNENLARGED * number / len(tiles), _UNENLARGED * (number + 1) / len(tiles))
         least = predictor.image_size << (tile.level - 1) >> 1 if tile.level else 0
         found += [one for one in within(tile, part) if _extent(one) > least]
-    enlarged = sorted({tiling.central(-1, one.point) for one in found if _is_tiny(one, tiling)})
+    enlarged = _mostly_tiny(found, tiling)
     for number, tile in enumerate(enlarged):
         done, then = (number / len(enlarged), (number + 1) / len(enlarged))
         part = between(progress, *(_UNENLARGED + (1 - _UNENLARGED) * share for share in (done, then)))
@@ -73,10 +74,25 @@ def objects_of_tiles(
     return len(tiles) + len(enlarged), found
 
 
+def _best(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
+    """Give of the masks of each point the one with the highest score: the point means one object."""
+    for _, candidates in groupby(decoded, key=lambda one: one.point):
+        yield max(candidates, key=lambda one: one.score)
+
+
+def _mostly_tiny(found: list[Decoded], tiling: Tiling) -> list[Tile]:
+    """Name the enlarged tiles in which half of the objects or more are tiny; debris alone is not worth it."""
+    tiny: dict[Tile, list[bool]] = defaultdict(list)
+    if tiling.finest < 0:
+        for one in found:
+            tiny[tiling.central(-1, one.point)].append(_is_tiny(one, tiling))
+    return sorted(tile for tile, which in tiny.items() if 2 * sum(which) >= len(which))
+
+
 def _is_tiny(one: Decoded, tiling: Tiling) -> bool:
     """Whether a mask has less area, before anything is enlarged, than what the model knows well."""
     scale = 1.0 if tiling.coarsest else tiling.side / max(tiling.shape)
-    return tiling.finest < 0 and one.mask.area * scale**2 < tiling.small**2
+    return one.mask.area * scale**2 < tiling.small**2
 
 
 def _extent(one: Decoded) -> int:

@@ -39,6 +39,8 @@ class Selection:
     min_mask_region_area
         Holes and separate pieces of fewer pixels are filled or taken away; then suppression is run once more,
         and unchanged masks are preferred. 0 leaves the masks as they are.
+    max_overlap
+        A mask of which better ones cover a larger share goes; 1 lets all stay, as the official code does.
     min_area, max_area
         Smaller and larger masks go before they suppress others, in pixels; None is no limit.
 
@@ -55,9 +57,16 @@ class Selection:
     min_mask_region_area: int = 0
     min_area: int = 0
     max_area: int | None = None
+    max_overlap: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"):
+        for name in (
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "max_overlap",
+        ):
             value = getattr(self, name)
             if not (isfinite(value) and 0 <= value <= 1):
                 raise ValueError(f"{name} is {value}; give a number from 0 to 1.")
@@ -187,8 +196,10 @@ class Proposals:
         removed["box_nms_thresh"] = len(left) - len(within)
         across = self._suppress_across(within, selection.crop_nms_thresh)
         removed["crop_nms_thresh"] = len(within) - len(across)
-        final, masks = self._without_small_regions(across, selection)
-        removed["min_mask_region_area"] = len(across) - len(final)
+        apart = self._suppress_covered(across, selection.max_overlap)
+        removed["max_overlap"] = len(across) - len(apart)
+        final, masks = self._without_small_regions(apart, selection)
+        removed["min_mask_region_area"] = len(apart) - len(final)
         order = np.argsort(-self.scores[final], kind="stable")
         chosen = Selected(
             self.shape,
@@ -244,6 +255,19 @@ class Proposals:
         else:
             preference = 1 / ((crops[:, 2] - crops[:, 0]) * (crops[:, 3] - crops[:, 1]))
         return left[suppress_boxes(self.boxes[left], preference, threshold)]
+
+    def _suppress_covered(self, left: NDArray[np.intp], most: float) -> NDArray[np.intp]:
+        """Take away what better masks cover."""
+        if most >= 1:
+            return left
+        taken = np.zeros(self.shape, bool)
+        kept = []
+        for number in left[np.argsort(-self.scores[left], kind="stable")]:
+            mask, where = self.masks[number].mask(), self.masks[number].index
+            if np.count_nonzero(taken[where] & mask) <= most * self.areas[number]:
+                taken[where] |= mask
+                kept.append(number)
+        return np.array(kept, np.intp)
 
     def _without_small_regions(
         self, left: NDArray[np.intp], selection: Selection

@@ -8,10 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from napari_sam.planes import Plane
-from napari_sam.runs import MaskRuns
+from napari_sam.runs import MaskRuns, label_boxes
 
 Labels = NDArray[np.integer[Any]]
 # The index along all axes but the last two: which of the array's own planes.
@@ -150,12 +149,8 @@ def changed_masks(
 
 def _parts(labels: Labels) -> Iterator[tuple[int, tuple[int, int], NDArray[np.bool_]]]:
     """Give each label of a block with the corner of its box and its mask within that."""
-    found, numbers = np.unique(labels, return_inverse=True)
-    # One more, since numbers start at zero and find_objects takes zero for background.
-    for number, box in enumerate(find_objects(numbers.reshape(labels.shape) + 1)):
-        if box is not None and found[number] != 0:
-            corner = (box[0].start, box[1].start)
-            yield int(found[number]), corner, labels[box] == found[number]
+    for label, box in label_boxes(labels):
+        yield label, (box[0].start, box[1].start), labels[box] == label
 
 
 def _edited(

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import zarr
-from scipy.ndimage import find_objects
 
 from napari_sam.planes import Plane
-from napari_sam.runs import MaskRuns
+from napari_sam.runs import MaskRuns, label_boxes
 from napari_sam.storage.changes import Position
 from napari_sam.storage.origins import Making, Origin
 
@@ -77,29 +76,36 @@ def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[
         The plane's position, and the object's mask on it as an imported `Origin`.
     """
     ndim = len(array.shape)
-    for position in _positions(array.shape, regions):
+    for position, (rows, columns) in _windows(array.shape, regions):
+        labels = np.asarray(array[(*position, rows, columns)])
+        if (highest := int(labels.max(initial=0))) > np.iinfo(np.int64).max:
+            raise ValueError(f"The label {highest} is too large; labels go up to {np.iinfo(np.int64).max}.")
         plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
-        labels = np.asarray(array[plane.index()])
-        found, numbers = np.unique(labels, return_inverse=True)
-        if found[-1] > np.iinfo(np.int64).max:
-            raise ValueError(f"The label {found[-1]} is too large; labels go up to {np.iinfo(np.int64).max}.")
-        for number, box in enumerate(find_objects(numbers.reshape(labels.shape) + 1)):
-            if found[number] > 0:
-                mask = MaskRuns.of(labels[box] == found[number], (box[0].start, box[1].start))
-                assert mask is not None  # the box is that of its pixels
-                yield position, Origin(int(found[number]), plane, mask, Making("import"))
+        for label, (inner_rows, inner_columns) in label_boxes(labels):
+            corner = (rows.start + inner_rows.start, columns.start + inner_columns.start)
+            mask = MaskRuns.of(labels[inner_rows, inner_columns] == label, corner)
+            assert mask is not None  # the box is that of its pixels
+            yield position, Origin(label, plane, mask, Making("import"))
 
 
-def _positions(shape: Sequence[int], regions: Sequence[Region] | None) -> list[Position]:
+def _windows(
+    shape: Sequence[int], regions: Sequence[Region] | None
+) -> Iterator[tuple[Position, tuple[slice, slice]]]:
+    """Give each plane to be looked at, in order, and the part of it around the regions."""
     if regions is None:
-        return list(np.ndindex(*shape[:-2]))
-    return sorted(
-        {
-            tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
-            for region in regions
-            for offset in np.ndindex(*(x.stop - x.start for x in region[:-2]))
-        }
-    )
+        for position in np.ndindex(*shape[:-2]):
+            yield position, (slice(0, shape[-2]), slice(0, shape[-1]))
+        return
+    parts: dict[Position, list[Region]] = {}
+    for region in regions:
+        for offset in np.ndindex(*(x.stop - x.start for x in region[:-2])):
+            position = tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
+            parts.setdefault(position, []).append(region[-2:])
+    for position, inside in sorted(parts.items(), key=lambda item: item[0]):
+        rows, columns = (
+            slice(min(x[axis].start for x in inside), max(x[axis].stop for x in inside)) for axis in (0, 1)
+        )
+        yield position, (rows, columns)
 
 
 def _region(starts: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:

@@ -14,6 +14,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
+from napari_sam.inference.predictor import precisions
 from napari_sam.installation import conflict
 from napari_sam.starting import default_labels_path, open_session
 from napari_sam.weights.catalogue import CATALOGUE
@@ -124,6 +125,7 @@ class AnnotateWidget(QWidget):
             units=[str(x) for x in layer.units],
             name=layer.name,
             checkpoint=checkpoint,
+            precision=self.panel.precision.value,
             contrast=self._contrast(layer),
             cache=self._cache.path(_file_of(layer)),
             budget=self._cache.budget,
@@ -218,6 +220,7 @@ class AnnotateWidget(QWidget):
     def _on_model_chosen(self, key: str) -> None:
         """Say what the model is; a checkpoint that was chosen belongs to the one before."""
         self.panel.checkpoint.line_edit.value = ""
+        self.panel.show_precisions(precisions(key))
         self.panel.show_status(describe(key))
 
     def _labels_path(self, layer: Image) -> Path:
@@ -255,6 +258,9 @@ class AnnotateWidget(QWidget):
         kept = recall()
         if kept.model in CATALOGUE:
             self.panel.model.value = kept.model
+        self.panel.show_precisions(precisions(self.panel.model.value))
+        if kept.precision in self.panel.precision.choices:
+            self.panel.precision.value = kept.precision
         if kept.checkpoint:
             self.panel.checkpoint.value = Path(kept.checkpoint)
         self.panel.live.setChecked(kept.live)
@@ -263,7 +269,8 @@ class AnnotateWidget(QWidget):
         """Keep the choices for next time."""
         checkpoint = self._checkpoint()
         live = self.panel.live.isChecked()
-        remember(Remembered(self.panel.model.value, str(checkpoint or ""), live))
+        model, precision = self.panel.model.value, self.panel.precision.value
+        remember(Remembered(model, precision, str(checkpoint or ""), live))
 
     # Layers and window
 

@@ -8,8 +8,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Shapes
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
@@ -17,7 +17,7 @@ from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.automatic_controller import AutomaticController
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import transform_of
+from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
 from napari_sam.widgets.running import running
@@ -40,7 +40,13 @@ class AutomaticWidget(QWidget):
         self.panel = AutomaticPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.panel)
+        scroll = QScrollArea()  # another panel may share the window's side
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(self.panel)
+        scroll.setMinimumWidth(self.panel.minimumWidth())
+        layout.addWidget(scroll)
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections = Connections()
@@ -98,7 +104,7 @@ class AutomaticWidget(QWidget):
         if layer is None:
             return None
         assert self._labels is not None, "a controller has a session"
-        return region_on(layer, self._labels, plane, plane.shape(self._labels.data.shape))
+        return region_on(layer, self._labels, plane, world_units(self._viewer))
 
     def _on_draw_requested(self) -> None:
         """Make a layer to draw in, or take the one up that is chosen."""
@@ -112,7 +118,7 @@ class AutomaticWidget(QWidget):
                 edge_color="#ffffff",
                 face_color="#ffffff22",
                 edge_width=max(1.0, 0.004 * max(self._labels.data.shape[-2:])),
-                **transform_of(self._labels),
+                **transform_of(self._labels, world_units(self._viewer)),
             )
             self._offer_regions(layer)
         self._viewer.layers.selection.active = layer
@@ -120,7 +126,9 @@ class AutomaticWidget(QWidget):
 
     def _add_tracks(self, rows: NDArray[np.float64]) -> None:
         assert self._labels is not None, "a controller has a session"
-        self._viewer.add_tracks(rows, name="SAM tracks", **transform_of(self._labels))
+        self._viewer.add_tracks(
+            rows, name="SAM tracks", **transform_of(self._labels, world_units(self._viewer))
+        )
 
     def _on_layers_changed(self, _event: Any = None) -> None:
         self._offer_regions()

@@ -32,7 +32,8 @@ _THRESHOLDS = (
     ("pred_iou_thresh", "The model's own estimate of a mask's IoU must be higher."),
     ("stability_score_thresh", "How little a mask may change when its threshold is moved."),
     ("box_nms_thresh", "Of two masks whose boxes overlap more, the better one stays."),
-    ("crop_nms_thresh", "The same between masks of different crops."),
+    ("crop_nms_thresh", "The same between masks of different crops, or tiles."),
+    ("max_overlap", "A mask goes of which better ones cover a larger share."),
 )
 _AREAS = (
     ("min_area", "Smaller masks are left out, in pixels."),

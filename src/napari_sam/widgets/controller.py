@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
 
@@ -65,6 +67,7 @@ class SessionController:
         self._job = LatestJob()
         self._hover = Hover(viewer, image, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
+        self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
         self._several: SeveralResponse | None = None
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
@@ -95,6 +98,7 @@ class SessionController:
         self._connections.close()
         self._job.close()
         self._hover.close()
+        self._picker.close()
         self._stack.close()
         self._layers.close()
         self.session.close()

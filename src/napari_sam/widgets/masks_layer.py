@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.planes import Plane
-from napari_sam.widgets.coordinates import plane_transform
+from napari_sam.widgets.coordinates import plane_transform, world_units
 
 NAME = "SAM automatic"
 _REJECTED, _FIRST_COLOUR, _COLOURS = 1, 2, 24
@@ -52,7 +52,7 @@ class MasksLayer:
         layer = self._made(plane)
         self._plane = plane
         layer.data = plane.to_plane(painted).reshape(shape)
-        layer.affine = plane_transform(self._like, plane)["affine"]
+        layer.affine = plane_transform(self._like, plane, world_units(self._viewer))["affine"]
         layer.visible = True
 
     def take_clicks(self) -> None:
@@ -82,7 +82,7 @@ class MasksLayer:
             np.zeros((1,) * self._like.ndim, np.uint8),
             name=NAME,
             opacity=0.55,
-            **plane_transform(self._like, plane),
+            **plane_transform(self._like, plane, world_units(self._viewer)),
         )
         self._viewer.layers.selection.active = active
         layer.colormap = _colours()

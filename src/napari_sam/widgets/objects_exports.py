@@ -19,7 +19,7 @@ from napari_sam.model.layers import Progress
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import transform_of
+from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob
 
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
@@ -148,7 +148,7 @@ class ExportMenu(QMenu):
             face_color="transparent",
             edge_color=[colours.get(polygon.category, _NO_CATEGORY) for polygon in polygons],
             edge_width=0.5,
-            **transform_of(labels),
+            **transform_of(labels, world_units(self._viewer)),
         )
         self.told.emit(f"{len(polygons)} outlines are in the layer {OUTLINES!r}.")
 
@@ -162,7 +162,10 @@ class ExportMenu(QMenu):
             )
             return
         layer = self._viewer.add_labels(
-            CategoryLabels(self.session.store), name=CATEGORIES, opacity=0.6, **transform_of(labels)
+            CategoryLabels(self.session.store),
+            name=CATEGORIES,
+            opacity=0.6,
+            **transform_of(labels, world_units(self._viewer)),
         )
         layer.colormap = self._colours(self.session)
         layer.editable = False

@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
+    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
@@ -31,6 +32,11 @@ from napari_sam.widgets.running import running
 
 # Strokes and commits that follow each other closely are measured once.
 _SETTLE_MS = 150
+# From this width on the buttons stand in one row.
+_WIDE = 760
+# The widths of columns are those of this many rows.
+_MEASURED_ROWS = 50
+_ROW_HEIGHT = 24
 
 
 class ObjectsWidget(QWidget):
@@ -46,6 +52,7 @@ class ObjectsWidget(QWidget):
         super().__init__()
         self._viewer = unwrapped(napari_viewer)
         self._session: Session | None = None
+        self._wide: bool | None = None
         self._connections, self._to_store = Connections(), Connections()
         self.model = ObjectsModel(self)
         self.proxy = sorted_and_filtered(self.model)
@@ -85,17 +92,18 @@ class ObjectsWidget(QWidget):
             self.save,
             self.classify,
         )
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, widget in enumerate(self._buttons[:-1]):
-            grid.addWidget(widget, number // 3, number % 3)
-        grid.addWidget(self.category, 2, 0, 1, 2)
-        grid.addWidget(self.classify, 2, 2)
+        self._grid = QGridLayout()
+        self._grid.setSpacing(4)
         layout = QVBoxLayout(self)
-        for part in (self.filter, self.table):
-            layout.addWidget(part)
-        layout.addLayout(grid)
-        layout.addWidget(self.status)
+        layout.setContentsMargins(6, 6, 6, 4)
+        layout.setSpacing(4)
+        self._top = QGridLayout()
+        self._top.addWidget(self.filter, 0, 0)
+        self._top.setColumnStretch(0, 1)
+        layout.addLayout(self._top)
+        layout.addWidget(self.table)
+        layout.addLayout(self._grid)
+        self._arrange(wide=False)
         self._connections.add(self.exports.told, self.status.setText)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -134,6 +142,11 @@ class ObjectsWidget(QWidget):
         self.exports.close_menu()
         self._session = None
 
+    def resizeEvent(self, event: Any) -> None:
+        """Put all buttons into one row where there is room: at the bottom of a window height is dear."""
+        super().resizeEvent(event)
+        self._arrange(wide=self.width() >= _WIDE)
+
     def event(self, event: QEvent | None) -> bool:
         """Let go of everything when napari takes the widget out of its dock."""
         if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
@@ -144,6 +157,22 @@ class ObjectsWidget(QWidget):
         """Let go of everything when the widget, a window of its own, closes."""
         self.close_table()
         super().closeEvent(event)
+
+    def _arrange(self, wide: bool) -> None:
+        if wide == self._wide:
+            return
+        self._wide = wide
+        *buttons, classify = self._buttons
+        for number, widget in enumerate(buttons):
+            self._grid.addWidget(widget, 0 if wide else number // 3, number if wide else number % 3)
+        row, column = (0, len(buttons)) if wide else (2, 0)
+        self._grid.addWidget(self.category, row, column, 1, 2)
+        self._grid.addWidget(classify, row, column + 2)
+        self._top.setColumnStretch(1, int(wide))
+        if wide:
+            self._top.addWidget(self.status, 0, 1)
+        else:
+            self._grid.addWidget(self.status, row + 1, 0, 1, 3)
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:
         if viewer is self._viewer:
@@ -210,10 +239,15 @@ class ObjectsWidget(QWidget):
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        table.setAlternatingRowColors(True)
         header = table.verticalHeader()
         if header is not None:
             header.setVisible(False)
+            header.setDefaultSectionSize(_ROW_HEIGHT)
+        titles = table.horizontalHeader()
+        if titles is not None:
+            titles.setResizeContentsPrecision(_MEASURED_ROWS)
+            titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            titles.setStretchLastSection(True)
         table.doubleClicked.connect(self._on_row_chosen)
         return table
 

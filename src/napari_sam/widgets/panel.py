@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from magicgui.types import FileDialogMode
@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.model.precision import FULL
 from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.seen import SeenView
@@ -87,6 +88,7 @@ class AnnotatePanel(QWidget):
         self._shortcuts: list[QShortcut] = []
         self.image = ComboBox(label="Image", choices=[], nullable=True)
         self.model = ComboBox(label="Model", choices=models, value=models[0][1])
+        self.precision = ComboBox(label="Precision", choices=[FULL], value=FULL)
         self.checkpoint = FileEdit(
             label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
         )
@@ -204,6 +206,13 @@ class AnnotatePanel(QWidget):
             self.model.choices = models
             self.model.value = chosen
 
+    def show_precisions(self, names: Sequence[str]) -> None:
+        """Offer the precisions from which the chosen model gains; a choice between one is none."""
+        chosen = self.precision.value
+        self.precision.choices = list(names)
+        self.precision.value = chosen if chosen in names else FULL
+        self._form.setRowVisible(self.precision.native, len(names) > 1)
+
     def show_progress(self, done: float | None, what: str = "encoding") -> None:
         """Show how far the work is; None when nothing runs."""
         visible = done is not None
@@ -224,6 +233,10 @@ class AnnotatePanel(QWidget):
         tips = (
             (self.image, "The image to annotate."),
             (self.model, "nano ships with the plugin; the others are downloaded when you start."),
+            (
+                self.precision,
+                "Of the image encoder: less than float32 encodes faster here; masks stay all but the same.",
+            ),
             (
                 self.checkpoint,
                 "Your own checkpoint of the model: .pth or .safetensors. Empty for the published one.",

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
 from napari_sam.planes import Plane
-from napari_sam.widgets.coordinates import on_plane, positions_on_image
+from napari_sam.widgets.coordinates import Units, on_plane, positions_on_image
 
 # An ellipse is drawn as a polygon of so many corners.
 _CORNERS = 90
 
 
-def region_on(layer: Shapes, like: Image | Labels, plane: Plane, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def region_on(layer: Shapes, like: Image | Labels, plane: Plane, units: Units) -> NDArray[np.bool_]:
     """Give the pixels of a plane that lie in the layer's polygons, rectangles or ellipses on it.
 
     Parameters
@@ -23,21 +23,24 @@ def region_on(layer: Shapes, like: Image | Labels, plane: Plane, shape: tuple[in
         Has shapes.
     like
         A layer of the image's shape and transform.
-    plane, shape
-        The plane, and its height and width.
+    plane
+        The plane.
+    units
+        Those of the viewer's world.
 
     Raises
     ------
     ValueError
         If the layer has no such shape on this plane.
     """
+    shape = plane.shape(like.data.shape)
     region = np.zeros(shape, bool)
     drawn = False
     for corners, kind in zip(layer.data, layer.shape_type, strict=True):
         if kind not in ("polygon", "rectangle", "ellipse") or layer.ndim != len(plane.position):
             continue
         outline = _ellipse(np.asarray(corners)) if kind == "ellipse" else np.asarray(corners)
-        positions = positions_on_image(layer, outline, like)
+        positions = positions_on_image(layer, outline, like, units)
         if on_plane(plane, positions).all():
             region |= polygon2mask(shape, positions[:, list(plane.displayed)])
             drawn = True

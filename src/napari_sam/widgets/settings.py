@@ -7,12 +7,15 @@ from pathlib import Path
 
 from qtpy.QtCore import QSettings
 
+from napari_sam.model.precision import FULL
+
 
 @dataclass(frozen=True)
 class Remembered:
     """The choices that a user would otherwise make again each time."""
 
     model: str = "nano"
+    precision: str = FULL
     checkpoint: str = ""
     live: bool = True
 
@@ -24,6 +27,7 @@ def recall() -> Remembered:
     checkpoint = str(stored.value("checkpoint", default.checkpoint))
     return Remembered(
         str(stored.value("model", default.model)),
+        str(stored.value("precision", default.precision)),
         checkpoint if checkpoint and Path(checkpoint).is_file() else "",
         str(stored.value("live", default.live)).lower() == "true",
     )
@@ -33,6 +37,7 @@ def remember(chosen: Remembered) -> None:
     """Keep the choices for next time."""
     stored = stored_settings()
     stored.setValue("model", chosen.model)
+    stored.setValue("precision", chosen.precision)
     stored.setValue("checkpoint", chosen.checkpoint)
     stored.setValue("live", chosen.live)
     stored.sync()

@@ -1,0 +1,77 @@
+"""The automatic masks of one image file, as the command line makes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from skimage.io import imread
+
+from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.automatic.writing import commit_masks
+from napari_sam.inference.automatic import Generation, propose, suited_selection
+from napari_sam.inference.overlaps import Rule, label_image
+from napari_sam.inference.predictor import load_predictor
+from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.starting import open_session
+
+_TIFF = (".tif", ".tiff")
+
+
+def label_file(
+    image: Path,
+    labels: Path,
+    model: str = "nano",
+    generation: Generation | None = None,
+    thresholds: dict[str, float] | None = None,
+    rule: Rule = "smaller",
+    progress: Progress = ignore_progress,
+) -> int:
+    """Find the objects of an image file and write their labels: how many there are.
+
+    Parameters
+    ----------
+    image
+        A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads.
+    labels
+        ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist.
+    model, generation, rule
+        See `load_predictor`, `Generation` and `label_image`.
+    thresholds
+        What differs from the selection that suits the model, by the names of `Selection`.
+
+    Raises
+    ------
+    ValueError
+        If the image is no plane, the labels have another ending, or no mask is left; the message says why.
+    FileExistsError
+        If the labels are there already.
+    """
+    if labels.suffix not in (*_TIFF, ".zarr"):
+        raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
+    if labels.exists():
+        raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
+    plane = np.asarray(imread(image))
+    if plane.ndim == 3 and plane.shape[2] == 4:
+        plane = plane[..., :3]  # transparency shows nothing
+    if plane.ndim != 2 and plane.shape[2:] != (3,):
+        raise ValueError(f"{image} has shape {plane.shape}; give one plane, (H, W) or (H, W, 3).")
+    generation = Generation() if generation is None else generation
+    predictor = load_predictor(model)
+    selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
+    proposals = propose(predictor, plane, generation, progress)
+    selected = proposals.select(selection)
+    if selected.message is not None:
+        raise ValueError(selected.message)
+    if labels.suffix in _TIFF:
+        painted = label_image(selected, rule)
+        tifffile.imwrite(labels, painted, compression="zlib")
+        return len(np.unique(painted)) - 1
+    session = open_session(plane, model=model, labels=labels, rgb=plane.ndim == 3)
+    try:
+        commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
+        return len(session.store.ledger.objects())
+    finally:
+        session.close()

@@ -1,0 +1,53 @@
+"""A double click on a committed object takes it up again, with its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.components import ViewerModel
+
+from napari_sam.annotation import Session
+from napari_sam.widgets.session_layers import SessionLayers
+
+
+class ObjectPicker:
+    """Listen for double clicks while the mouse sets points.
+
+    The first of the two clicks has set a point, which goes. A plane with more of a prompt than that is left
+    alone: it would be lost.
+
+    Parameters
+    ----------
+    viewer, layers, session
+        Where the objects are shown, and whose they are.
+    tell
+        Says what is wrong.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, layers: SessionLayers, session: Session, tell: Callable[[str], None]
+    ) -> None:
+        self._callbacks = viewer.mouse_double_click_callbacks
+        self._layers = layers
+        self._session = session
+        self._tell = tell
+        self._callbacks.append(self._on_double_click)
+
+    def close(self) -> None:
+        """Stop to listen."""
+        self._callbacks.remove(self._on_double_click)
+
+    def _on_double_click(self, _viewer: ViewerModel, event: Any) -> None:
+        prompt = self._session.prompt
+        if self._layers.tool() != "points":
+            return
+        if len(prompt.points) > 1 or prompt.box is not None or prompt.mask is not None:
+            self._tell("Commit or clear the prompt of this plane first; then take up another object.")
+            return
+        label = self._layers.labels.get_value(
+            event.position, dims_displayed=list(event.dims_displayed), world=True
+        )
+        if label:
+            self._session.take_up(int(label))
+            self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.")
