@@ -106,7 +106,7 @@ def _add_automatic(commands: Any) -> None:
 
 
 def _automatic(options: argparse.Namespace) -> int:
-    from napari_sam.automatic.command import label_file  # noqa: PLC0415 - loads torch
+    from napari_sam.batch import label_file  # noqa: PLC0415 - loads torch
     from napari_sam.inference.automatic import Generation  # noqa: PLC0415
 
     names = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")

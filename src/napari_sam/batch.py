@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -25,7 +26,7 @@ def label_file(
     labels: Path,
     model: str = "nano",
     generation: Generation | None = None,
-    thresholds: dict[str, float] | None = None,
+    thresholds: dict[str, Any] | None = None,
     rule: Rule = "smaller",
     progress: Progress = ignore_progress,
 ) -> int:
