@@ -27,11 +27,7 @@ def label_file(
     labels: Path,
     model: str = "nano",
     generation: Generation | None = None,
-<<<<<<< HEAD:src/napari_sam/batch.py
-    thresholds: dict[str, Any] | None = None,
-=======
     thresholds: Mapping[str, Any] | None = None,
->>>>>>> auto:src/napari_sam/automatic/command.py
     rule: Rule = "smaller",
     progress: Progress = ignore_progress,
 ) -> int:
