@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _show_automatic_masks(demo: Demo) -> None:
-    """Find the masks of a plane, and reject one."""
+    """Find the masks of a plane, and choose some."""
     session = demo.widget.session
     assert session is not None
     session.clear_prompt()
