@@ -7,6 +7,7 @@ costs neither memory nor disk.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.encoding import Embedder
+from napari_sam.hovering import mask_under
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 
 _SIDE = 512
@@ -112,11 +114,52 @@ def large_click(predictor: Predictor, side: int) -> float:
     return float(np.median(seconds))
 
 
+def memory_and_resuming(predictor: Predictor, count: int, folder: Path) -> tuple[float, float, float]:
+    """Encode ``count`` planes with room for 32 of them in memory, and once more after a restart.
+
+    Returns the growth of the process in MiB over the last nine tenths, and the seconds of both runs.
+    """
+    planes = Planes(Noise(count), "zyx")
+    room = Budget(memory_bytes=32 * 4 * int(np.prod(predictor.embedding_shape)))
+    seconds, sizes = [], []
+    for _ in range(2):
+        embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder, room))
+        began = time.perf_counter()
+        for z in range(count):
+            embedder.prepare(Plane((1, 2), (z, 0, 0)), background=True)
+            if z == count // 10 and not sizes:
+                sizes.append(_resident())
+        seconds.append(time.perf_counter() - began)
+        sizes.append(_resident())
+    return (sizes[1] - sizes[0]) / 2**20, seconds[0], seconds[1]
+
+
+def hover(predictor: Predictor, folder: Path) -> float:
+    """Median seconds from a cursor at rest on an encoded plane to the mask under it."""
+    planes = Planes(Noise(1), "zyx")
+    store = LabelsStore.open_or_create(folder / "hover.zarr", planes.shape, planes.axes)
+    session = Session(planes, predictor, store, EmbeddingCache(planes, predictor, None))
+    session.run(session.request())
+    seconds = []
+    for n in range(2 * _REPEATS):
+        began = time.perf_counter()
+        assert mask_under(session, session.plane, (_SIDE / 2 + n, _SIDE / 2)) is not None
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def _resident() -> int:
+    """Bytes of memory that the process has (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device")
+    parser.add_argument("--planes", type=int, default=1000, help="of the run that measures memory")
     options = parser.parse_args()
     predictor = load_predictor(options.model, options.checkpoint, options.device)
     threads = torch.get_num_threads()
@@ -131,6 +174,9 @@ def main() -> None:
         for side in (512, 2000, 20_000):
             print(f"| {side} | {large_click(predictor, side):.2f} |", flush=True)
         size, seconds = cache_figures(predictor, folder / "figures")
+        print(f"\nHover: {1000 * hover(predictor, folder):.0f} ms.")
+        grown, first, again = memory_and_resuming(predictor, options.planes, folder / "memory")
+        print(f"{options.planes} planes: {first:.1f} s, after a restart {again:.1f} s, {grown:+.0f} MiB.")
         print(f"\nCache: {size / 2**20:.2f} MiB per plane, read in {1000 * seconds:.1f} ms.")
     print(f"Encoding through the background worker's path takes {overhead(predictor):.2f} of a direct call.")
 

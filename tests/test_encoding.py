@@ -175,3 +175,22 @@ def test_a_large_plane_waits_for_its_prompts(tiny_predictor: Predictor, encoded:
     embedder = open_embedder(tiny_predictor, np.zeros((2, 300, 200), np.uint8))
     embedder.prepare(plane(0))
     assert (encoded, embedder.whole(plane(0))) == ([], None)
+
+
+def test_ready_tiles_and_what_was_seen_of_a_large_plane(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    planes = Planes(np.arange(2 * 300 * 420, dtype=np.uint32).reshape(2, 300, 420), "zyx")
+    tiling = tiny_predictor.tiling((300, 420))
+    tile, plane = tiling.central(0, (200, 300)), Plane((1, 2), (1, 0, 0))
+    embedder = Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, tmp_path))
+    assert embedder.at_hand(plane, tile) is None and embedder.seen(plane) is None
+    made = embedder.embed(plane, tile)
+    assert embedder.at_hand(plane, tile) is made
+    assert embedder.ready_tiles(plane) == {tile}
+    seen = embedder.seen(plane)
+    assert seen is not None and seen[0] == tile
+    np.testing.assert_array_equal(seen[1], planes.image(plane, *tile.index))
+    assert embedder.seen(Plane((1, 2), (0, 0, 0))) is None
+
+    later = Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, tmp_path))
+    later.prepare(plane)
+    assert later.ready_tiles(plane) == {tile}

@@ -135,3 +135,14 @@ def test_tiles_have_numbers_of_their_own(
     numbers = {tiling.number(tile) for tile in tiles}
     assert len(numbers) == len(tiles)
     assert all(0 <= number < len(tiling) for number in numbers)
+
+
+@pytest.mark.parametrize("small", [0, 24])
+@pytest.mark.parametrize("shape", [(60, 90), (300, 170), (700, 1500)])
+def test_all_tiles_come_in_the_order_of_their_numbers(shape: tuple[int, int], small: int) -> None:
+    tiling = Tiling(shape, 128, small)
+    tiles = list(tiling.tiles())
+    assert [tiling.number(tile) for tile in tiles] == list(range(len(tiling)))
+    for tile in tiles:
+        middle = (tile.row + (tile.height - 1) / 2, tile.column + (tile.width - 1) / 2)
+        assert tiling.central(tile.level, middle) == tile

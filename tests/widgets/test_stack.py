@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +171,42 @@ def test_the_window_never_stalls(view: StackStatus, tmp_path: Path) -> None:
     wait_until(no_thread)
     assert session.ready().all()
     assert max(np.diff(ticks)) < 0.05
+
+
+@pytest.mark.slow
+def test_a_real_window_never_stalls(open_window: Callable[..., User], tmp_path: Path) -> None:
+    """The same with napari's canvas: encoded as a whole, moved through, clicked, and closed mid-work."""
+    stack = np.stack([seeded_image(500, 400, seed=z)[..., 0] for z in range(30)])
+    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user.start(tmp_path / "cells.zarr")
+    user.click(0, 200, 150)  # what napari compiles at its first click is napari's own
+    user.press("C")
+    ticks: list[float] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+    timer.start(5)
+    own = _stalls_of_napari_alone(user, ticks)
+    ticks.clear()
+    user.panel.stack.button.click()
+    for z in (3, 4, 9, 5):
+        user.go_to(0, z)
+        user.click(z, 210, 160)
+    timer.stop()
+    longest = max(np.diff(ticks))
+    began = time.monotonic()
+    user.viewer.close()
+    wait_until(no_thread)
+    assert time.monotonic() - began < 5
+    assert user.widget.session is None
+    assert longest < 0.05 + own, f"{1000 * longest:.0f} ms, of which napari alone {1000 * own:.0f} ms"
+
+
+def _stalls_of_napari_alone(user: User, ticks: list[float]) -> float:
+    """Move the slider and click where we do nothing, and give the longest stall: slicing, drawing, vispy."""
+    user.panel.live.setChecked(False)
+    for z in (12, 13, 14):
+        user.go_to(0, z)
+        user.click(z, 210, 160)
+    user.session.clear_prompt()
+    user.panel.live.setChecked(True)
+    return float(max(np.diff(ticks)))
