@@ -66,9 +66,9 @@ def rows(
     if most is not None and len(chosen) > most:
         chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int)]
     for method, find in methods.items():
-        began = time.process_time()
+        began = time.perf_counter()
         matchings = [Matching.of(find(item.image), item.labels) for item in chosen]
-        seconds = (time.process_time() - began) / len(chosen)
+        seconds = (time.perf_counter() - began) / len(chosen)
         result = Agreement.of(matchings)
         objects = sum(one.true for one in matchings)
         yield (

@@ -3,7 +3,8 @@
 ``python benchmarks/quality.py DATA`` prints a Markdown table: the mean IoU over all objects, of the mask with
 the highest predicted score, for a click at the object's innermost point and for its tight box. With
 ``--automatic`` the table is that of the objects found without a prompt: by learned prompts, by the grid, and
-by a classic method of scikit-image.
+by a classic method of scikit-image. ``--clicks`` counts the clicks that a good mask takes; ``--variations``
+measures other looks of the images and less careful prompts; ``--calibration`` compares scores and truth.
 """
 
 from __future__ import annotations
@@ -12,15 +13,26 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from automatic_quality import HEADER, finders, rows
+from prompt_quality import (
+    MOST_CLICKS,
+    TARGET,
+    background_scores,
+    clicks_needed,
+    ious,
+    objects_of,
+    variations,
+)
 from skimage.io import imread
 
 from napari_sam.contrast import Contrast
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.training.data import AnnotatedImage, read_set
 from napari_sam.training.validation import ObjectScore, score_objects
 
@@ -28,6 +40,10 @@ from napari_sam.training.validation import ObjectScore, score_objects
 _SLICE_STEP = 8
 # Smaller sections of an object are not counted in a volume: they hold no shape.
 _MIN_SECTION = 20
+# Objects per image of the tables that take long, if nothing else is said.
+_MOST = 5
+# Scores above one, which the head may give, are in the last bin.
+_BINS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 2.0)
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,9 @@ def main() -> None:
     parser.add_argument(
         "--most-images", type=int, help="images per set at most, evenly picked, of --automatic"
     )
+    parser.add_argument("--clicks", action="store_true", help="count the clicks to a good mask instead")
+    parser.add_argument("--variations", action="store_true", help="vary images and prompts instead")
+    parser.add_argument("--calibration", action="store_true", help="measure the score instead")
     options = parser.parse_args()
     predictor = load_predictor(options.model, options.checkpoint, options.device)
     print(f"{options.model}, weights {predictor.identity.weights_hash[:12]}, torch {torch.__version__}\n")
@@ -105,12 +124,66 @@ def main() -> None:
             for line in rows(benchmark.folder, images, methods, options.most_images):
                 print(line, flush=True)
         return
+    most = options.most or _MOST
+    for wanted, table in (
+        (options.clicks, _clicks_table),
+        (options.variations, _variations_table),
+        (options.calibration, _calibration_table),
+    ):
+        if wanted:
+            table(predictor, chosen, options.data, most)
+            return
     print("| data set | objects | IoU, one click | IoU, tight box | mean error of the score | seconds |")
     print("|---|---|---|---|---|---|")
     for benchmark in chosen:
         began = time.perf_counter()
         scores = score_objects(predictor, images_of(benchmark, options.data), options.most)
         print(row(benchmark, scores, time.perf_counter() - began), flush=True)
+
+
+def _clicks_table(predictor: Predictor, chosen: list[Benchmark], data: Path, most: int) -> None:
+    """Print how many clicks a mask of IoU 0.85 takes."""
+    print(f"| data set | objects | clicks to IoU {TARGET} | {MOST_CLICKS} or more |\n|---|---|---|---|")
+    for benchmark in chosen:
+        needed = []
+        for item in images_of(benchmark, data):
+            embeddings = PlaneEmbeddings(predictor, item.image)
+            needed += [clicks_needed(predictor, embeddings, truth) for truth in objects_of(item, most)]
+        clicks = np.array(needed)
+        never = (clicks == MOST_CLICKS).mean()
+        print(f"| {benchmark.folder} | {len(clicks)} | {clicks.mean():.2f} | {never:.0%} |", flush=True)
+
+
+def _variations_table(predictor: Predictor, chosen: list[Benchmark], data: Path, most: int) -> None:
+    """Print the IoU for each variation."""
+    print(
+        "| data set | images and prompts | objects | IoU, one click | IoU, tight box |\n|---|---|---|---|---|"
+    )
+    for benchmark in chosen:
+        images = list(images_of(benchmark, data))
+        for variation in variations():
+            found = ious(predictor, images, most, variation)
+            click, box = found.mean(0)
+            cells = (benchmark.folder, variation.name, str(len(found)), f"{click:.3f}", f"{box:.3f}")
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def _calibration_table(predictor: Predictor, chosen: list[Benchmark], data: Path, most: int) -> None:
+    """Print the mean IoU of the clicks by their score, and the scores of clicks on the background."""
+    print("| data set | score | clicks | their mean IoU |\n|---|---|---|---|")
+    for benchmark in chosen:
+        images = list(images_of(benchmark, data))
+        scores = score_objects(predictor, images, most)
+        said, true = (np.array([getattr(x, name) for x in scores]) for name in ("click_score", "click"))
+        for low, high in pairwise(_BINS):
+            here = (said >= low) & (said < high)
+            if here.any():
+                which, iou = f"{low:.1f} to {high:.1f}", true[here].mean()
+                print(f"| {benchmark.folder} | {which} | {here.sum()} | {iou:.2f} |")
+        beside = background_scores(predictor, images)
+        print(
+            f"| {benchmark.folder} | {beside.mean():.2f} on average | {len(beside)} on the background | - |"
+        )
 
 
 if __name__ == "__main__":

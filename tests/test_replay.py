@@ -16,7 +16,7 @@ from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane, Planes
-from napari_sam.replay import Replay, replay_labels
+from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LabelsError
@@ -196,6 +196,16 @@ def test_an_image_in_colours(nano_predictor: Predictor, tmp_path: Path) -> None:
     new, old = LabelsStore.open(tmp_path / "new.zarr"), LabelsStore.open(tmp_path / "cells.zarr")
     assert_array_equal(new.array[:], old.array[:])
     assert label in new.array[:]
+
+
+def test_the_contrast_is_that_of_the_first_time(nano_predictor: Predictor, tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", STACK)
+    session = open_session(STACK, axes="zyx", labels=tmp_path / "cells.zarr", contrast=(60, 170))
+    object_at(session, A)
+    image = image_of(session.store, tmp_path / "stack.npy")
+    assert image.preprocessing == session.planes.preprocessing != Planes(STACK).preprocessing
+    found, _ = replayed(session, session.predictor, tmp_path / "new.zarr")
+    assert found.objects[0].iou == 1
 
 
 def test_the_command_and_the_session_say_how_it_went(

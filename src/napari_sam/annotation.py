@@ -271,8 +271,7 @@ class Session:
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
         label = self._targets.get(preview.plane) if label is None else label
-        candidate = self._candidates.get(preview.plane)
-        making = self.making("click", preview.prompt, preview.score, candidate)
+        making = self.making("click", preview.prompt, preview.score, self._candidates.get(preview.plane))
         step = self.store.commit(
             preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
@@ -370,15 +369,8 @@ class Session:
     ) -> Making:
         """Say how a mask was made by this session's model."""
         identity = self.predictor.identity
-        return Making(
-            source,
-            prompt,
-            candidate,
-            identity.architecture,
-            identity.weights_hash,
-            self.planes.preprocessing,
-            score,
-        )
+        model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
+        return Making(source, prompt, candidate, *model, score)
 
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""

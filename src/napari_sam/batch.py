@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def label_file(
     labels: Path,
     model: str = "nano",
     generation: Generation | None = None,
-    thresholds: dict[str, Any] | None = None,
+    thresholds: Mapping[str, Any] | None = None,
     rule: Rule = "smaller",
     progress: Progress = ignore_progress,
 ) -> int:

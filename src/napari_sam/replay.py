@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -191,7 +193,7 @@ def replay_labels(
 
 
 def image_of(store: LabelsStore, path: str | Path) -> Planes:
-    """Open the image that labels were made of, colours included.
+    """Open the image that labels were made of, colours included, with the contrast that they were made with.
 
     Raises
     ------
@@ -208,7 +210,19 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
         raise ValueError(
             f"{path} has shape {shape}, the labels {wanted}; give the image that they were made of."
         )
-    return Planes(array, store.geometry.axes + "s" * colours, name=path.stem)
+    axes = store.geometry.axes + "s" * colours
+    return Planes(array, axes, name=path.stem, limits=_recorded_contrast(store.ledger))
+
+
+def _recorded_contrast(ledger: LedgerView) -> tuple[float, float] | None:
+    """Give the two intensities that most prompts were made with; None if none are recorded."""
+    recorded = Counter(x.making.preprocessing for x in ledger.origins())
+    for text, _ in recorded.most_common():
+        with suppress(ValueError):
+            low, high = map(float, text.removeprefix("contrast ").split(":"))
+            if low < high:  # a constant image has none
+                return low, high
+    return None
 
 
 def _parted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
@@ -45,8 +44,8 @@ def objects_of_tiles(
     A large plane is looked at tile by tile at every scale. Each tile is asked for the points that lie most
     central in it; tiles of one scale lie half a tile apart, so an object that is smaller than that half is
     whole in the tile of its middle. What touches a border at which the plane goes on is left to the next
-    coarser scale, where masks that are small enough for the finer one are in turn left to that. Where objects
-    turn out to be tiny, they are looked for again enlarged.
+    coarser scale, where masks that are small enough for the finer one are in turn left to that. Where most is
+    tiny, it is looked for again enlarged.
     """
     tiling = predictor.tiling(shape)
 
@@ -65,7 +64,7 @@ def objects_of_tiles(
         part = between(progress, _UNENLARGED * number / len(tiles), _UNENLARGED * (number + 1) / len(tiles))
         least = predictor.image_size << (tile.level - 1) >> 1 if tile.level else 0
         found += [one for one in within(tile, part) if _extent(one) > least]
-    enlarged = _mostly_tiny(found, tiling)
+    enlarged = _to_enlarge(found, tiling)
     for number, tile in enumerate(enlarged):
         done, then = (number / len(enlarged), (number + 1) / len(enlarged))
         part = between(progress, *(_UNENLARGED + (1 - _UNENLARGED) * share for share in (done, then)))
@@ -80,13 +79,17 @@ def _best(decoded: Iterator[Decoded]) -> Iterator[Decoded]:
         yield max(candidates, key=lambda one: one.score)
 
 
-def _mostly_tiny(found: list[Decoded], tiling: Tiling) -> list[Tile]:
-    """Name the enlarged tiles in which half of the objects or more are tiny; debris alone is not worth it."""
-    tiny: dict[Tile, list[bool]] = defaultdict(list)
-    if tiling.finest < 0:
-        for one in found:
-            tiny[tiling.central(-1, one.point)].append(_is_tiny(one, tiling))
-    return sorted(tile for tile, which in tiny.items() if 2 * sum(which) >= len(which))
+def _to_enlarge(found: list[Decoded], tiling: Tiling) -> list[Tile]:
+    """Name the enlarged tiles of a plane of tiny objects: half of what was found, by area, or more is tiny.
+
+    Counted by number, the debris between large cells would be worth an enlarged look, which it is not.
+    """
+    if tiling.finest == 0:
+        return []
+    tiny = [one for one in found if _is_tiny(one, tiling)]
+    if 2 * sum(one.mask.area for one in tiny) < sum(one.mask.area for one in found):
+        return []
+    return sorted({tiling.central(-1, one.point) for one in tiny})
 
 
 def _is_tiny(one: Decoded, tiling: Tiling) -> bool:
