@@ -303,9 +303,9 @@ class TestIdentity:
 
 
 def test_the_contrast_may_be_chosen_and_names_what_is_made_with_it() -> None:
-    chosen, other = Planes(STACK, "zyx", limits=(50, 100)), Planes(STACK, "zyx")
+    chosen, other = Planes(STACK, "zyx", limits=(50, 101)), Planes(STACK, "zyx")
     plane = Plane((1, 2), (2, 0, 0))
-    assert_array_equal(chosen.image(plane), np.clip(np.rint((STACK[2] - 50.0) * 5.1), 0, 255))
+    assert_array_equal(chosen.image(plane), np.clip((STACK[2] - 50.0) * 5, 0, 255))
     assert chosen.key() != other.key()
     assert chosen.digest(STACK[2]) != other.digest(STACK[2])
     for limits in ((5.0, 5.0), (7.0, 5.0), (0.0, float("nan"))):
@@ -314,14 +314,16 @@ def test_the_contrast_may_be_chosen_and_names_what_is_made_with_it() -> None:
 
 
 def test_one_hot_pixel_changes_no_mask() -> None:
-    y, x = np.mgrid[:120, :160]
-    cell = np.hypot(y - 50, x - 90) < 20
-    stack = np.random.default_rng(0).integers(400, 440, (3, 120, 160)).astype(np.uint16)
+    y, x = np.mgrid[:400, :500]
+    cell = np.hypot(y - 150, x - 290) < 40
+    stack = np.random.default_rng(0).integers(400, 440, (3, 400, 500)).astype(np.uint16)
     stack += (cell * 600).astype(np.uint16)
     predictor, plane = load_predictor("nano", device="cpu"), Plane((1, 2), (1, 0, 0))
 
     def mask() -> NDArray[np.bool_]:
-        found = predictor.predict(predictor.encode(Planes(stack).image(plane)), Prompt(box=(28, 68, 72, 112)))
+        found = predictor.predict(
+            predictor.encode(Planes(stack).image(plane)), Prompt(box=(107, 247, 193, 333))
+        )
         return found.masks[found.best]
 
     before = mask()

@@ -173,7 +173,7 @@ def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(
     user.settle()
     wait_until(lambda: "192 x 224 pixels" in user.panel.seen.caption.text())
     assert user.session.planes.contrast.high == 255
-    assert grey() > dark + 20
+    assert grey() > dark + 10
     user.click(0, *CELLS[0][:2])
     assert user.session.preview is not None
 
