@@ -25,6 +25,7 @@ from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import NEW_LAYER, STACK_CONTRAST, AnnotatePanel
 from napari_sam.widgets.running import running
+from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
 
 _widgets: weakref.WeakKeyDictionary[ViewerModel, AnnotateWidget] = weakref.WeakKeyDictionary()
@@ -63,7 +64,7 @@ class AnnotateWidget(QWidget):
         self.panel = AnnotatePanel(model_choices())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.panel)
+        layout.addWidget(scrolled(self.panel))
         self._controller: SessionController | None = None
         self._loading = LatestJob(self)
         self._cache = recall_cache()

@@ -8,8 +8,8 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Shapes
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
@@ -21,6 +21,7 @@ from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
 from napari_sam.widgets.running import running
+from napari_sam.widgets.scrolling import scrolled
 
 _REGION = "SAM region"
 
@@ -40,13 +41,7 @@ class AutomaticWidget(QWidget):
         self.panel = AutomaticPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        scroll = QScrollArea()  # another panel may share the window's side
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self.panel)
-        scroll.setMinimumWidth(self.panel.minimumWidth())
-        layout.addWidget(scroll)
+        layout.addWidget(scrolled(self.panel))
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections = Connections()

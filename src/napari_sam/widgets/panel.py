@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QGroupBox,
+    QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
@@ -114,7 +115,7 @@ class AnnotatePanel(QWidget):
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 6, 8, 6)
-        layout.setSpacing(6)
+        layout.setSpacing(5)
         layout.addLayout(self._settings())
         layout.addWidget(self.start)
         self.work = self._work()
@@ -131,7 +132,7 @@ class AnnotatePanel(QWidget):
         self._on_model_changed()
         self.show_session(False)
         self.show_progress(None)
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(326)
 
     def add_shortcuts(self, window: QWidget) -> None:
         """Let the keys work wherever in ``window`` the focus is; a text field still gets its letters."""
@@ -251,9 +252,14 @@ class AnnotatePanel(QWidget):
         )
         for control, tip in tips:
             control.tooltip = tip
-            native = control.native
-            native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-            form.addRow(QLabel(control.label), native)
+            control.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for control in (self.image, self.model, self.precision, self.checkpoint, self.labels):
+            form.addRow(QLabel(control.label), control.native)
+        layers = QHBoxLayout()  # both in one row: the panel is to fit a window of 800 pixels
+        layers.addWidget(self.points.native)
+        layers.addWidget(self.boxes.native)
+        form.addRow(QLabel("Prompts in"), layers)
+        form.addRow(QLabel(self.contrast.label), self.contrast.native)
         self._form = form
         return form
 

@@ -1,0 +1,17 @@
+"""A panel that scrolls where the window is too low for it, instead of making the window higher."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea, QWidget
+
+
+def scrolled(panel: QWidget) -> QScrollArea:
+    """Put a panel into an area that is as wide and scrolls along its height."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QScrollArea.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(panel)
+    area.setMinimumWidth(max(panel.minimumWidth(), panel.minimumSizeHint().width()))
+    return area
