@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.predictor import Prediction, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Prediction
 from napari_sam.model.conv_encoder import ConvConfig
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.sam import Sam, SamConfig

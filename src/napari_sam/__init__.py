@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from napari_sam.automatic.writing import commit_masks
     from napari_sam.inference.automatic import EmbeddedPlane, Generation, propose, suited_selection
     from napari_sam.inference.overlaps import label_image
-    from napari_sam.inference.predictor import Embedding, Prediction, Predictor, load_predictor, precisions
+    from napari_sam.inference.predictor import Predictor, load_predictor, precisions
     from napari_sam.inference.prompts import Prompt
     from napari_sam.inference.proposals import Proposals, Selected, Selection
+    from napari_sam.inference.results import Embedding, Prediction
     from napari_sam.linking import Linking, link
     from napari_sam.planes import Plane, Planes
     from napari_sam.starting import open_session
@@ -28,13 +29,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "EmbeddedPlane": "inference.automatic",
-    "Embedding": "inference.predictor",
+    "Embedding": "inference.results",
     "Generation": "inference.automatic",
     "Linking": "linking",
     "Plane": "planes",
     "PlaneMasks": "automatic.masks",
     "Planes": "planes",
-    "Prediction": "inference.predictor",
+    "Prediction": "inference.results",
     "Predictor": "inference.predictor",
     "Prompt": "inference.prompts",
     "Proposals": "inference.proposals",

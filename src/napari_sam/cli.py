@@ -14,7 +14,6 @@ from typing import Any
 import napari_sam
 from napari_sam.installation import conflict
 from napari_sam.weights.catalogue import CATALOGUE, model_row, readable_size
-from napari_sam.weights.download import fetch, terminal_report
 from napari_sam.weights.folder import FOLDER_VARIABLE, is_here, models_folder, remove
 
 
@@ -148,6 +147,8 @@ def _list_models() -> int:
 
 
 def _download_models(keys: Sequence[str]) -> int:
+    from napari_sam.weights.download import fetch, terminal_report  # noqa: PLC0415 - loads requests
+
     for row in [model_row(key) for key in keys]:  # all are looked up before the first is downloaded
         if row.is_bundled:
             print(f"{row.key} ships with the package.")

@@ -9,7 +9,8 @@ from contextlib import contextmanager, nullcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes

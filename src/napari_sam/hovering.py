@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_sam.annotation import Session
-from napari_sam.inference.predictor import Embedding
 from napari_sam.inference.prompts import Point, Prompt
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane

@@ -10,8 +10,9 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding
 from napari_sam.model.sam import CONFIGS
 from seeded import seeded_image, seeded_predictor
 

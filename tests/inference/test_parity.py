@@ -15,8 +15,9 @@ import torch
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Prediction, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.model.sam import CONFIGS
 from seeded import SMALL_VIT, interpolate_twice, seeded_image, seeded_predictor, seeded_prompts
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import first_step, predict_refined
+from napari_sam.inference.results import Embedding
 from seeded import same, seeded_image
 
 SHAPE = (90, 121)

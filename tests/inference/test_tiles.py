@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Predictor, load_predictor
+from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.inference.tiling import Tile
 from seeded import same, seeded_image

@@ -18,8 +18,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes

@@ -18,8 +18,9 @@ from napari_sam.contrast import Contrast
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.finding import objects_of, objects_of_tiles
 from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import GRID, LEARNED, Proposals, Selection
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlanePrediction, predict_plane
 from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress

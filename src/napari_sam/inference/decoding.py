@@ -13,7 +13,8 @@ from torch import Tensor
 
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.results import Embedding
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, PixelBox
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.learned_prompts import learned_points
-from napari_sam.inference.predictor import Embedding, Predictor
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import PixelBox

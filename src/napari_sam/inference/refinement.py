@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from napari_sam.inference.predictor import Embedding, Prediction, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding, Prediction
 
 
 def first_step(prompt: Prompt) -> Prompt:

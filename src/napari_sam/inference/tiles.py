@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.contrast import Contrast
-from napari_sam.inference.predictor import Embedding, Prediction, Predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
+from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.inference.tiling import Tile, Tiling, bounds_of
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import pixel_box
