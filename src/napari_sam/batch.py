@@ -15,7 +15,7 @@ from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.automatic import Generation, propose, suited_selection
 from napari_sam.inference.overlaps import Rule, label_image
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.starting import open_session
 
@@ -25,7 +25,7 @@ _TIFF = (".tif", ".tiff")
 def label_file(
     image: Path,
     labels: Path,
-    model: str = "nano",
+    predictor: Predictor,
     generation: Generation | None = None,
     thresholds: Mapping[str, Any] | None = None,
     rule: Rule = "smaller",
@@ -39,8 +39,10 @@ def label_file(
         A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads.
     labels
         ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist.
-    model, generation, rule
-        See `load_predictor`, `Generation` and `label_image`.
+    predictor
+        The model.
+    generation, rule
+        See `Generation` and `label_image`.
     thresholds
         What differs from the selection that suits the model, by the names of `Selection`.
 
@@ -61,7 +63,6 @@ def label_file(
     if plane.ndim != 2 and plane.shape[2:] != (3,):
         raise ValueError(f"{image} has shape {plane.shape}; give one plane, (H, W) or (H, W, 3).")
     generation = Generation() if generation is None else generation
-    predictor = load_predictor(model)
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
     proposals = propose(predictor, plane, generation, progress)
     selected = proposals.select(selection)
@@ -71,7 +72,7 @@ def label_file(
         painted = label_image(selected, rule)
         tifffile.imwrite(labels, painted, compression="zlib")
         return len(np.unique(painted)) - 1
-    session = open_session(plane, model=model, labels=labels, rgb=plane.ndim == 3)
+    session = open_session(plane, model=predictor, labels=labels, rgb=plane.ndim == 3)
     try:
         commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
         return len(session.store.ledger.objects())

@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import napari_sam
 from napari_sam.installation import conflict
 from napari_sam.weights.catalogue import CATALOGUE, model_row, readable_size
 from napari_sam.weights.folder import FOLDER_VARIABLE, is_here, models_folder, remove
+
+if TYPE_CHECKING:
+    from napari_sam.inference.predictor import Predictor
+
+_PRECISIONS = "float32, or bfloat16, float16, int8 where this machine gains from it (default: float32)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,11 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("napari-sam-demo"),
         help="folder for the labels and the picture (default: %(default)s)",
     )
-    demo.add_argument(
-        "--precision",
-        default="float32",
-        help="without a window: float32, or bfloat16, float16, int8 where this machine gains from it",
-    )
+    demo.add_argument("--precision", default="float32", help=f"without a window: {_PRECISIONS}")
     demo.set_defaults(run=_demo)
     _add_models(commands)
     repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
@@ -63,6 +64,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(commands)
     _add_automatic(commands)
     return parser
+
+
+def _add_model(command: argparse.ArgumentParser, default: str) -> None:
+    """Let the user choose the model of a command."""
+    command.add_argument(
+        "--model", default=default, help="what `napari-sam models` calls it (default: %(default)s)"
+    )
+    command.add_argument("--checkpoint", type=Path, help="your own weights of the model")
+    command.add_argument("--device", help="such as cpu, cuda or mps; the fastest one, if left out")
+    command.add_argument("--precision", default="float32", help=_PRECISIONS)
+
+
+def _predictor(options: argparse.Namespace) -> Predictor:
+    """Load the model that was chosen."""
+    from napari_sam.inference.predictor import load_predictor  # noqa: PLC0415 - loads torch
+
+    return load_predictor(options.model, options.checkpoint, options.device, options.precision)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -87,9 +105,7 @@ def _add_automatic(commands: Any) -> None:
     automatic.add_argument(
         "--labels", type=Path, required=True, help="new labels: .tif, or .zarr for a store with a ledger"
     )
-    automatic.add_argument(
-        "--model", default="nano", help="what `napari-sam models` calls it (default: %(default)s)"
-    )
+    _add_model(automatic, "nano")
     automatic.add_argument(
         "--prompts", choices=("learned", "grid"), help="learned where the model can, if left out"
     )
@@ -116,7 +132,9 @@ def _automatic(options: argparse.Namespace) -> int:
         if name in thresholds
     }
     generation = Generation(prompts=options.prompts, **floors)
-    count = label_file(options.image, options.labels, options.model, generation, thresholds, options.rule)
+    count = label_file(
+        options.image, options.labels, _predictor(options), generation, thresholds, options.rule
+    )
     print(f"{count} objects in {options.labels}")
     return 0
 
@@ -229,11 +247,7 @@ def _add_replay(commands: Any) -> None:
     )
     replay.add_argument("store", type=Path, help="folder of the labels; it stays as it is")
     replay.add_argument("image", type=Path, help="the image they were made of: .tif, .npy, or a zarr folder")
-    replay.add_argument(
-        "--model", default="vit_b", help="what `napari-sam models` calls it (default: %(default)s)"
-    )
-    replay.add_argument("--checkpoint", type=Path, help="your own weights of the model")
-    replay.add_argument("--device", help="such as cpu, cuda or mps")
+    _add_model(replay, "vit_b")
     replay.add_argument(
         "--out", type=Path, help="folder of the new labels (default: STORE with the model's name)"
     )
@@ -247,14 +261,13 @@ def _add_replay(commands: Any) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from napari_sam.inference.predictor import load_predictor  # noqa: PLC0415 - loads torch
     from napari_sam.replay import image_of, replay_labels  # noqa: PLC0415
     from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
 
     store = LabelsStore.open(options.store, read_only=True)
     try:
         image = image_of(store, options.image)
-        predictor = load_predictor(options.model, options.checkpoint, options.device)
+        predictor = _predictor(options)
         name = options.store.name.split(".")[0]
         out = options.out or options.store.with_name(f"{name}-{options.model}.labels.zarr")
         with _bar("prompt") as progress:

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_sam.annotation import Session
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.model.precision import FULL
 from napari_sam.planes import ArrayLike, Planes
 from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache, default_folder
@@ -23,7 +23,7 @@ _LONGEST_NAME = 100
 def open_session(
     image: ArrayLike | Sequence[ArrayLike],
     axes: str | None = None,
-    model: str = "nano",
+    model: str | Predictor = "nano",
     labels: str | Path | None = None,
     *,
     rgb: bool = False,
@@ -46,7 +46,7 @@ def open_session(
     image, axes, rgb, name
         See `Planes`.
     model, checkpoint, device, precision, compile
-        See `load_predictor`.
+        See `load_predictor`; a model that is loaded already is taken as it is.
     labels
         Folder of the labels store, opened if it exists; a new one in the user's data folder if left out.
     scale, translation, units
@@ -77,7 +77,10 @@ def open_session(
     1
     """
     planes = Planes(image, axes, rgb, name, contrast)
-    predictor = load_predictor(model, checkpoint, device, precision, compile)
+    if isinstance(model, Predictor):
+        predictor = model
+    else:
+        predictor = load_predictor(model, checkpoint, device, precision, compile)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)
