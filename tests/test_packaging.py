@@ -114,6 +114,7 @@ def test_npe2_finds_the_manifest_of_this_installation() -> None:
     assert [widget.display_name for widget in manifest.contributions.widgets or []] == [
         "Segment Anything: annotate",
         "Segment Anything: objects",
+        "Segment Anything: automatic masks",
     ]
     assert [sample.key for sample in manifest.contributions.sample_data or []] == ["nuclei"]
 

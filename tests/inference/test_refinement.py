@@ -54,7 +54,6 @@ def test_what_stands_for_itself(prompt: Prompt, expected: Prompt) -> None:
         pytest.param(Prompt([A], [0]), id="one negative point"),
         pytest.param(Prompt([A, B], [0, 1]), id="a positive point after a negative one"),
         pytest.param(Prompt(box=BOX), id="a box"),
-        pytest.param(Prompt(mask=MASK), id="a mask"),
         pytest.param(Prompt([A, B], mask=MASK), id="points on a mask"),
     ],
 )
@@ -63,6 +62,13 @@ def test_one_step_is_a_plain_prediction(
 ) -> None:
     refined = predict_refined(nano_predictor, embedding, prompt)
     assert same(refined, nano_predictor.predict(embedding, prompt))
+
+
+def test_a_mask_alone_is_asked_with_its_box(nano_predictor: Predictor, embedding: Embedding) -> None:
+    rows, columns = np.nonzero(MASK)
+    box = (rows.min() - 0.5, columns.min() - 0.5, rows.max() + 0.5, columns.max() + 0.5)
+    refined = predict_refined(nano_predictor, embedding, Prompt(mask=MASK))
+    assert same(refined, nano_predictor.predict(embedding, Prompt(box=box, mask=MASK)))
 
 
 class TestSeveralSteps:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
+from napari_sam.runs import pixel_box
 
 
 def first_step(prompt: Prompt) -> Prompt:
@@ -41,7 +44,8 @@ def predict_refined(
     Parameters
     ----------
     predictor, embedding, prompt
-        As in `Predictor.predict`. A prompt that brings its own mask is predicted in one step.
+        As in `Predictor.predict`. A prompt that brings its own mask is predicted in one step, and one that is
+        a mask and nothing else together with the box around it.
     candidate
         Which of the three masks of the first step is refined; the one with the highest score if left out.
 
@@ -50,6 +54,7 @@ def predict_refined(
     ValueError
         As `Predictor.predict`.
     """
+    prompt = _with_box(prompt)
     step = first_step(prompt)
     prediction = predictor.predict(embedding, step)
     done = len(step.points)
@@ -59,3 +64,14 @@ def predict_refined(
         done += 1
         candidate = None
     return prediction
+
+
+def _with_box(prompt: Prompt) -> Prompt:
+    """Give a mask that stands alone its box: in training masks came with points or boxes, never alone."""
+    if prompt.mask is None or prompt.mask.dtype != bool or prompt.points or prompt.box is not None:
+        return prompt
+    around = pixel_box(prompt.mask.astype(bool, copy=False))
+    if around is None:
+        return prompt
+    row0, column0, row1, column1 = (float(edge) - 0.5 for edge in around)  # along the pixels' outer edges
+    return replace(prompt, box=(row0, column0, row1, column1))
