@@ -36,6 +36,7 @@ class Predictor:
         self.identity = identity
         self.device = device
         self._sam = sam.to(device)
+        sam.mask_decoder.lay_out()
         with torch.inference_mode():
             self._image_pe = sam.image_pe()
         # Of the embedding that was asked last. It only saves time: each answer is as if it were not there.

@@ -146,6 +146,12 @@ class MaskDecoder(nn.Module):
             return PassingMasks(none, none, embedding.new_empty(0), embedding.new_empty(0, *sides))
         return PassingMasks(torch.cat(prompts), torch.cat(chosen), torch.cat(scores), torch.cat(logits))
 
+    def lay_out(self) -> None:
+        """Keep the weights of the upscaling in memory as it reads them; their values and shapes stay."""
+        for layer in self.output_upscaling:
+            if isinstance(layer, nn.ConvTranspose2d):
+                layer.weight.data = layer.weight.data.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+
     def look_at(self, embedding: Tensor, embedding_pe: Tensor, dense: Tensor) -> ImageTokens:
         """Compute what all prompts with one (1, C, h or 1, w or 1) dense map on one embedding share."""
         values, pe, change = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe, dense))
@@ -211,18 +217,28 @@ class MaskDecoder(nn.Module):
             x = project(image[:, some], *first_matrix).unflatten(-1, (4, -1))  # (B, n, 4, C / 4)
             x = gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
             x = gelu(project(x, *second_matrix).unflatten(-1, (4, -1)))  # (B, n, 4, 4, C / 8)
-            pieces.append(products_of(x.flatten(1, 3), filters))  # (B, n * 16, M)
-        logits = _joined(pieces, dim=1)
-        h, w = size
-        masks = filters.shape[1]
-        logits = logits.reshape(-1, h, w, 2, 2, 2, 2, masks).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        return logits.reshape(-1, masks, 4 * h, 4 * w)
+            pieces.append(products_of(filters, x.flatten(1, 3)))  # (B, M, n * 16)
+        return _in_rows(_joined(pieces, dim=2), size)
 
 
 def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
     """Write a 2 x 2 transposed convolution of stride 2 as a linear layer to 4 subpixels: weight and bias."""
     assert isinstance(convolution, nn.ConvTranspose2d) and convolution.bias is not None
     return convolution.weight.permute(2, 3, 1, 0).flatten(0, 2), convolution.bias.expand(4, -1).flatten()
+
+
+def _in_rows(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring (B, M, h * w * 16) logits from the order of tokens to that of pixels: (B, M, 4 h, 4 w).
+
+    Each token has its 2 x 2 pixels of 2 x 2 one after the other.
+    """
+    h, w = size
+    tokens: Tensor = logits.unflatten(-1, (h, w, 2, 2, 2, 2))
+    if logits.dtype == torch.float32:
+        # Two neighbours stay together: as one complex number they are moved in half the time.
+        pairs = torch.view_as_complex(tokens).permute(0, 1, 2, 4, 6, 3, 5).contiguous()
+        return torch.view_as_real(pairs).reshape(*logits.shape[:2], 4 * h, 4 * w)
+    return tokens.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*logits.shape[:2], 4 * h, 4 * w)
 
 
 def _joined(pieces: list[Tensor], dim: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from napari_sam.model.layers import MLPBlock, project
 # One token for the scores, and one for each mask.
 OWN_TOKENS = 5
 # Image tokens that are worked on at once on a CPU.
-_TOKENS_AT_ONCE = 1024
+_TOKENS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
