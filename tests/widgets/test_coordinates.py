@@ -201,6 +201,7 @@ def test_beside_the_stack_there_is_no_plane() -> None:
         shown_plane(viewer, image)
 
 
+@pytest.mark.skipif(not hasattr(ViewerModel().dims, "units"), reason="this napari has no units of the world")
 def test_our_layers_follow_the_image_into_the_units_of_a_finer_layer(
     tiny_predictor: Predictor, tmp_path: Path
 ) -> None:

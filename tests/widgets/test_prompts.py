@@ -133,8 +133,10 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     assert not layer.visible
     row, column, radius = CELLS[1]
     hover(user, 0, row, column)
-    wait_until(lambda: layer.visible)
-    preview = user.widget._controller._hover.shown
+    seen = user.widget._controller._hover
+    # The cursor passes other places on its way there, each of which may be outlined for a moment.
+    wait_until(lambda: layer.visible and seen.shown.prompt.points[0] == pytest.approx((row, column), abs=1))
+    preview = seen.shown
     assert iou(preview.mask, disc((row, column), radius)) > 0.8
     drawn = np.argwhere(np.asarray(layer.data))
     on_image = np.array([user.image.world_to_data(layer.data_to_world(index)) for index in drawn])
