@@ -21,6 +21,7 @@ from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
+from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import NEW_LAYER, STACK_CONTRAST, AnnotatePanel
@@ -49,7 +50,7 @@ def session(viewer: ViewerModel) -> Session:
     return widget.session
 
 
-class AnnotateWidget(QWidget):
+class AnnotateWidget(DockedWidget):
     """Annotate an image layer with points and boxes, plane by plane.
 
     Parameters
@@ -315,17 +316,9 @@ class AnnotateWidget(QWidget):
             self.panel.add_shortcuts(window)
             window.installEventFilter(self)
 
-    def event(self, event: QEvent | None) -> bool:
-        """Let go of everything when napari takes the widget out of its dock."""
-        taken_out = event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None
-        if taken_out:
-            self.close_annotation()
-        return super().event(event)
-
-    def closeEvent(self, event: Any) -> None:
-        """Let go of everything when the widget, a window of its own, closes."""
+    def let_go(self) -> None:
+        """Close, as the dock is gone."""
         self.close_annotation()
-        super().closeEvent(event)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """See the main window go, of which a docked widget is not told.

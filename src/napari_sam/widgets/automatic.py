@@ -8,8 +8,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Shapes
 from numpy.typing import NDArray
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
@@ -18,6 +17,7 @@ from napari_sam.widgets.automatic_controller import AutomaticController
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
+from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
 from napari_sam.widgets.running import running
@@ -26,7 +26,7 @@ from napari_sam.widgets.scrolling import scrolled
 _REGION = "SAM region"
 
 
-class AutomaticWidget(QWidget):
+class AutomaticWidget(DockedWidget):
     """Automatic masks for the image that is being annotated in the viewer.
 
     Parameters
@@ -62,16 +62,9 @@ class AutomaticWidget(QWidget):
         self._connections.close()
         self._follow(None)
 
-    def event(self, event: QEvent | None) -> bool:
-        """Let go of everything when napari takes the widget out of its dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_masks()
-        return super().event(event)
-
-    def closeEvent(self, event: Any) -> None:
-        """Let go of everything when the widget, a window of its own, closes."""
+    def let_go(self) -> None:
+        """Close, as the dock is gone."""
         self.close_masks()
-        super().closeEvent(event)
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:
         if viewer is self._viewer:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QEvent, QModelIndex, Qt, QTimer
+from qtpy.QtCore import QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QTableView,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_sam.annotation import Session
@@ -25,6 +24,7 @@ from napari_sam.objects.measuring import ObjectRow
 from napari_sam.planes import Plane
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_model import ObjectsModel, sorted_and_filtered
@@ -39,7 +39,7 @@ _MEASURED_ROWS = 50
 _ROW_HEIGHT = 24
 
 
-class ObjectsWidget(QWidget):
+class ObjectsWidget(DockedWidget):
     """Show the objects of the session that runs in the viewer, and edit those that are selected.
 
     Parameters
@@ -147,16 +147,9 @@ class ObjectsWidget(QWidget):
         super().resizeEvent(event)
         self._arrange(wide=self.width() >= _WIDE)
 
-    def event(self, event: QEvent | None) -> bool:
-        """Let go of everything when napari takes the widget out of its dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_table()
-        return super().event(event)
-
-    def closeEvent(self, event: Any) -> None:
-        """Let go of everything when the widget, a window of its own, closes."""
+    def let_go(self) -> None:
+        """Close, as the dock is gone."""
         self.close_table()
-        super().closeEvent(event)
 
     def _arrange(self, wide: bool) -> None:
         if wide == self._wide:
