@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from napari_sam.model.image_encoder import Attention
-from napari_sam.model.prompt_encoder import PADDING, POSITIVE
+from napari_sam.model.prompt_encoder import PADDING, POSITIVE, drawn_boxes
 from napari_sam.model.sam import CONFIGS, Sam
 from seeded import SMALL_VIT
 
@@ -88,3 +89,68 @@ def test_one_call_decodes_many_prompts_of_one_image(prompts: int) -> None:
     assert logits.shape == (prompts, 4, 64, 64) and scores.shape == (prompts, 4)
     torch.testing.assert_close(logits[-1:], last_logits, rtol=0, atol=1e-5)
     torch.testing.assert_close(scores[-1:], last_scores, rtol=0, atol=1e-5)
+
+
+class TestFineFeatures:
+    """What the embedding of nano carries beside the decoder's width."""
+
+    SIZE = (5, 3)
+
+    @pytest.fixture
+    def sam(self) -> Sam:
+        torch.manual_seed(0)
+        return Sam(replace(SMALL_VIT, fine=True)).eval()
+
+    @pytest.fixture
+    def sparse(self) -> torch.Tensor:
+        return torch.randn(6, 3, 32)
+
+    def test_are_added_between_the_steps_of_the_upscaling(self, sam: Sam, sparse: torch.Tensor) -> None:
+        """As the modules themselves compute it, on a map of 5 x 3 tokens."""
+        decoder, (h, w) = sam.mask_decoder, self.SIZE
+        embedding, pe, dense = torch.randn(1, 64, h, w), torch.randn(1, 32, h, w), torch.randn(1, 32, 1, 1)
+        fine = embedding[0, 32:].unflatten(0, (2, 2, 8)).permute(2, 3, 0, 4, 1).reshape(8, 2 * h, 2 * w)
+        first, norm, gelu, second, last = decoder.output_upscaling
+        with torch.inference_mode():
+            logits, _ = decoder(embedding, pe, sparse[:1], dense)
+            ((tokens, image),) = decoder._transformed(embedding[:, :32], pe, sparse[:1], dense)
+            x = gelu(norm(first(image.transpose(1, 2).unflatten(2, self.SIZE)) + fine))
+            x = last(second(x))
+            filters = decoder._filters(tokens, range(4))
+            expected = torch.einsum("bmc,bchw->bmhw", filters, x)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("images", [1, 6])
+    def test_are_those_of_each_prompt_s_image(self, sam: Sam, sparse: torch.Tensor, images: int) -> None:
+        embedding, pe = torch.randn(images, 64, *self.SIZE), torch.randn(1, 32, *self.SIZE)
+        dense = torch.randn(1, 32, 1, 1)
+        with torch.inference_mode():
+            together, _ = sam.mask_decoder(embedding, pe, sparse, dense)
+            last, _ = sam.mask_decoder(embedding[-1:], pe, sparse[-1:], dense)
+        torch.testing.assert_close(together[-1:], last, rtol=0, atol=1e-5)
+
+    def test_of_a_token_are_its_four_subpixels_in_rows(self) -> None:
+        encoder = Sam(CONFIGS["nano"]).eval().image_encoder
+        maps: list[torch.Tensor] = []
+        encoder.fine.register_forward_hook(lambda module, inputs, output: maps.append(output))
+        with torch.inference_mode():
+            fine = encoder(torch.rand(1, 3, 64, 96))[0, 96:].unflatten(0, (2, 2, 24))
+        (whole,) = maps  # (1, 24, 16, 24)
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            assert torch.equal(fine[i, j], whole[0, :, i::2, j::2])
+
+
+def test_a_box_is_drawn_as_the_ellipse_in_it() -> None:
+    box = torch.tensor([[9.5, 19.5, 49.5, 39.5]])  # x0, y0, x1, y1 along the edges of pixels
+    drawn = drawn_boxes(box, side=32, pixel=2)[0, 0] > 0
+    rows, columns = drawn.any(1).nonzero()[:, 0], drawn.any(0).nonzero()[:, 0]
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (10, 19, 5, 24)  # in pixels of two
+    assert drawn.sum().item() == pytest.approx(torch.pi / 4 * 20 * 10, rel=0.05)
+
+
+def test_a_box_with_a_mask_of_its_own_is_not_drawn() -> None:
+    encoder = Sam(CONFIGS["nano"]).eval().prompt_encoder
+    box, mask = torch.tensor([[10.0, 20.0, 90.0, 60.0]]), torch.randn(1, 1, 256, 256)
+    with torch.inference_mode():
+        assert torch.equal(encoder(boxes=box, masks=mask)[1], encoder.embed_masks(mask))
+        assert torch.equal(encoder(boxes=box)[1], encoder.embed_masks(drawn_boxes(box, 256, 2)))

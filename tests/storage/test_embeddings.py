@@ -167,7 +167,7 @@ class TestDisk:
         for path in files - set(chunks.values()):
             assert path.name == "zarr.json"
             json.loads(path.read_text())
-        assert chunks["features"].stat().st_size == 2 * 96 * 64 * 64 + 4  # with its checksum
+        assert chunks["features"].stat().st_size == 2 * 192 * 64 * 64 + 4  # with its checksum
         assert chunks["digests"].read_bytes()[:32] == DIGEST
 
 
@@ -255,7 +255,7 @@ class TestBudget:
     def test_the_least_recently_used_of_all_images_goes(
         self, nano_predictor: Predictor, folder: Path, open_cache: Open, embedding: Embedding
     ) -> None:
-        size = 2 * 96 * 64 * 64
+        size = 2 * embedding.features.numel()
         other = open_cache(name="other")
         for number in range(4):
             plane, digest = numbered(number)

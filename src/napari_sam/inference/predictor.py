@@ -55,7 +55,7 @@ class Predictor:
     def embedding_shape(self) -> tuple[int, int, int]:
         """Shape (C, grid, grid) of an embedding's features."""
         config = self._sam.config
-        return (config.decoder.width, config.grid, config.grid)
+        return (config.embedding_width, config.grid, config.grid)
 
     @torch.inference_mode()
     def encode(self, plane: NDArray[np.generic], progress: Progress = ignore_progress) -> Embedding:
@@ -106,11 +106,16 @@ class Predictor:
             multimask = prompt.is_ambiguous
         candidates = CANDIDATES if multimask else [SINGLE]
         features = embedding.features.to(self.device)
-        known = self._look_at(embedding, features) if prompt.mask is None else None
+        shared = prompt.mask is None and not self._draws(prompt)
+        known = self._look_at(embedding, features) if shared else None
         tensors = self._tensors(prompt, geometry)
         decoded = self._sam.decode(features, *tensors, candidates, self._image_pe, known)
         logits, scores = (x[0] for x in decoded)
         return Prediction(scores.cpu().numpy(), logits.cpu().numpy(), geometry)
+
+    def _draws(self, prompt: Prompt) -> bool:
+        """Whether the model is shown the prompt's box as a mask."""
+        return prompt.box is not None and self._sam.config.draws_boxes
 
     def _look_at(self, embedding: Embedding, features: Tensor) -> ImageTokens:
         """Give what all prompts on an embedding share; further clicks on the same plane find it made."""
@@ -208,7 +213,7 @@ class Predictor:
             points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
         features = embedding.features.to(self.device)
         candidates = [SINGLE] if boxes else CANDIDATES
-        known = self._look_at(embedding, features)
+        known = None if self._draws(prompts[0]) else self._look_at(embedding, features)
         logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe, known)
         best = scores.argmax(1)
         every = torch.arange(len(prompts), device=best.device)

@@ -42,9 +42,11 @@ class ConvEncoder(nn.Module):
     It is fully convolutional: any size that is a multiple of 32 works, which the training on crops uses.
     The last convolutions also see where each token lies, as a vision transformer's position embedding tells
     it: so a token can say where the middle of its object is, which the mask decoder compares with a prompt.
+
+    ``fine_channels`` more are taken from the map at stride 4, for the mask decoder to sharpen its masks with.
     """
 
-    def __init__(self, config: ConvConfig, out_channels: int) -> None:
+    def __init__(self, config: ConvConfig, out_channels: int, fine_channels: int = 0) -> None:
         super().__init__()
         self.stem = ConvNorm(3, config.stem, stride=2)
         widths = (config.stem, *config.widths)
@@ -65,12 +67,14 @@ class ConvEncoder(nn.Module):
             ConvNorm(out_channels, out_channels), nn.Conv2d(out_channels, out_channels, 3, padding=1)
         )
         self.norm = nn.GroupNorm(8, out_channels)
+        self.fine = nn.Conv2d(config.widths[0], fine_channels, 3, padding=1) if fine_channels else None
 
     def forward(
         self, images: Tensor, progress: Progress = ignore_progress, corners: Tensor | None = None
     ) -> Tensor:
-        """Encode (B, 3, H, W) images to (B, C, H / 8, W / 8) embeddings.
+        """Encode (B, 3, H, W) images to (B, C + 4 F, H / 8, W / 8) embeddings.
 
+        The last 4 F channels are the F fine ones of each token's 2 x 2 subpixels, a row after the other.
         ``corners`` gives the (B, 2) token ``(x, y)`` at which each image begins in the model's whole square;
         zero if left out.
         """
@@ -84,7 +88,11 @@ class ConvEncoder(nn.Module):
         fused = fused + self.position(encode_positions(fused, corners))
         for pair in self.refine:
             fused = fused + pair(fused)
-        return self.norm(self.smooth(fused)).contiguous()  # type: ignore[no-any-return]
+        embedding: Tensor = self.norm(self.smooth(fused))
+        if self.fine is not None:
+            subpixels = self.fine(maps[0]).unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # (B, F, h, 2, w, 2)
+            embedding = torch.cat([embedding, subpixels.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)], 1)
+        return embedding.contiguous()
 
     def _top_down(self, maps: Sequence[Tensor]) -> Tensor:
         """Add the coarse maps to the finer ones, from stride 32 up to stride 8."""

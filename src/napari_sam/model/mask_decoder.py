@@ -89,7 +89,8 @@ class MaskDecoder(nn.Module):
         Parameters
         ----------
         embedding, embedding_pe
-            (1 or B, C, h, w) image embedding and its positional encoding.
+            (1 or B, C, h, w) image embedding and its positional encoding. The embedding may have fine
+            channels after these: (1 or B, 2 C, h, w).
         sparse
             (B, N, C) prompt tokens.
         dense
@@ -106,10 +107,14 @@ class MaskDecoder(nn.Module):
             (B, M, 4 h, 4 w) mask logits and (B, M) estimates of each mask's IoU with the object.
         """
         size = (embedding.shape[-2], embedding.shape[-1])
+        embedding, fine = self._parted(embedding)
         logits, scores = [], []
+        done = 0
         for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, known):
-            logits.append(self._upscaled_product(image, self._filters(tokens, candidates), size))
+            its_fine = fine if fine is None or len(fine) == 1 else fine[done : done + len(tokens)]
+            logits.append(self._upscaled_product(image, its_fine, self._filters(tokens, candidates), size))
             scores.append(self.iou_prediction_head(tokens[:, 0])[:, list(candidates)])
+            done += len(tokens)
         return _joined(logits), _joined(scores)
 
     def passing(
@@ -127,6 +132,7 @@ class MaskDecoder(nn.Module):
         `forward`.
         """
         size = (embedding.shape[-2], embedding.shape[-1])
+        embedding, fine = self._parted(embedding)
         wanted = torch.tensor(candidates, device=embedding.device)
         prompts, chosen, scores, logits = [], [], [], []
         first = 0
@@ -135,7 +141,7 @@ class MaskDecoder(nn.Module):
             for row in (said > least_score).any(1).nonzero()[:, 0].tolist():
                 good = (said[row] > least_score).nonzero()[:, 0]
                 filters = self._filters(tokens[row : row + 1], wanted[good].tolist())
-                logits.append(self._upscaled_product(image[row : row + 1], filters, size)[0])
+                logits.append(self._upscaled_product(image[row : row + 1], fine, filters, size)[0])
                 prompts.append(torch.full_like(good, first + row))
                 chosen.append(wanted[good])
                 scores.append(said[row, good])
@@ -154,8 +160,16 @@ class MaskDecoder(nn.Module):
 
     def look_at(self, embedding: Tensor, embedding_pe: Tensor, dense: Tensor) -> ImageTokens:
         """Compute what all prompts with one (1, C, h or 1, w or 1) dense map on one embedding share."""
+        embedding, _ = self._parted(embedding)
         values, pe, change = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe, dense))
         return self.transformer.look_at(values + change, pe)  # (1, h * w, C)
+
+    def _parted(self, embedding: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Part an embedding from its fine channels, which become (1 or B, h * w, C): C / 4 per subpixel."""
+        width = self.mask_tokens.weight.shape[1]
+        if embedding.shape[1] == width:
+            return embedding, None
+        return embedding[:, :width], embedding[:, width:].flatten(2).transpose(1, 2)
 
     def _transformed(
         self,
@@ -201,10 +215,13 @@ class MaskDecoder(nn.Module):
         """Make the (B, M, C / 8) filters that give the masks of ``candidates``."""
         return torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in candidates], dim=1)
 
-    def _upscaled_product(self, image: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
+    def _upscaled_product(
+        self, image: Tensor, fine: Tensor | None, filters: Tensor, size: tuple[int, int]
+    ) -> Tensor:
         """Upscale (B, h * w, C) image tokens four times and apply the (B, M, C / 8) mask filters.
 
-        The same numbers as `output_upscaling` followed by the product. A transposed convolution whose
+        The same numbers as `output_upscaling` followed by the product, where there is nothing ``fine`` (1 or
+        B, h * w, C) to add after the first of its steps. A transposed convolution whose
         kernel equals its stride is a matrix product per token; the channels stay last until the end, so
         the layer norm is one fused call and only the M logits per pixel are ever rearranged.
         """
@@ -214,7 +231,10 @@ class MaskDecoder(nn.Module):
         pieces = []
         # A few tokens at a time, whose many subpixels stay in the processor's cache.
         for some in strips(image):
-            x = project(image[:, some], *first_matrix).unflatten(-1, (4, -1))  # (B, n, 4, C / 4)
+            x = project(image[:, some], *first_matrix)
+            if fine is not None:
+                x = x + fine[:, some]
+            x = x.unflatten(-1, (4, -1))  # (B, n, 4, C / 4)
             x = gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
             x = gelu(project(x, *second_matrix).unflatten(-1, (4, -1)))  # (B, n, 4, 4, C / 8)
             pieces.append(products_of(filters, x.flatten(1, 3)))  # (B, M, n * 16)

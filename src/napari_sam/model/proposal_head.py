@@ -29,5 +29,6 @@ class ProposalHead(nn.Module):
         self.out = nn.Conv2d(hidden, CHANNELS * SUBPIXELS**2, 1)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Map (B, C, h, w) embeddings to (B, 4, 2 h, 2 w) maps."""
-        return F.pixel_shuffle(self.out(self.hidden(embedding)), SUBPIXELS)
+        """Map (B, C or more, h, w) embeddings, of which it reads the first C, to (B, 4, 2 h, 2 w) maps."""
+        coarse = embedding[:, : self.hidden.conv.in_channels]
+        return F.pixel_shuffle(self.out(self.hidden(coarse)), SUBPIXELS)

@@ -30,6 +30,10 @@ class SamConfig:
     ``image_size`` is the side in pixels of the square input, to which an image's longer side is scaled;
     ``proposals`` says whether a `ProposalHead` stands on the image encoder. Of objects with less area than a
     square of side ``small`` in the input, the model gives better masks enlarged; 0 where none is so small.
+
+    Two things that the official models do not have: with ``fine`` the embedding carries finer features beside
+    its own, which sharpen the masks as they are upscaled (as Ravi et al., "SAM 2", 2024, do); with
+    ``draws_boxes`` a box is also shown as a mask prompt, see `PromptEncoder`.
     """
 
     architecture: str
@@ -38,6 +42,13 @@ class SamConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     proposals: bool = False
     small: int = 0
+    fine: bool = False
+    draws_boxes: bool = False
+
+    @property
+    def embedding_width(self) -> int:
+        """Channels of an embedding, the fine ones included."""
+        return self.decoder.width * (2 if self.fine else 1)
 
     @property
     def grid(self) -> int:
@@ -55,6 +66,8 @@ CONFIGS = {
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
             proposals=True,
             small=24,
+            fine=True,
+            draws_boxes=True,
         ),
         SamConfig(
             "vit_t",
@@ -80,8 +93,8 @@ class Sam(nn.Module):
         elif isinstance(config.encoder, TinyViTConfig):
             self.image_encoder = TinyViT(config.encoder, width)
         else:
-            self.image_encoder = ConvEncoder(config.encoder, width)
-        self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
+            self.image_encoder = ConvEncoder(config.encoder, width, width // 4 if config.fine else 0)
+        self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid, config.draws_boxes)
         self.mask_decoder = MaskDecoder(config.decoder)
         self.proposal_head = ProposalHead(width) if config.proposals else None
 

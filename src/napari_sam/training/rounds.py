@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE
+from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE, drawn_boxes
 from napari_sam.model.sam import Sam
 from napari_sam.training.crops import Batch
 
@@ -40,6 +40,7 @@ class Rounds:
         self._labels = torch.full(self._clicks.shape[:2], POSITIVE, device=device)
         self._boxes = batch.boxes.to(device)
         self._by_box = batch.by_box.to(device)
+        self._low_pixel = patch / 4
 
     @property
     def _low_side(self) -> int:
@@ -48,7 +49,8 @@ class Rounds:
     def run(self, rounds: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (logits, scores, target) of each round; see `prompt_losses` for the shapes."""
         encoder, decoder = self._sam.prompt_encoder, self._sam.mask_decoder
-        dense = encoder.no_mask()
+        unmasked = self._without_mask()
+        dense = unmasked
         for number in range(rounds):
             # Positions are encoded in full precision: half of it moves them by pixels.
             with torch.autocast(self._embedding.device.type, enabled=False):
@@ -60,7 +62,7 @@ class Rounds:
                 shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
                 # Now and then the clicks come without the mask, as in a batch of points from a file.
                 bare = float(torch.rand((), generator=self._generator)) < _WITHOUT_MASK
-                dense = encoder.no_mask() if bare else encoder.embed_masks(shown[:, None])
+                dense = unmasked if bare else encoder.embed_masks(shown[:, None])
                 self._add_click(shown)
 
     def _sparse(self) -> Tensor:
@@ -72,6 +74,13 @@ class Rounds:
         corrections = encoder.embed_points(self._clicks[:, 1:], self._labels[:, 1:])
         by_box = torch.cat([corrections, encoder.embed_boxes(self._boxes)], 1)
         return torch.where(self._by_box[:, None, None], by_box, by_point)
+
+    def _without_mask(self) -> Tensor:
+        """Give the dense map of the prompts that bring no mask: boxes are drawn, as at inference."""
+        encoder = self._sam.prompt_encoder
+        boxes = self._boxes - self._offsets.repeat(1, 2)
+        drawn = encoder.embed_masks(drawn_boxes(boxes, self._low_side, self._low_pixel))
+        return torch.where(self._by_box[:, None, None, None], drawn, encoder.no_mask())
 
     def _shown(self, logits: Tensor, scores: Tensor, first: bool) -> Tensor:
         """Give the mask that a user would see: the best candidate of a single point, else the single mask."""
@@ -90,8 +99,8 @@ class Rounds:
         index = torch.multinomial(weights, 1, generator=self._generator)[:, 0].to(shown.device)
         label = torch.where(truth.flatten(1).gather(1, index[:, None]), POSITIVE, NEGATIVE)
         row, column = index // self._low_side, index % self._low_side
-        low_pixel = self._sam.config.encoder.patch / 4
-        click = torch.stack([column, row], 1) * low_pixel + (low_pixel - 1) / 2 + self._offsets
+        inside = torch.stack([column, row], 1) * self._low_pixel + (self._low_pixel - 1) / 2
+        click = inside + self._offsets
         self._clicks = torch.cat([self._clicks, click[:, None]], 1)
         self._labels = torch.cat([self._labels, label], 1)
 
