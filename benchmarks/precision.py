@@ -22,6 +22,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from prompt_quality import objects_of
+
 from napari_sam import Predictor, Prompt, load_predictor
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.model.precision import FULL, offered, reduce_precision
@@ -80,9 +82,7 @@ def _agreements(
     for item in images:
         shape = item.labels.shape
         embeddings = [PlaneEmbeddings(x, item.image) for x in (full, reduced)]
-        numbers = np.unique(item.labels[item.labels > 0])
-        for number in numbers[:: -(-len(numbers) // most)]:
-            truth = item.labels == number
+        for truth in objects_of(item, most):
             for prompt in (Prompt([innermost_point(truth)]), Prompt(box=tight_box(truth))):
                 one, other = (
                     predict_plane(x, (shape[0], shape[1]), prompt, its)

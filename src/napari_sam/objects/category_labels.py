@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.recorded import OnStore
 
 
-class CategoryLabels:
+class CategoryLabels(OnStore):
     """The numbers of the objects' categories as an array of the image's shape, 0 for none.
 
     It holds no pixels of its own: what is read is what the labels and the categories are at that moment. It
@@ -19,31 +19,10 @@ class CategoryLabels:
 
     dtype = np.dtype(np.uint16)
 
-    def __init__(self, store: LabelsStore) -> None:
-        self._store = store
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of every axis."""
-        return tuple(self._store.array.shape)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return int(np.prod(self.shape))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, key: Any, /) -> NDArray[np.uint16]:
-        labels = np.asarray(self._store.array[key])
+        labels = np.asarray(self.store.array[key])
         found, at = np.unique(labels, return_inverse=True)
-        ledger = self._store.ledger
+        ledger = self.store.ledger
         numbers = {category.name: category.number for category in ledger.categories()}
         of_label = {info.label: numbers.get(info.category, 0) for info in ledger.objects()}
         table = np.array([of_label.get(label, 0) for label in found.tolist()], self.dtype)

@@ -11,12 +11,8 @@ if TYPE_CHECKING:
     from napari_sam.storage.labels import LabelsStore
 
 
-class RecordedLabels:
-    """The labels of a store, read from the disk and written through its ledger.
-
-    It takes what numpy and zarr arrays take as an index; napari's brush writes to it. What is written until
-    the next other step, or `LabelsStore.end_stroke`, is one step, which undo takes back as a whole.
-    """
+class OnStore:
+    """What arrays tell of their size, for one that has the shape of a store's labels."""
 
     def __init__(self, store: LabelsStore) -> None:
         self.store = store
@@ -25,12 +21,6 @@ class RecordedLabels:
     def shape(self) -> tuple[int, ...]:
         """Length of every axis."""
         return tuple(self.store.array.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the labels."""
-        dtype: np.dtype[Any] = np.dtype(self.store.array.dtype)
-        return dtype
 
     @property
     def ndim(self) -> int:
@@ -44,6 +34,20 @@ class RecordedLabels:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+
+class RecordedLabels(OnStore):
+    """The labels of a store, read from the disk and written through its ledger.
+
+    It takes what numpy and zarr arrays take as an index; napari's brush writes to it. What is written until
+    the next other step, or `LabelsStore.end_stroke`, is one step, which undo takes back as a whole.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the labels."""
+        dtype: np.dtype[Any] = np.dtype(self.store.array.dtype)
+        return dtype
 
     def __getitem__(self, key: Any, /) -> Any:
         return self.store.array[key]
