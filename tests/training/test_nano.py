@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from skimage.io import imsave
 
 from napari_sam.inference.predictor import load_predictor
@@ -100,6 +101,17 @@ class TestTrainer:
         loaded, image = load_predictor("nano", path, device="cpu"), discs().image
         full, half = (x.predict(x.encode(image), Prompt([(24, 24)])) for x in (trainer.predictor(), loaded))
         assert iou(full.masks, half.masks) > 0.95
+
+    def test_exports_a_number_that_half_precision_cannot_hold_as_it_is(self, tmp_path: Path) -> None:
+        """A batch norm whose variance became infinite in the file would put out its channel."""
+        trainer = Trainer(RECIPE, CPU)
+        key = "image_encoder.smooth.0.norm.running_var"
+        trainer.average.state_dict()[key][3] = 123456.0
+        path = tmp_path / "nano.safetensors"
+        export(trainer.average, path, "a test")
+        state = load_file(path)
+        assert state[key][3] == 123456.0
+        assert all(value.isfinite().all() for value in state.values())
 
 
 @pytest.mark.parametrize(

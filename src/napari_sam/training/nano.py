@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_sam.inference.predictor import Predictor
@@ -204,13 +204,18 @@ def spread_frequencies(sam: Sam) -> None:
 
 def export(sam: Sam, path: Path, origin: str) -> None:
     """Write the weights in half precision as ``safetensors``, with their ``origin``, in one move."""
-    state = {
-        key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for key, value in sam.state_dict().items()
-    }
+    state = {key: _halved(value).contiguous().cpu() for key, value in sam.state_dict().items()}
     partial = path.with_suffix(".partial")
     save_file(state, partial, {"origin": origin})
     partial.replace(path)
+
+
+def _halved(value: Tensor) -> Tensor:
+    """Give a tensor in half precision, or as it is where that cannot hold it: a variance may be too large."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if half.isfinite().all() else value
 
 
 def train(data: Path, out: Path, recipe: Recipe, device: torch.device) -> None:
