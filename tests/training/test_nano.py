@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from skimage.io import imread, imsave
 
 from napari_sam.inference.predictor import load_predictor
@@ -32,8 +33,16 @@ RECIPE = Recipe(
     validation_images=1,
     synthetic_images=1,
 )
-CPU = Hardware("cpu").open(half=False)
-CPU.launch()
+
+
+def opened(half: str | None = None) -> Fabric:
+    """A processor that computes in full or in half precision."""
+    fabric = Hardware("cpu", half=half or "auto").open(half=half is not None)
+    fabric.launch()
+    return fabric
+
+
+CPU = opened()
 
 
 def discs(size: int = 96) -> AnnotatedImage:
@@ -66,9 +75,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def batch_of(step: int) -> Batch:
+def batch_of(step: int, crops: int = RECIPE.crops) -> Batch:
     rng = np.random.default_rng(step)
-    return sample_batch(rng, [(1.0, [discs()])], RECIPE.crops, RECIPE.objects, RECIPE.side, 512, 8)
+    return sample_batch(rng, [(1.0, [discs()])], crops, RECIPE.objects, RECIPE.side, 512, 8)
 
 
 class TestTrainer:
@@ -82,23 +91,20 @@ class TestTrainer:
     # Processors without half precision convert, which takes long.
     @pytest.mark.parametrize("half", [None, *(pytest.param(x, marks=pytest.mark.slow) for x in HALVES[1:])])
     def test_goes_on_from_its_checkpoint_as_if_never_stopped(self, half: str | None, tmp_path: Path) -> None:
-        fabric = Hardware("cpu", half=half or "auto").open(half=half is not None)
-        fabric.launch()
-        whole, first = Trainer(RECIPE, fabric), Trainer(RECIPE, fabric)
-        steps = 4 if half is None else 2
+        whole, first = (Trainer(RECIPE, opened(half)) for _ in range(2))
+        steps, crops = (4, 2) if half is None else (2, 1)
         for step in range(steps):
-            expected = whole.train_step(batch_of(step))
+            expected = whole.train_step(batch_of(step, crops))
         for step in range(steps // 2):
-            first.train_step(batch_of(step))
+            first.train_step(batch_of(step, crops))
         first.save(tmp_path / "last.pt")
-        resumed = Trainer(RECIPE, fabric)
+        resumed = Trainer(RECIPE, opened(half))
         resumed.restore(tmp_path / "last.pt")
         for step in range(resumed.step, steps):
-            found = resumed.train_step(batch_of(step))
+            found = resumed.train_step(batch_of(step, crops))
         assert found == expected
-        assert resumed.fabric.strategy.precision.state_dict().keys() >= (
-            {"scale"} if half == "float16" else set()
-        )
+        scales = [trainer.fabric.strategy.precision.state_dict().get("scale") for trainer in (resumed, whole)]
+        assert scales[0] == scales[1] and (scales[0] is not None) == (half == "float16")
         for part in ("sam", "average"):
             states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
             for one, other in zip(*(state.values() for state in states), strict=True):
