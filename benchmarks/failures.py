@@ -107,7 +107,7 @@ def page(title: str, clicks: Sequence[Example], boxes: Sequence[Example], path: 
 def _draw(axes: Axes, example: Example) -> None:
     """Draw one object with its outlines and its prompt."""
     row0, column0 = example.corner
-    axes.imshow(example.image, cmap=None if example.image.ndim == 3 else "gray")
+    axes.imshow(example.image, cmap=None if example.image.ndim == 3 else "gray", vmin=0, vmax=255)
     for mask, colour, style in ((example.mask, _MASK, "-"), (example.truth, _TRUTH, "--")):
         if mask.any():
             # Padded, so that the outline goes around an object at the plane's edge too.
