@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from skimage.io import imsave
 
-from napari_sam.training.data import TRAINING_SETS, AnnotatedImage, read_pair, read_set
-from napari_sam.training.synthetic import SIDE, draw, draw_set
+from napari_sam.training.data import SYNTHETIC_KINDS, TRAINING_SETS, AnnotatedImage, read_pair, read_set
+from napari_sam.training.synthetic import KINDS, SIDE, draw, draw_set
 
 LABELS = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40) // 300
 RAMP = np.arange(30 * 40).reshape(30, 40)
@@ -62,27 +62,31 @@ def test_every_set_names_its_source_and_licence() -> None:
     assert len({x.folder for x in TRAINING_SETS}) == len(TRAINING_SETS)
 
 
-@pytest.fixture(scope="module", params=range(4))
+@pytest.fixture(scope="module", params=sorted(KINDS))
 def drawn(request: pytest.FixtureRequest) -> AnnotatedImage:
-    return draw(np.random.default_rng(request.param))
+    return draw(np.random.default_rng(3), request.param)
 
 
 def test_a_drawn_image_fills_the_range_and_has_objects(drawn: AnnotatedImage) -> None:
-    assert (drawn.image.shape, drawn.image.dtype, drawn.labels.shape) == (
-        (SIDE, SIDE),
-        np.uint8,
-        (SIDE, SIDE),
-    )
-    assert np.ptp(drawn.image) > 200
-    assert drawn.labels.min() == 0 < drawn.labels.max()
+    assert (drawn.image.dtype, drawn.labels.shape) == (np.uint8, (SIDE, SIDE))
+    assert drawn.image.shape in {(SIDE, SIDE), (SIDE, SIDE, 3)}
+    assert np.ptp(drawn.image) > 150
+    areas = np.bincount(drawn.labels.ravel())[1:]
+    assert len(areas) > 2 and areas[areas > 0].min() >= 20
 
 
 def test_drawn_objects_are_seen_where_the_labels_say(drawn: AnnotatedImage) -> None:
     """Their inside or their rim differs from the ground, on average over the picture."""
     ground = drawn.labels == 0
     rim = binary_dilation(ground, iterations=3) & ~ground
-    levels = [float(drawn.image[part].mean()) for part in (ground, rim, ~ground & ~rim)]
+    near = binary_dilation(~ground, iterations=3) & ground
+    levels = [float(drawn.image[part].mean()) for part in (near, rim, ~ground & ~rim) if part.any()]
     assert max(levels) - min(levels) > 5
+
+
+def test_every_kind_is_weighed() -> None:
+    assert SYNTHETIC_KINDS.keys() == KINDS.keys()
+    assert all(weight > 0 for weight in SYNTHETIC_KINDS.values())
 
 
 def test_a_drawn_set_is_the_same_for_the_same_seed() -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
-from skimage.io import imsave
+from skimage.io import imread, imsave
 
 from napari_sam.inference.predictor import load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.training.crops import Batch, sample_batch
-from napari_sam.training.data import TRAINING_SETS, AnnotatedImage
-from napari_sam.training.nano import Recipe, Trainer, export, train
+from napari_sam.training.curves import PICTURE, VALIDATION
+from napari_sam.training.data import TRAINING_SETS, VALIDATION_SETS, AnnotatedImage
+from napari_sam.training.hardware import HALVES, Hardware
+from napari_sam.training.nano import train
+from napari_sam.training.recipe import Recipe
+from napari_sam.training.trainer import Trainer, export
 from napari_sam.training.validation import iou, score_objects
 
 RECIPE = Recipe(
@@ -25,11 +31,20 @@ RECIPE = Recipe(
     side=64,
     warmup=1,
     checkpoint_every=2,
-    validate_every=2,
+    validate_every=4,
     validation_images=1,
     synthetic_images=1,
 )
-CPU = torch.device("cpu")
+
+
+def opened(half: str | None = None) -> Fabric:
+    """A processor that computes in full or in half precision."""
+    fabric = Hardware("cpu", half=half or "auto").open(half=half is not None)
+    fabric.launch()
+    return fabric
+
+
+CPU = opened()
 
 
 def discs(size: int = 96) -> AnnotatedImage:
@@ -46,8 +61,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder, one image in each set."""
     root = tmp_path_factory.mktemp("data")
     image = discs()
-    for folder in (*(source.folder for source in TRAINING_SETS), "dsb2018/val"):
-        (root / folder).mkdir(parents=True)
+    for folder in (*(source.folder for source in TRAINING_SETS), *VALIDATION_SETS):
+        (root / folder).mkdir(parents=True, exist_ok=True)
         imsave(root / folder / "discs_image.png", image.image, check_contrast=False)
         imsave(root / folder / "discs_labels.png", image.labels.astype(np.uint8), check_contrast=False)
     return root
@@ -62,31 +77,36 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def batch_of(step: int) -> Batch:
+def batch_of(step: int, crops: int = RECIPE.crops) -> Batch:
     rng = np.random.default_rng(step)
-    return sample_batch(rng, [(1.0, [discs()])], RECIPE.crops, RECIPE.objects, RECIPE.side, 512, 8)
+    return sample_batch(rng, [(1.0, [discs()])], crops, RECIPE.objects, RECIPE.side, 512, 8)
 
 
 class TestTrainer:
     def test_learns(self) -> None:
         """The loss of a batch that is seen again and again falls."""
         trainer = Trainer(Recipe(steps=100, side=64, warmup=1, rounds=1), CPU)
-        losses = [trainer.train_step(batch_of(0))["loss"] for _ in range(8)]
+        losses = [float(trainer.train_step(batch_of(0))["loss"]) for _ in range(8)]
         assert losses[-1] < 0.8 * losses[0]
         assert trainer.step == 8
 
-    def test_goes_on_from_its_checkpoint_as_if_never_stopped(self, tmp_path: Path) -> None:
-        whole, first = Trainer(RECIPE, CPU), Trainer(RECIPE, CPU)
-        for step in range(4):
-            expected = whole.train_step(batch_of(step))
-        for step in range(2):
-            first.train_step(batch_of(step))
+    # Processors without half precision convert, which takes long.
+    @pytest.mark.parametrize("half", [None, *(pytest.param(x, marks=pytest.mark.slow) for x in HALVES[1:])])
+    def test_goes_on_from_its_checkpoint_as_if_never_stopped(self, half: str | None, tmp_path: Path) -> None:
+        whole, first = (Trainer(RECIPE, opened(half)) for _ in range(2))
+        steps, crops = (4, 2) if half is None else (2, 1)
+        for step in range(steps):
+            expected = whole.train_step(batch_of(step, crops))
+        for step in range(steps // 2):
+            first.train_step(batch_of(step, crops))
         first.save(tmp_path / "last.pt")
-        resumed = Trainer(RECIPE, CPU)
+        resumed = Trainer(RECIPE, opened(half))
         resumed.restore(tmp_path / "last.pt")
-        for step in range(resumed.step, 4):
-            found = resumed.train_step(batch_of(step))
+        for step in range(resumed.step, steps):
+            found = resumed.train_step(batch_of(step, crops))
         assert found == expected
+        scales = [trainer.fabric.strategy.precision.state_dict().get("scale") for trainer in (resumed, whole)]
+        assert scales[0] == scales[1] and (scales[0] is not None) == (half == "float16")
         for part in ("sam", "average"):
             states = (getattr(trainer, part).state_dict() for trainer in (resumed, whole))
             for one, other in zip(*(state.values() for state in states), strict=True):
@@ -101,6 +121,19 @@ class TestTrainer:
         loaded, image = load_predictor("nano", path, device="cpu"), discs().image
         full, half = (x.predict(x.encode(image), Prompt([(24, 24)])) for x in (trainer.predictor(), loaded))
         assert iou(full.masks, half.masks) > 0.95
+
+    def test_begins_with_given_weights_and_leaves_frozen_stages_as_they_are(self, tmp_path: Path) -> None:
+        export(Trainer(RECIPE, CPU).sam, tmp_path / "nano.safetensors", "a test")
+        trainer = Trainer(replace(RECIPE, seed=1, freeze_stages=True), CPU)
+        trainer.begin_with(tmp_path / "nano.safetensors")
+        before = {key: value.clone() for key, value in trainer.sam.state_dict().items()}
+        trainer.train_step(batch_of(0))
+        changed = {
+            key for key, value in trainer.sam.named_parameters() if not torch.equal(value, before[key])
+        }
+        frozen = {key for key in before if key.startswith(("image_encoder.stem.", "image_encoder.stages."))}
+        assert frozen and not changed & frozen
+        assert any(key.startswith("image_encoder.refine.") for key in changed)
 
     def test_exports_a_number_that_half_precision_cannot_hold_as_it_is(self, tmp_path: Path) -> None:
         """A batch norm whose variance became infinite in the file would put out its channel."""
@@ -126,15 +159,38 @@ def test_the_learning_rate_rises_stays_and_falls(step: int, rate: float) -> None
 def test_a_run_that_broke_off_ends_like_one_that_did_not(data: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(data, whole, RECIPE, CPU)
-    (broken / "validation.csv").mkdir(parents=True)
+    (broken / "nano.safetensors").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):  # at step 2, with its checkpoint written
         train(data, broken, RECIPE, CPU)
-    (broken / "validation.csv").rmdir()
+    (broken / "nano.safetensors").rmdir()
     train(data, broken, RECIPE, CPU)
     assert (broken / "nano.safetensors").read_bytes() == (whole / "nano.safetensors").read_bytes()
-    rows = [(folder / "validation.csv").read_text().splitlines() for folder in (whole, broken)]
-    assert rows[0][0] == rows[1][0] == "step,click,box"
-    assert rows[0][-1] == rows[1][-1]
+    rows = [(folder / VALIDATION).read_text().splitlines() for folder in (whole, broken)]
+    assert rows[0] == rows[1]
+    assert rows[0][0] == "step,set,objects,click,box"
+    assert [row.split(",")[:2] for row in rows[0][1:]] == [["4", name] for name in VALIDATION_SETS]
+    assert imread(broken / PICTURE).shape[:2] == (800, 1100)
+
+
+def test_a_checkpoint_of_another_architecture_is_named(tmp_path: Path) -> None:
+    trainer = Trainer(RECIPE, CPU)
+    trainer.save(tmp_path / "last.pt")
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    state["sam"]["image_encoder.extra.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"last\.pt does not fit .*extra\.weight.*another folder"):
+        trainer.restore(tmp_path / "last.pt")
+
+
+def test_a_checkpoint_of_the_first_version_is_read(tmp_path: Path) -> None:
+    """It had no scaler, and fewer or other numbers in its recipe."""
+    trainer = Trainer(RECIPE, CPU)
+    trainer.save(tmp_path / "last.pt")
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    del state["scaler"], state["recipe"]["large"]
+    torch.save({**state, "step": 3, "recipe": {**state["recipe"], "gone": 1}}, tmp_path / "last.pt")
+    assert trainer.restore(tmp_path / "last.pt") == RECIPE
+    assert trainer.step == 3
 
 
 def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -64,6 +64,10 @@ class Batch:
     boxes: Tensor  # (I * objects, 4)
     by_box: Tensor  # (I * objects,) bool: prompted by the box, else by the point
     maps: Tensor  # (I, 4, side / 4, side / 4) target of the proposal head
+
+    def to(self, device: torch.device) -> Batch:
+        """Copy all to ``device``."""
+        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
 
 def sample_batch(

@@ -56,6 +56,18 @@ TRAINING_SETS = (
 
 # The share of crops from images that the program draws itself (see `synthetic`).
 SYNTHETIC_WEIGHT = 0.06
+# Of these, the share of each kind.
+SYNTHETIC_KINDS = {
+    "cells": 0.3,
+    "bacteria": 0.15,
+    "filaments": 0.1,
+    "membranes": 0.2,
+    "myelin": 0.1,
+    "neurites": 0.15,
+}
+
+# What is measured while a training runs: images that it never sees and, for comparison, some that it learns.
+VALIDATION_SETS = ("dsb2018/val", "usiigaci/val", "axon_sem/val", "dsb2018/train")
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,27 +19,29 @@ _WITHOUT_MASK = 0.25
 class Rounds:
     """Decode all prompts of a batch in one call per round; the images are encoded once.
 
-    Points and boxes share a call: a point and its padding, like a box, are two tokens.
+    Points and boxes share a call: a point and its padding, like a box, are two tokens. The batch lies on
+    the device of ``sam``; the ``generator``, of the corrective clicks, on the processor.
     """
 
-    def __init__(self, sam: Sam, batch: Batch, device: torch.device, generator: torch.Generator) -> None:
+    def __init__(self, sam: Sam, batch: Batch, generator: torch.Generator) -> None:
         self._sam = sam
         self._generator = generator
         patch = sam.config.encoder.patch
         objects = len(batch.masks) // len(batch.images)
         side = batch.images.shape[-1]
-        corners = batch.offsets.to(device) // patch
-        self.embedded = sam.image_encoder(sam.normalise(batch.images.to(device)), corners=corners)
+        device = batch.images.device
+        corners = batch.offsets // patch
+        self.embedded = sam.image_encoder(sam.normalise(batch.images), corners=corners)
         self._embedding = self.embedded.repeat_interleave(objects, 0)
         with torch.autocast(device.type, enabled=False):
-            pe = _crop_pe(sam, batch.offsets // patch, side // patch)
+            pe = _crop_pe(sam, corners, side // patch)
         self._pe = pe.repeat_interleave(objects, 0)
-        self._offsets = batch.offsets.to(device).float().repeat_interleave(objects, 0)
-        self._target = F.avg_pool2d(batch.masks.to(device).float()[:, None], side // self._low_side)[:, 0]
-        self._clicks = batch.points.to(device)[:, None]  # (B, n, 2)
+        self._offsets = batch.offsets.float().repeat_interleave(objects, 0)
+        self._target = F.avg_pool2d(batch.masks.float()[:, None], side // self._low_side)[:, 0]
+        self._clicks = batch.points[:, None]  # (B, n, 2)
         self._labels = torch.full(self._clicks.shape[:2], POSITIVE, device=device)
-        self._boxes = batch.boxes.to(device)
-        self._by_box = batch.by_box.to(device)
+        self._boxes = batch.boxes
+        self._by_box = batch.by_box
         self._low_pixel = patch / 4
 
     @property
