@@ -49,8 +49,11 @@ class Contrast:
             raise ValueError(f"The contrast limits ({low}, {high}) are not a lower and a higher intensity.")
         return cls(float(low), float(high))
 
-    def apply(self, plane: NDArray[np.generic]) -> NDArray[np.uint8]:
-        """Map ``plane`` linearly to 0-255; NaN becomes 0, infinities the nearer end, a constant image 0."""
+    def apply(self, plane: NDArray[np.generic], gamma: float = 1.0) -> NDArray[np.uint8]:
+        """Map ``plane`` to 0-255; NaN becomes 0, infinities the nearer end, a constant image 0.
+
+        That is linear, but for a ``gamma``: the power that the shares between the limits are raised to.
+        """
         span = self.high - self.low
         if not span > 0:
             return np.zeros(plane.shape, np.uint8)
@@ -59,5 +62,7 @@ class Contrast:
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (plane.astype(real) - real(self.low)) * real(255 / span)
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)
+        if gamma != 1:
+            scaled = 255 * (np.clip(scaled, 0, 255) / 255) ** gamma
         image: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return image
