@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.contrast import Contrast
+from napari_sam.contrast import Contrast, without_hot_pixels
 
 Blending = Literal["additive", "translucent", "opaque", "minimum", "multiplicative"]
 
@@ -172,7 +172,7 @@ class Composite:
         """
         picture = np.zeros((*raw.shape[:2], 3), np.float32)
         for number, ((channel, table), contrast) in enumerate(zip(self._shown, contrasts, strict=True)):
-            source = table[contrast.apply(raw[..., number], channel.gamma)]
+            source = table[without_hot_pixels(contrast.apply(raw[..., number], channel.gamma))]
             picture = _blended(picture, source, channel, lowest=number == 0)
         return np.rint(picture).astype(np.uint8)
 

@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 _TAIL = 0.001
 
 
+# A pixel that differs by so much of 255 from each of its eight neighbours stands alone.
+_ALONE = 64
+# Where more of the pixels than this share stand alone, that is the image's own grain.
+_GRAIN = 0.0005
+
+
 @dataclass(frozen=True)
 class Contrast:
     """The intensities that become 0 and 255."""
@@ -66,3 +72,42 @@ class Contrast:
             scaled = 255 * (np.clip(scaled, 0, 255) / 255) ** gamma
         image: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return image
+
+
+def stretched(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Bring a plane to 0-255 by its own contrast, without hot pixels; unsigned bytes stay as they are."""
+    if plane.dtype == np.uint8:
+        return plane.astype(np.uint8, copy=False)
+    return without_hot_pixels(Contrast.of(plane).apply(plane))
+
+
+def without_hot_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put the median of its neighbours in the place of each pixel that stands alone, far from all of these.
+
+    A model that sees a small plane enlarged takes such a pixel for a spot. Where there are many of them, as
+    in images of single photons, nothing is changed.
+
+    Parameters
+    ----------
+    image
+        (H, W), or (H, W, colours).
+    """
+    height, width = image.shape[:2]
+    if min(height, width) < 3:
+        return image
+    around = np.pad(image, [(1, 1), (1, 1), *[(0, 0)] * (image.ndim - 2)], mode="reflect")
+    shifts = [(row, column) for row in range(3) for column in range(3) if (row, column) != (1, 1)]
+    beside = [around[row : row + height, column : column + width] for row, column in shifts]
+    lowest, highest = beside[0].copy(), beside[0].copy()
+    for one in beside[1:]:
+        np.minimum(lowest, one, out=lowest)
+        np.maximum(highest, one, out=highest)
+    # None of these differences can leave the range of bytes where it counts.
+    hot = (image > highest) & (image - highest > _ALONE)
+    dead = (image < lowest) & (lowest - image > _ALONE)
+    alone = np.nonzero(hot | dead)
+    if not 0 < len(alone[0]) <= max(1, _GRAIN * image.size):
+        return image
+    mended = image.copy()
+    mended[alone] = np.median([one[alone] for one in beside], axis=0).astype(np.uint8)
+    return mended

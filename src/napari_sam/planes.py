@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.axes import SAMPLES, default_axes
 from napari_sam.channels import ChannelArrays, Composite
-from napari_sam.contrast import Contrast
+from napari_sam.contrast import Contrast, without_hot_pixels
 
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
@@ -128,16 +129,16 @@ class Planes:
         self._data = self._arrays[0]
         shape = tuple(int(n) for n in self._data.shape)
         if axes is None:
-            axes = _default_axes(len(shape), rgb)
+            axes = default_axes(len(shape), rgb)
         if not axes or len(axes) != len(shape) or len(set(axes)) != len(axes):
             raise ValueError(
                 f"The axes {axes!r} do not fit an array of shape {shape}; "
                 f"give {len(shape)} different letters."
             )
-        self.rgb = axes[-1] == "s"
+        self.rgb = axes[-1] == SAMPLES
         if self.rgb and shape[-1] not in (3, 4):
             raise ValueError(f"The last axis 's' of {axes!r} has length {shape[-1]}; colours have 3 or 4.")
-        self.axes = axes.removesuffix("s")
+        self.axes = axes.removesuffix(SAMPLES)
         self.shape = shape[:-1] if self.rgb else shape
         if len(self.shape) < 2:
             raise ValueError(f"The image of shape {shape} has no plane; it needs two axes or more.")
@@ -265,7 +266,7 @@ class Planes:
     def _shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         if self.channels is not None:
             return self.channels.picture(raw, self._contrasts)
-        return self.contrast.apply(raw)
+        return without_hot_pixels(self.contrast.apply(raw))
 
     def digest(self, raw: NDArray[np.generic]) -> bytes:
         """Name what a model sees of these intensities: the SHA-256 of their values, shape, and contrast."""
@@ -344,16 +345,3 @@ def _check_alike(arrays: Sequence[ArrayLike]) -> None:
     shapes = [tuple(array.shape) for array in arrays]
     if len(set(shapes)) != 1:
         raise ValueError(f"The channels have the shapes {shapes}; give arrays of one shape.")
-
-
-def _default_axes(ndim: int, rgb: bool) -> str:
-    """Guess the names of the axes: ``"zyx"`` for three, and so on."""
-    spatial = ndim - rgb
-    if spatial < 2:
-        raise ValueError(f"An array of {ndim} axes{' with colours' if rgb else ''} has no plane.")
-    names = "nmtczyx" if spatial > 3 else "zyx"
-    if spatial > len(names):
-        raise ValueError(
-            f"Images have at most {len(names)} axes, this one has {spatial}; give their letters."
-        )
-    return names[-spatial:] + ("s" if rgb else "")

@@ -9,6 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from napari_sam.annotation import Session
+from napari_sam.axes import SAMPLES, known_axes
 from napari_sam.channels import ChannelArrays, Composite
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.model.precision import FULL
@@ -86,6 +87,9 @@ def open_session(
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)
+    named = known_axes(store.geometry.axes)
+    if axes is None and named not in (None, planes.axes):
+        planes = Planes(image, f"{named}" + SAMPLES * rgb, rgb, name, contrast, channels)
     folder = default_folder() if cache is None else Path(cache).expanduser()
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
 
