@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from napari_sam.channels import Channel, ChannelArrays, Composite
 from napari_sam.contrast import Contrast
 from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane, Planes
+from napari_sam.replay import image_of
 from napari_sam.starting import open_session
 
 SHAPE = (4, 5, 6)
@@ -237,4 +239,31 @@ def test_a_session_sees_the_channels_together_and_has_labels_for_all_of_them(
     assert session.labels.shape == (4, 1, 35, 46)
     with pytest.raises(ValueError, match="There is no plane c=1"):
         session.go_to(c=1)
+    session.close()
+
+
+def test_a_replay_sees_the_channels_as_they_were_seen(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    array = np.stack([np.pad(x, ((0, 0), (10, 20), (10, 30))) for x in (DIM, BRIGHT)], axis=1)
+    np.save(tmp_path / "image.npy", array)
+    looks = Composite((RED, Channel("cyan", gamma=0.7)), "c")
+    session = open_session(
+        array, "zcyx", tiny_predictor, tmp_path / "cells.zarr", channels=looks, cache=tmp_path
+    )
+    mask = np.zeros((35, 46), bool)
+    mask[12:20, 9:30] = True
+    making = session.making("click", Prompt([(13.0, 14.0)]), 0.9)
+    session.store.commit(session.plane, mask, making)
+    again = image_of(session.store, tmp_path / "image.npy")
+    assert_array_equal(again.image(session.plane), session.planes.image(session.plane))
+    session.close()
+
+    alone = Composite(looks.channels)
+    arrays = ChannelArrays([array[:, 0], array[:, 1]])
+    session = open_session(
+        arrays, "zyx", tiny_predictor, tmp_path / "other.zarr", channels=alone, cache=tmp_path
+    )
+    making = session.making("click", Prompt([(13.0, 14.0)]), 0.9)
+    session.store.commit(session.plane, mask, making)
+    with pytest.raises(ValueError, match=r"made of 2 layers together, not of .*; replay them in Python"):
+        image_of(session.store, tmp_path / "image.npy")
     session.close()

@@ -46,7 +46,7 @@ def test_layers_as_shown_are_what_the_model_sees(
         halves[1], colormap="green", blending="additive", contrast_limits=(300, 2600), name="green"
     )
     panel = user.panel
-    assert panel.channels.native.itemText(1) == "as shown (2 of 2 layers)"
+    assert panel.channels.native.itemText(1) == "as shown (2 of 2)"
     assert panel.channels.value == "alone"
     panel.image.value = user.image
     choose_channels(user, "shown")
@@ -68,7 +68,7 @@ def test_layers_as_shown_are_what_the_model_sees(
     assert user.session.planes.key() != before
     other.visible = False
     QTest.qWait(200)
-    assert panel.channels.native.itemText(1) == "as shown (1 of 2 layers)"
+    assert panel.channels.native.itemText(1) == "as shown (1 of 2)"
     user.start(tmp_path / "cells.zarr")
     assert not user.session.planes.image(user.session.plane)[..., 1].any()
     assert str(user.image.colormap.name) == "magenta" and str(other.colormap.name) == "cyan"

@@ -58,7 +58,8 @@ class ImageChoice(QObject):
         self._layer: Image | None = None
         self._typed: _Named = weakref.WeakKeyDictionary()
         self._in_file: _Named = weakref.WeakKeyDictionary()
-        self._seen: tuple[list[Image], Session] | None = None
+        # The running session, its image, and the layers that it sees together.
+        self._seen: tuple[Session, Image, list[Image]] | None = None
         self._reading = LatestJob()
         self._offered, self._watched = LooksWatch(), LooksWatch()
         self._connections = Connections()
@@ -135,7 +136,7 @@ class ImageChoice(QObject):
         layers = layers_like(self._viewer, layer)
         if composite is None or composite.axis is not None or len(layers) != len(composite.channels):
             layers = []
-        self._seen = (layers, session)
+        self._seen = (session, layer, layers)
         self._watched.follow(layers)
 
     def let_go(self) -> None:
@@ -154,10 +155,9 @@ class ImageChoice(QObject):
         return named or self._in_file.get(layer)
 
     def _show_axes(self, layer: Image) -> None:
-        running = self._seen is not None and self._panel.image.value is layer
         axes = self._known(layer)
-        if axes is None and running and self._seen is not None:
-            axes = self._seen[1].planes.axes
+        if axes is None and self._seen is not None and self._seen[1] is layer:
+            axes = self._seen[0].planes.axes
         shape = array_shape(layer)
         self._panel.show_axes(axes or (default_axes(len(shape)) if 2 <= len(shape) <= 7 else ""))
         self._offer_channels()
@@ -207,7 +207,7 @@ class ImageChoice(QObject):
     def _on_looks_changed(self) -> None:
         if self._seen is None:
             return
-        layers, session = self._seen
+        session, _, layers = self._seen
         try:
             same = composite_of(layers) == session.planes.channels
         except ValueError:  # all are hidden for the moment

@@ -74,10 +74,10 @@ def choices_for(layers: Sequence[Image], axes: str, shape: Sequence[int]) -> lis
     choices = [("this layer alone", ALONE)]
     if len(layers) > 1:
         visible = sum(bool(layer.visible) for layer in layers)
-        choices.append((f"as shown ({visible} of {len(layers)} layers)", SHOWN))
+        choices.append((f"as shown ({visible} of {len(layers)})", SHOWN))
     axis = axes.find("c")
     if axis >= 0 and len(shape) > 2 and shape[axis] > 1:
-        choices.append((f"together along c ({shape[axis]} channels)", ALONG))
+        choices.append((f"all {shape[axis]} along c", ALONG))
     return choices
 
 
