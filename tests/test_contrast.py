@@ -132,6 +132,7 @@ class TestHotPixels:
 
     def test_bytes_that_are_given_as_they_are_stay_so(self) -> None:
         image = self.image()
+        image[20:30, 20:50] = 250
         image[3, 4] = 255
         np.testing.assert_array_equal(stretched(image), image)
-        assert stretched(image.astype(np.uint16))[3, 4] < 255
+        assert stretched(image.astype(np.uint16))[3, 4] < 100

@@ -244,7 +244,7 @@ class TestContrast:
         stack[2, 3, 5] = value
         after = self.images(stack)
         around = before[2][2:5, 4:7]
-        assert around.min() <= after[2][3, 5] <= around.max()
+        assert after[2][3, 5] <= around.max()
         after[2][3, 5] = before[2][3, 5]
         np.testing.assert_allclose(np.stack(after), np.stack(before), atol=1)
 
