@@ -59,3 +59,16 @@ def test_mistakes_are_told_and_leave_no_file(
     assert main(["automatic", str(coins), *more]) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in coins.parent.iterdir()] == ["coins.tif"]
+
+
+def test_channels_are_seen_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    coins = real_image("coins")
+    half = np.arange(coins.shape[1]) < coins.shape[1] // 2
+    path, out = tmp_path / "channels.tif", tmp_path / "labels.tif"
+    tifffile.imwrite(path, np.stack([coins * half, coins * ~half]), photometric="minisblack")
+    assert main(["automatic", str(path), "--labels", str(out), "--channel-axis", "0"]) == 0
+    labels = tifffile.imread(out)
+    assert labels.shape == coins.shape
+    assert len(np.unique(labels[:, half])) > 5 and len(np.unique(labels[:, ~half])) > 5
+    assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "7"]) == 1
+    assert "no plane with an axis 7 of channels" in capsys.readouterr().err

@@ -43,8 +43,8 @@ class TestOrder:
 
     def test_an_image_of_one_plane_has_no_neighbours(self) -> None:
         only = Plane((0, 1), (0, 0))
-        assert neighbours(only, (40, 50), Travel.default(only)) == []
-        assert list(whole_stack(only, (40, 50), Travel.default(only))) == [only]
+        assert neighbours(only, (40, 50), Travel.default(only, (40, 50))) == []
+        assert list(whole_stack(only, (40, 50), Travel.default(only, (40, 50)))) == [only]
 
     @given(
         z=st.integers(0, 11), t=st.integers(0, 2), direction=st.sampled_from([1, -1]), axis=st.integers(0, 1)
@@ -66,7 +66,7 @@ class TestOrder:
         ],
     )
     def test_follows_the_user(self, old: Plane, new: Plane, travel: Travel) -> None:
-        assert Travel.between(old, new, Travel(9, 9)) == travel
+        assert Travel.between(old, new, Travel(9, 9), SHAPE) == travel
 
 
 class Told(list[Report]):

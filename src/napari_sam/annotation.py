@@ -193,7 +193,8 @@ class Session:
         ``progress`` is told the share of the stack that is done; what it raises ends the call, and what was
         encoded stays. Large planes, of which prompts choose the tiles, are left out.
         """
-        order = list(whole_stack(self._plane, self.planes.shape, Travel.default(self._plane)))
+        shape = self.planes.shape
+        order = list(whole_stack(self._plane, shape, Travel.default(self._plane, shape)))
         for number, plane in enumerate(order, 1):
             self.embedder.prepare(plane)
             progress(number / len(order))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from skimage.io import imread
 
 from napari_sam.automatic.masks import PlaneMasks
@@ -17,6 +18,7 @@ from napari_sam.inference.automatic import Generation, propose, suited_selection
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
 
 _TIFF = (".tif", ".tiff")
@@ -30,6 +32,7 @@ def label_file(
     thresholds: Mapping[str, Any] | None = None,
     rule: Rule = "smaller",
     progress: Progress = ignore_progress,
+    channel_axis: int | None = None,
 ) -> int:
     """Find the objects of an image file and write their labels: how many there are.
 
@@ -43,6 +46,8 @@ def label_file(
         The model.
     generation, rule
         See `Generation` and `label_image`.
+    channel_axis
+        Number of the axis whose channels are seen together, in napari's colours.
     thresholds
         What differs from the selection that suits the model, by the names of `Selection`.
 
@@ -58,7 +63,9 @@ def label_file(
     if labels.exists():
         raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
     plane = np.asarray(imread(image))
-    if plane.ndim == 3 and plane.shape[2] == 4:
+    if channel_axis is not None:
+        plane = _together(plane, channel_axis)
+    elif plane.ndim == 3 and plane.shape[2] == 4:
         plane = plane[..., :3]  # transparency shows nothing
     if plane.ndim != 2 and plane.shape[2:] != (3,):
         raise ValueError(f"{image} has shape {plane.shape}; give one plane, (H, W) or (H, W, 3).")
@@ -78,3 +85,14 @@ def label_file(
         return len(session.store.ledger.objects())
     finally:
         session.close()
+
+
+def _together(plane: NDArray[np.generic], channel_axis: int) -> NDArray[np.uint8]:
+    """Make one plane of colours of several channels."""
+    if plane.ndim != 3 or not -3 <= channel_axis < 3:
+        raise ValueError(
+            f"The image of shape {plane.shape} has no plane with an axis {channel_axis} of channels; "
+            "give one of three axes, and the number of that of the channels."
+        )
+    planes = Planes(np.moveaxis(plane, channel_axis, 0), "cyx", channels="c")
+    return planes.image(Plane((1, 2), (0, 0, 0)))

@@ -110,6 +110,9 @@ def _add_automatic(commands: Any) -> None:
         "--prompts", choices=("learned", "grid"), help="learned where the model can, if left out"
     )
     automatic.add_argument(
+        "--channel-axis", type=int, metavar="N", help="axis whose channels are seen together, such as 0"
+    )
+    automatic.add_argument(
         "--rule",
         choices=("smaller", "score"),
         default="smaller",
@@ -133,7 +136,13 @@ def _automatic(options: argparse.Namespace) -> int:
     }
     generation = Generation(prompts=options.prompts, **floors)
     count = label_file(
-        options.image, options.labels, _predictor(options), generation, thresholds, options.rule
+        options.image,
+        options.labels,
+        _predictor(options),
+        generation,
+        thresholds,
+        options.rule,
+        channel_axis=options.channel_axis,
     )
     print(f"{count} objects in {options.labels}")
     return 0

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.contrast import Contrast
+from napari_sam.axes import SAMPLES, default_axes
+from napari_sam.channels import ChannelArrays, Composite
+from napari_sam.contrast import Contrast, without_hot_pixels
 
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
@@ -77,7 +79,7 @@ class Planes:
     ----------
     data
         Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is
-        used).
+        used); or `ChannelArrays`.
     axes
         One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image. Letters
         are made up from the end of ``"tczyx"`` if left out.
@@ -86,45 +88,92 @@ class Planes:
     name
         What the image is called, for messages and for telling its cache from others'.
     limits
-        The two intensities that become 0 and 255; percentiles of the whole stack if left out.
+        The two intensities that become 0 and 255; percentiles of the whole stack if left out. Channels that
+        are seen together have limits of their own.
+    channels
+        How the channels are seen together, as colours: a `Composite`; or the letter of the axis along which
+        they lie, to show them all in napari's colours. That axis has one index then. Left out, such an axis
+        is one to move along.
+
+    Attributes
+    ----------
+    axes, shape
+        Letter and length of every axis, that of colours left out.
+    channels
+        The composite, or None.
+    channel_axis
+        Number of the axis whose channels are seen together, or None.
 
     Raises
     ------
     ValueError
-        If the array has fewer than two axes, no pixels or no real dtype, or ``axes`` do not fit it, or the
-        limits are not a lower and a higher number.
+        If the array has fewer than two axes, no pixels or no real dtype, or ``axes`` or ``channels`` do not
+        fit it, or the limits are not a lower and a higher number.
     """
 
     def __init__(
         self,
-        data: ArrayLike | Sequence[ArrayLike],
+        data: ArrayLike | Sequence[ArrayLike] | ChannelArrays,
         axes: str | None = None,
         rgb: bool = False,
         name: str = "image",
         limits: tuple[float, float] | None = None,
+        channels: Composite | str | None = None,
     ) -> None:
         self.name = name
         self.limits = None if limits is None else Contrast.between(*limits)
-        self._data = _finest_level(data)
+        self._arrays = [
+            _finest_level(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])
+        ]
+        _check_alike(self._arrays)
+        self._data = self._arrays[0]
         shape = tuple(int(n) for n in self._data.shape)
         if axes is None:
-            axes = _default_axes(len(shape), rgb)
+            axes = default_axes(len(shape), rgb)
         if not axes or len(axes) != len(shape) or len(set(axes)) != len(axes):
             raise ValueError(
                 f"The axes {axes!r} do not fit an array of shape {shape}; "
                 f"give {len(shape)} different letters."
             )
-        self.rgb = axes[-1] == "s"
+        self.rgb = axes[-1] == SAMPLES
         if self.rgb and shape[-1] not in (3, 4):
             raise ValueError(f"The last axis 's' of {axes!r} has length {shape[-1]}; colours have 3 or 4.")
-        self.axes = axes.removesuffix("s")
+        self.axes = axes.removesuffix(SAMPLES)
         self.shape = shape[:-1] if self.rgb else shape
         if len(self.shape) < 2:
             raise ValueError(f"The image of shape {shape} has no plane; it needs two axes or more.")
         if 0 in shape:
             raise ValueError(f"The image of shape {shape} has no pixels.")
-        if np.dtype(self._data.dtype).kind not in "buif":
-            raise ValueError(f"The image's dtype {self._data.dtype} is not a real number; convert it first.")
+        for array in self._arrays:
+            if np.dtype(array.dtype).kind not in "buif":
+                raise ValueError(f"The image's dtype {array.dtype} is not a real number; convert it first.")
+        self.channels, self.channel_axis = self._composite(channels)
+        if self.channel_axis is not None:
+            lengths = enumerate(self.shape)
+            self.shape = tuple(1 if axis == self.channel_axis else n for axis, n in lengths)
+
+    def _composite(self, channels: Composite | str | None) -> tuple[Composite | None, int | None]:
+        """Check that the channels fit the arrays, and find their axis."""
+        if channels is None:
+            if len(self._arrays) > 1:
+                raise ValueError("Say how the arrays of several channels are seen together, in `channels`.")
+            return None, None
+        letter = channels if isinstance(channels, str) else channels.axis
+        axis = None if letter is None else self.axes.find(letter)
+        if self.rgb or axis == -1 or (axis is not None and (len(letter or "") != 1 or self.ndim < 3)):
+            colours = " of colours" if self.rgb else ""
+            raise ValueError(
+                f"There is no axis {letter!r} of channels in {self.axes!r}{colours}; name another."
+            )
+        count = len(self._arrays) if axis is None else self.shape[axis]
+        if isinstance(channels, str):
+            channels = Composite.along(channels, count)
+        if len(channels.channels) != count or (axis is not None and len(self._arrays) > 1):
+            raise ValueError(
+                f"The image has {count} channels, but {len(channels.channels)} are described; "
+                "give one for each."
+            )
+        return channels, axis
 
     @property
     def ndim(self) -> int:
@@ -133,14 +182,20 @@ class Planes:
 
     @property
     def last_displayed(self) -> tuple[int, int]:
-        """The last two axes: what is displayed unless something else is asked for."""
-        return (self.ndim - 2, self.ndim - 1)
+        """The last two axes but that of channels: what is displayed unless something else is asked for."""
+        rows, columns = [axis for axis in range(self.ndim) if axis != self.channel_axis][-2:]
+        return (rows, columns)
 
     def check(self, plane: Plane) -> None:
         """Raise a `ValueError` if the plane is not one of this image's."""
         if sorted(set(plane.displayed) & set(range(self.ndim))) != sorted(plane.displayed):
             raise ValueError(
                 f"A plane cannot lie along the axes {plane.displayed}; give two of 0 to {self.ndim - 1}."
+            )
+        if self.channel_axis in plane.displayed:
+            raise ValueError(
+                f"The channels along {self.axes[self.channel_axis]} are seen together: "
+                "display two other axes."
             )
         if len(plane.position) != self.ndim:
             raise ValueError(
@@ -159,15 +214,35 @@ class Planes:
     @property
     def in_memory(self) -> bool:
         """Whether reading costs nothing; where it does not, pixels are looked at once per visit."""
-        return isinstance(self._data, np.ndarray) and not isinstance(self._data, np.memmap)
+        return all(isinstance(x, np.ndarray) and not isinstance(x, np.memmap) for x in self._arrays)
 
     def read(
         self, plane: Plane, rows: slice = slice(None), columns: slice = slice(None)
     ) -> NDArray[np.generic]:
-        """Read the plane's own intensities, or a part of them: (H, W), or (H, W, 3) for a colour image."""
+        """Read the plane's own intensities, or a part of them.
+
+        Returns
+        -------
+        numpy.ndarray
+            (H, W); (H, W, 3) for a colour image; (H, W, visible channels) where these are seen together.
+        """
         self.check(plane)
-        block = np.asarray(self._data[plane.index(rows, columns)])
-        return plane.to_plane(block[..., :3] if self.rgb else block)
+        if self.channels is None:
+            return plane.to_plane(self._block(plane, rows, columns))
+        blocks = [plane.to_plane(self._block(plane, rows, columns, x)) for x in self.channels.visible]
+        return np.stack(blocks, axis=-1)
+
+    def _block(
+        self, plane: Plane, rows: slice, columns: slice, channel: int | None = None
+    ) -> NDArray[np.generic]:
+        """Read a part of a plane, of one channel if there are several, as it lies in the array."""
+        index, array = plane.index(rows, columns), self._data
+        if channel is not None and self.channel_axis is None:
+            array = self._arrays[channel]
+        elif channel is not None:
+            index = tuple(channel if axis == self.channel_axis else x for axis, x in enumerate(index))
+        block = np.asarray(array[index])
+        return block[..., :3] if self.rgb else block
 
     def image(
         self, plane: Plane, rows: slice = slice(None), columns: slice = slice(None)
@@ -178,22 +253,28 @@ class Planes:
     def shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Bring intensities that were read to 0-255, with the same contrast for all planes.
 
-        Colour images of unsigned bytes stay as they are.
+        Colour images of unsigned bytes stay as they are, and channels that are seen together become colours.
         """
         if self.rgb and raw.dtype == np.uint8:
             return raw.astype(np.uint8, copy=False)
         if raw.size <= _PIXELS_AT_ONCE:
-            return self.contrast.apply(raw)
-        shown = np.empty(raw.shape, np.uint8)
+            return self._shown(raw)
         step = max(1, _PIXELS_AT_ONCE * raw.shape[0] // raw.size)
-        for start in range(0, raw.shape[0], step):
-            shown[start : start + step] = self.contrast.apply(raw[start : start + step])
-        return shown
+        parts = [self._shown(raw[start : start + step]) for start in range(0, raw.shape[0], step)]
+        return np.concatenate(parts)
+
+    def _shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+        if self.channels is not None:
+            return self.channels.picture(raw, self._contrasts)
+        return without_hot_pixels(self.contrast.apply(raw))
 
     def digest(self, raw: NDArray[np.generic]) -> bytes:
         """Name what a model sees of these intensities: the SHA-256 of their values, shape, and contrast."""
-        contrast = None if self.rgb and raw.dtype == np.uint8 else self.contrast
-        digest = hashlib.sha256(repr((raw.shape, raw.dtype.str, contrast)).encode())
+        if self.channels is not None:
+            seen = repr((self.channels, self._contrasts))
+        else:
+            seen = repr(None if self.rgb and raw.dtype == np.uint8 else self.contrast)
+        digest = hashlib.sha256(f"{raw.shape} {raw.dtype.str} {seen}".encode())
         digest.update(np.ascontiguousarray(raw).data)
         return digest.digest()
 
@@ -204,9 +285,24 @@ class Planes:
             return self.limits
         return Contrast.of(np.concatenate([part.ravel() for part in self._sample()]))
 
+    @cached_property
+    def _contrasts(self) -> tuple[Contrast, ...]:
+        """The limits of each visible channel."""
+        if self.channels is None:
+            return ()
+        given = [(number, self.channels.channels[number].limits) for number in self.channels.visible]
+        return tuple(
+            Contrast.of(np.concatenate([part.ravel() for part in self._sample(number)]))
+            if limits is None
+            else Contrast.between(*limits)
+            for number, limits in given
+        )
+
     @property
     def preprocessing(self) -> str:
         """How intensities become what the model sees, in words for the record."""
+        if self.channels is not None:
+            return self.channels.record(self._contrasts)
         return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
@@ -214,19 +310,20 @@ class Planes:
         text = repr((self.name, self.axes, self.shape, str(self._data.dtype), self.rgb))
         if self.limits is not None:
             text += repr(self.limits)
+        if self.channels is not None:
+            text += repr((self.channels, [str(array.dtype) for array in self._arrays]))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _sample(self) -> Iterator[NDArray[np.generic]]:
-        """Read every n-th pixel of some planes, spread over all other axes."""
+    def _sample(self, channel: int | None = None) -> Iterator[NDArray[np.generic]]:
+        """Read every n-th pixel of some planes, spread over all other axes; of one channel, if asked for."""
         displayed = self.last_displayed
-        lengths = self.shape[:-2]
+        lengths = tuple(1 if axis in displayed else n for axis, n in enumerate(self.shape))
         count = int(np.prod(lengths))
-        step = max(1, int(np.sqrt(np.prod(self.shape[-2:]) / _SAMPLED_PIXELS)))
+        step = max(1, int(np.sqrt(np.prod([self.shape[axis] for axis in displayed]) / _SAMPLED_PIXELS)))
+        every = slice(None, None, step)
         for number in np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int):
-            position = np.unravel_index(number, lengths) if lengths else ()
-            plane = Plane.at(displayed, (*(int(x) for x in position), 0, 0))
-            block = np.asarray(self._data[plane.index(slice(None, None, step), slice(None, None, step))])
-            yield block[..., :3] if self.rgb else block
+            position = [int(x) for x in np.unravel_index(number, lengths)]
+            yield self._block(Plane.at(displayed, position), every, every, channel)
 
 
 def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:
@@ -243,14 +340,8 @@ def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:
     return finest
 
 
-def _default_axes(ndim: int, rgb: bool) -> str:
-    """Guess the names of the axes: ``"zyx"`` for three, and so on."""
-    spatial = ndim - rgb
-    if spatial < 2:
-        raise ValueError(f"An array of {ndim} axes{' with colours' if rgb else ''} has no plane.")
-    names = "nmtczyx" if spatial > 3 else "zyx"
-    if spatial > len(names):
-        raise ValueError(
-            f"Images have at most {len(names)} axes, this one has {spatial}; give their letters."
-        )
-    return names[-spatial:] + ("s" if rgb else "")
+def _check_alike(arrays: Sequence[ArrayLike]) -> None:
+    """Raise a `ValueError` unless the channels' arrays have one shape."""
+    shapes = [tuple(array.shape) for array in arrays]
+    if len(set(shapes)) != 1:
+        raise ValueError(f"The channels have the shapes {shapes}; give arrays of one shape.")

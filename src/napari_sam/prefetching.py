@@ -27,20 +27,20 @@ class Travel:
     direction: int = 1
 
     @classmethod
-    def between(cls, old: Plane, new: Plane, before: Travel) -> Travel:
+    def between(cls, old: Plane, new: Plane, before: Travel, shape: Sequence[int]) -> Travel:
         """Read it from the last move; it stays what it was before where that says nothing."""
         if old.displayed != new.displayed:
-            return cls.default(new)
+            return cls.default(new, shape)
         moved = [axis for axis, (a, b) in enumerate(zip(old.position, new.position, strict=True)) if a != b]
         if len(moved) != 1:
             return before
         return cls(moved[0], 1 if new.position[moved[0]] > old.position[moved[0]] else -1)
 
     @classmethod
-    def default(cls, plane: Plane) -> Travel:
-        """Go up along the last axis that is not displayed."""
-        others = [axis for axis in range(len(plane.position)) if axis not in plane.displayed]
-        return cls(others[-1] if others else 0)
+    def default(cls, plane: Plane, shape: Sequence[int]) -> Travel:
+        """Go up along the last axis of an image of ``shape`` that is not displayed and has several planes."""
+        others = [axis for axis, n in enumerate(shape) if axis not in plane.displayed and n > 1]
+        return cls(others[-1] if others else plane.displayed[0])
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,10 @@ class Prefetcher:
     def follow(self, plane: Plane) -> None:
         """Encode the neighbours of ``plane``, which is shown now; those of an earlier one are given up."""
         with self._state:
-            before = self._travel or Travel.default(plane)
-            self._travel = before if self._plane is None else Travel.between(self._plane, plane, before)
+            before = self._travel or Travel.default(plane, self._shape)
+            self._travel = (
+                before if self._plane is None else Travel.between(self._plane, plane, before, self._shape)
+            )
             self._plane = plane
             self._todo = neighbours(plane, self._shape, self._travel)
             self._state.notify_all()

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from napari_sam.channels import Composite
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
@@ -205,6 +206,17 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
     path = Path(path).expanduser()
     array, _ = read_array(path)
     shape, wanted = tuple(array.shape), tuple(store.array.shape)
+    composite = _recorded_channels(store.ledger)
+    if composite is not None:
+        axis = -1 if composite.axis is None else store.geometry.axes.find(composite.axis)
+        if axis < 0:
+            raise ValueError(
+                f"The labels were made of {len(composite.channels)} layers together, not of {path} alone; "
+                "replay them in Python, with `ChannelArrays` of these."
+            )
+        count = len(composite.channels)
+        if shape == tuple(count if x == axis else n for x, n in enumerate(wanted)):
+            return Planes(array, store.geometry.axes, name=path.stem, channels=composite)
     colours = shape[:-1] == wanted and shape[-1] in (3, 4)
     if shape != wanted and not colours:
         raise ValueError(
@@ -212,6 +224,12 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
         )
     axes = store.geometry.axes + "s" * colours
     return Planes(array, axes, name=path.stem, limits=_recorded_contrast(store.ledger))
+
+
+def _recorded_channels(ledger: LedgerView) -> Composite | None:
+    """Give the channels as most prompts were made with them; None if that was one alone."""
+    recorded = Counter(x.making.preprocessing for x in ledger.origins() if x.making.preprocessing)
+    return Composite.read(recorded.most_common(1)[0][0]) if recorded else None
 
 
 def _recorded_contrast(ledger: LedgerView) -> tuple[float, float] | None:

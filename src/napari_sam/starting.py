@@ -9,6 +9,8 @@ from pathlib import Path
 import platformdirs
 
 from napari_sam.annotation import Session
+from napari_sam.axes import SAMPLES, known_axes
+from napari_sam.channels import ChannelArrays, Composite
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.model.precision import FULL
 from napari_sam.planes import ArrayLike, Planes
@@ -21,7 +23,7 @@ _LONGEST_NAME = 100
 
 
 def open_session(
-    image: ArrayLike | Sequence[ArrayLike],
+    image: ArrayLike | Sequence[ArrayLike] | ChannelArrays,
     axes: str | None = None,
     model: str | Predictor = "nano",
     labels: str | Path | None = None,
@@ -36,6 +38,7 @@ def open_session(
     precision: str = FULL,
     compile: bool = False,  # noqa: A002 - torch's own word for it
     contrast: tuple[float, float] | None = None,
+    channels: Composite | str | None = None,
     cache: str | Path | None = None,
     budget: Budget = DEFAULT_BUDGET,
 ) -> Session:
@@ -43,8 +46,8 @@ def open_session(
 
     Parameters
     ----------
-    image, axes, rgb, name
-        See `Planes`.
+    image, axes, rgb, name, channels
+        See `Planes`. Axes that are left out are those of the labels, if there are any.
     model, checkpoint, device, precision, compile
         See `load_predictor`; a model that is loaded already is taken as it is.
     labels
@@ -76,7 +79,7 @@ def open_session(
     >>> session.commit()  # doctest: +SKIP
     1
     """
-    planes = Planes(image, axes, rgb, name, contrast)
+    planes = Planes(image, axes, rgb, name, contrast, channels)
     if isinstance(model, Predictor):
         predictor = model
     else:
@@ -84,6 +87,9 @@ def open_session(
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
     store = LabelsStore.open_or_create(path, planes.shape, geometry)
+    named = known_axes(store.geometry.axes)
+    if axes is None and named not in (None, planes.axes):
+        planes = Planes(image, f"{named}" + SAMPLES * rgb, rgb, name, contrast, channels)
     folder = default_folder() if cache is None else Path(cache).expanduser()
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
 

@@ -14,7 +14,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.contrast import Contrast
+from napari_sam.contrast import stretched
 from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
 from napari_sam.inference.finding import objects_of, objects_of_tiles
 from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids
@@ -308,7 +308,7 @@ def _crop_encoder(
 ) -> Callable[[GridCrop, Progress], Embedding]:
     """Give what encodes a crop, or knows the embedding of the whole plane."""
     if isinstance(plane, np.ndarray):
-        image = plane if plane.dtype == np.uint8 else Contrast.of(plane).apply(plane)
+        image = stretched(plane)
 
         def encode(crop: GridCrop, progress: Progress) -> Embedding:
             row0, column0, row1, column1 = crop.box

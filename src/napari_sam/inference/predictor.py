@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam.contrast import Contrast
+from napari_sam.contrast import stretched
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
@@ -65,7 +65,7 @@ class Predictor:
         ----------
         plane
             (H, W) or (H, W, 3), any real dtype. Unsigned bytes are taken as they are; other intensities
-            are stretched to 0-255 between the plane's own robust percentiles (see `Contrast`).
+            are stretched to 0-255 between the plane's own robust percentiles (see `stretched`).
 
         Raises
         ------
@@ -348,6 +348,4 @@ def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
         raise ValueError(f"The plane of shape {plane.shape} has no pixels.")
     if plane.dtype.kind not in "buif":
         raise ValueError(f"The plane's dtype {plane.dtype} is not a real number; convert it first.")
-    if plane.dtype == np.uint8:
-        return plane.astype(np.uint8, copy=False)
-    return Contrast.of(plane).apply(plane)
+    return stretched(plane)

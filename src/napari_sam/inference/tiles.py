@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.contrast import Contrast
+from napari_sam.contrast import stretched
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
@@ -95,7 +95,7 @@ class PlaneEmbeddings:
         The model.
     plane
         (H, W) or (H, W, 3). Other dtypes than unsigned bytes are stretched to 0-255 between the robust
-        percentiles of the whole plane (see `Contrast`), the same in all tiles.
+        percentiles of the whole plane (see `stretched`), the same in all tiles.
     progress
         Told the share of each encoding that is done.
     """
@@ -104,7 +104,7 @@ class PlaneEmbeddings:
         self, predictor: Predictor, plane: NDArray[np.generic], progress: Progress = ignore_progress
     ) -> None:
         self._predictor = predictor
-        self._plane = plane if plane.dtype == np.uint8 else Contrast.of(plane).apply(plane)
+        self._plane = stretched(plane)
         self._progress = progress
         self._made: dict[Tile, Embedding] = {}
 

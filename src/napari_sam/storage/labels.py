@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import numpy as np
 import zarr
 from filelock import FileLock
 
+from napari_sam.axes import check_axes
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import (
@@ -26,7 +28,7 @@ from napari_sam.storage.changes import (
 )
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
-from napari_sam.storage.ome import Geometry, make_group, read_geometry
+from napari_sam.storage.ome import Geometry, make_group, read_geometry, write_axes
 from napari_sam.storage.opening import (
     LEDGER,
     LabelsError,
@@ -172,6 +174,24 @@ class LabelsStore(RecordedVolume):
     def next_label(self) -> int:
         """The label of the next new object: one more than the highest that was ever used."""
         return self.ledger.highest + 1
+
+    def rename_axes(self, axes: str) -> None:
+        """Give the axes other letters, in the store's metadata too.
+
+        Raises
+        ------
+        LabelsError
+            If these are not one different letter for each axis, or the metadata cannot be written.
+        """
+        try:
+            geometry = replace(self.geometry, axes=check_axes(axes, self.array.shape))
+            if geometry != self.geometry:
+                if self.read_only:
+                    raise LabelsError(f"The axes cannot be renamed: {self.read_only}.")
+                write_axes(self.path, geometry)
+                self.geometry = geometry
+        except (OSError, KeyError) as error:
+            raise LabelsError(f"The axes of {self.path} cannot be renamed ({reason_of(error)}).") from error
 
     def read(self, plane: Plane) -> Labels:
         """Read the labels of one plane: (H, W)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,20 @@ def ome_attributes(name: str, geometry: Geometry) -> dict[str, Any]:
             "image-label": {"version": "0.5", "source": {"image": None}},
         }
     }
+
+
+def write_axes(folder: Path, geometry: Geometry) -> None:
+    """Name the axes of a label image that `make_group` made, anew."""
+    for file in (folder / "zarr.json", folder / LEVEL / "zarr.json"):
+        described = json.loads(file.read_text())
+        if described["node_type"] == "array":
+            described["dimension_names"] = list(geometry.axes)
+        else:
+            kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
+            described["attributes"] = kept | ome_attributes(folder.name.split(".")[0], geometry)
+        partial = file.with_name(f"{file.name}.partial")
+        partial.write_text(json.dumps(described, indent=2))
+        partial.replace(file)  # whole or not at all
 
 
 def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | None], ndim: int) -> Geometry:

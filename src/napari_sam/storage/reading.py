@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 import zarr
 
+from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.ome import LEVEL, Geometry, read_geometry
 from napari_sam.storage.opening import LabelsError, attributes_above, reason_of
@@ -61,6 +62,18 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
         return readers[path.suffix.lower()](path)
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
+
+
+def axes_in_file(path: Path, shape: Sequence[int]) -> str | None:
+    """Read the axes of an image of ``shape``, colours left out, from the file that it was read from.
+
+    None where the file does not name them, is of a kind that is not known here, or holds something else.
+    """
+    try:
+        array, geometry = read_array(path)
+    except LabelsError:
+        return None
+    return None if geometry is None else axes_of_layer(geometry.axes, array.shape, shape)
 
 
 def _read_zarr(path: Path) -> tuple[ArrayLike, Geometry | None]:

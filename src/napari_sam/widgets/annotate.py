@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_sam.annotation import Session
 from napari_sam.inference.predictor import precisions
 from napari_sam.installation import conflict
-from napari_sam.starting import default_labels_path, open_session
+from napari_sam.starting import default_labels_path
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.docked import DockedWidget
+from napari_sam.widgets.image_choice import ImageChoice, file_of
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import NEW_LAYER, STACK_CONTRAST, AnnotatePanel
+from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
@@ -68,6 +68,7 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(scrolled(self.panel))
         self._controller: SessionController | None = None
         self._loading = LatestJob(self)
+        self._choice = ImageChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
         self._closed = False
@@ -84,6 +85,9 @@ class AnnotateWidget(DockedWidget):
             (self._loading.idle, self._on_loading_idle),
             (self.panel.cancel_requested, self._on_cancel_requested),
             (self.panel.model.changed, self._on_model_chosen),
+            (self._choice.axes_changed, self._on_axes_changed),
+            (self._choice.failed, self._on_choice_failed),
+            (self._choice.outdated, self._on_outdated),
             (self.panel.seen.cache_requested, self._on_cache_requested),
             (self._viewer.layers.events.inserted, self._on_layers_changed),
             (self._viewer.layers.events.removed, self._on_layer_removed),
@@ -104,7 +108,8 @@ class AnnotateWidget(DockedWidget):
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded or computed, or about to be."""
-        return self._loading.is_busy or (self._controller is not None and self._controller.is_busy)
+        working = self._loading.is_busy or self._choice.is_busy
+        return working or (self._controller is not None and self._controller.is_busy)
 
     def start(self) -> None:
         """Start a session with the chosen image, model and labels; loading runs beside the window."""
@@ -112,26 +117,23 @@ class AnnotateWidget(DockedWidget):
         if layer is None:
             tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
             return
-        axes = "".join(label[:1].lower() for label in layer.axis_labels)
-        known = axes.isalpha() and len(set(axes)) == len(axes) == layer.ndim and "s" not in axes
         model, checkpoint = self.panel.model.value, self._checkpoint()
-        open_it = partial(
-            open_session,
-            layer.data,
-            axes=axes + "s" * layer.rgb if known else None,
-            model=model,
-            labels=self._labels_path(layer),
-            rgb=layer.rgb,
-            scale=[float(x) for x in layer.scale],
-            translation=[float(x) for x in layer.translate],
-            units=[str(x) for x in layer.units],
-            name=layer.name,
-            checkpoint=checkpoint,
-            precision=self.panel.precision.value,
-            contrast=self._contrast(layer),
-            cache=self._cache.path(_file_of(layer)),
-            budget=self._cache.budget,
-        )
+        try:
+            open_it = self._choice.opener(
+                layer,
+                model=model,
+                labels=self._labels_path(layer),
+                scale=[float(x) for x in layer.scale],
+                translation=[float(x) for x in layer.translate],
+                units=[str(x) for x in layer.units],
+                checkpoint=checkpoint,
+                precision=self.panel.precision.value,
+                cache=self._cache.path(file_of(layer)),
+                budget=self._cache.budget,
+            )
+        except ValueError as error:
+            tell(self.panel, str(error), problem=True)
+            return
         self.stop()
         self._remember()
         doing = "Downloading" if needs_download(model, checkpoint) else "Loading"
@@ -146,6 +148,7 @@ class AnnotateWidget(DockedWidget):
         controller, self._controller = self._controller, None  # while it closes, layers go, and tell it
         if controller is not None:
             running.put(self._viewer, None)
+            self._choice.let_go()
             controller.close()
 
     def close_annotation(self) -> None:
@@ -161,6 +164,7 @@ class AnnotateWidget(DockedWidget):
             self._window.removeEventFilter(self)
             self._window = None
         self._connections.close()
+        self._choice.close()
         self._loading.close()
 
     # Loading
@@ -190,6 +194,7 @@ class AnnotateWidget(DockedWidget):
             return
         self._stores[layer] = opened.store.path
         running.put(self._viewer, opened)
+        self._choice.follow(layer, opened)
         self._on_image_chosen()
         self._offer_layers()
         for note in (*notes, *opened.predictor.identity.notes):
@@ -229,14 +234,20 @@ class AnnotateWidget(DockedWidget):
         chosen = str(self.panel.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
-        return default_labels_path(layer.name, _file_of(layer))
+        return default_labels_path(layer.name, file_of(layer))
 
-    def _contrast(self, layer: Image) -> tuple[float, float] | None:
-        """The limits that the model is to see the layer in; None for those of the stack."""
-        if layer.rgb or self.panel.contrast.value == STACK_CONTRAST:
-            return None
-        low, high = layer.contrast_limits
-        return float(low), float(high)
+    def _on_axes_changed(self, layer: Image) -> None:
+        """Open the running session anew: positions, labels and embeddings go by the axes."""
+        if self._controller is not None and self._controller.needs(layer):
+            self.start()
+
+    def _on_choice_failed(self, message: str) -> None:
+        tell(self.panel, message, problem=True)
+
+    def _on_outdated(self) -> None:
+        self.panel.show_status(
+            "The model sees the channels as they were shown when you started; start anew to take these over."
+        )
 
     def _on_cache_requested(self) -> None:
         """Let the user choose where embeddings are kept, from the next start on."""
@@ -290,6 +301,7 @@ class AnnotateWidget(DockedWidget):
         chosen = self.panel.image.value
         path = None if chosen is None else self._stores.get(chosen)
         self.panel.labels.line_edit.value = str(path or "")
+        self._choice.show(chosen)
 
     def _offer_layers(self) -> None:
         """Offer the layers that are there, keeping what is chosen; the active image first."""
@@ -303,6 +315,7 @@ class AnnotateWidget(DockedWidget):
             panel.image.choices = images
             if images:
                 panel.image.value = chosen
+        self._choice.show(panel.image.value)
         for box, kind in ((panel.points, Points), (panel.boxes, Shapes)):
             kept = box.value
             box.choices = [NEW_LAYER, *(x for x in layers if isinstance(x, kind))]
@@ -332,12 +345,6 @@ class AnnotateWidget(DockedWidget):
         ):
             self.close_annotation()
         return super().eventFilter(watched, event)
-
-
-def _file_of(layer: Image) -> Path | None:
-    """Give the file that a layer was read from, if it is still there."""
-    path = Path(layer.source.path) if layer.source.path else None
-    return path if path is not None and path.exists() else None
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:

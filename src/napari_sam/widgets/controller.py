@@ -61,11 +61,10 @@ class SessionController:
     ) -> None:
         self.session = session
         self._viewer = viewer
-        self._image = image
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, points, boxes)
         self._job = LatestJob()
-        self._hover = Hover(viewer, image, session, self._is_hover_wanted)
+        self._hover = Hover(viewer, self._layers.frame, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
         self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
         self._several: SeveralResponse | None = None
@@ -286,7 +285,7 @@ class SessionController:
             return
         layer, session = self._layers.labels_chosen(), self.session
         try:
-            mask = selected_object(self._viewer, layer, self._image, session.plane)
+            mask = selected_object(self._viewer, layer, self._layers.frame, session.plane)
             if layer is self._layers.labels:
                 session.take_up(int(layer.selected_label))
             else:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
+from napari_sam.planes import Plane, Planes
 
 _TOLERANCE = 1e-6
 # Positions are rounded to so many decimals of a pixel: round-off of transforms must change no plane, no mask.
@@ -18,6 +18,62 @@ _DECIMALS = 6
 
 # The unit of every world axis; None where the layers' units have nothing in common, or napari knows none.
 Units = Sequence[Any] | None
+
+
+class ChannelsTogether:
+    """An image layer as a session sees it that takes its channels together: their axis has one index.
+
+    That one is as wide as all channels, so what is made on it is shown whichever channel the slider is at.
+
+    Parameters
+    ----------
+    image
+        The layer.
+    axis
+        That of its channels.
+    width
+        How many times as wide as the channels the index is. Of points and shapes, unlike of pixels, napari
+        shows only those within half an index.
+    """
+
+    def __init__(self, image: Image, axis: int, width: float = 1.0) -> None:
+        shape = tuple(int(n) for n in image.level_shapes[0][: image.ndim])
+        self.image = image
+        self.axis = axis
+        self.ndim: int = image.ndim
+        self.name: str = image.name
+        self.level_shapes = [tuple(1 if x == axis else n for x, n in enumerate(shape))]
+        self._middle, self._width = (shape[axis] - 1) / 2, shape[axis] * width
+
+    @property
+    def units(self) -> Any:
+        """Those of the image."""
+        return self.image.units
+
+    @property
+    def axis_labels(self) -> Any:
+        """Those of the image."""
+        return self.image.axis_labels
+
+    def data_to_world(self, position: NDArray[np.float64]) -> Any:
+        """Give the layer's own world coordinates of a position."""
+        on_image = np.array(position, np.float64)
+        on_image[self.axis] = self._middle + self._width * on_image[self.axis]
+        return self.image.data_to_world(on_image)
+
+
+# What has pixels in the world: a layer, or an image whose channels are one.
+Frame: TypeAlias = Layer | ChannelsTogether
+
+
+def frame_of(image: Image, planes: Planes) -> Image | ChannelsTogether:
+    """Give the image as ``planes`` take it."""
+    return image if planes.channel_axis is None else ChannelsTogether(image, planes.channel_axis)
+
+
+def frame_of_prompts(image: Image | ChannelsTogether) -> Image | ChannelsTogether:
+    """Give where points and shapes are shown with every channel."""
+    return ChannelsTogether(image.image, image.axis, 4.0) if isinstance(image, ChannelsTogether) else image
 
 
 class PlaneNotShown(ValueError):
@@ -30,7 +86,7 @@ def world_units(viewer: ViewerModel) -> Units:
     return units
 
 
-def data_to_world(layer: Layer, units: Units = None) -> NDArray[np.float64]:
+def data_to_world(layer: Frame, units: Units = None) -> NDArray[np.float64]:
     """Give the (n + 1, n + 1) matrix from the layer's array indices to the world in ``units``.
 
     Without units that is the layer's own world.
@@ -49,7 +105,7 @@ def data_to_world(layer: Layer, units: Units = None) -> NDArray[np.float64]:
     return matrix
 
 
-def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
+def shown_plane(viewer: ViewerModel, image: Image | Labels | ChannelsTogether) -> Plane:
     """Find the plane of ``image`` that the viewer shows.
 
     Raises
@@ -64,6 +120,11 @@ def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
     displayed = tuple(axis - missing for axis in viewer.dims.displayed)
     if min(displayed) < 0:
         raise PlaneNotShown(f"The shown axes are not axes of {image.name!r}: change the order of the axes.")
+    if isinstance(image, ChannelsTogether) and image.axis in displayed:
+        raise PlaneNotShown(
+            f"The channels of {image.name!r} are seen together: change the order of the axes, or start anew "
+            "with this layer alone."
+        )
     to_data = np.linalg.inv(data_to_world(image, world_units(viewer)))
     others = [axis for axis in range(n) if axis not in displayed]
     if np.abs(to_data[np.ix_(others, displayed)]).max(initial=0) > _TOLERANCE:
@@ -81,7 +142,7 @@ def shown_plane(viewer: ViewerModel, image: Image | Labels) -> Plane:
 
 
 def positions_on_image(
-    layer: Layer, positions: NDArray[np.floating], image: Layer, units: Units = None
+    layer: Frame, positions: NDArray[np.floating], image: Frame, units: Units = None
 ) -> NDArray[np.float64]:
     """Convert (N, n) positions in ``layer``'s data to those in ``image``'s; ``units`` are the world's."""
     positions = np.asarray(positions, np.float64)
@@ -113,13 +174,13 @@ def to_stack(
     return positions
 
 
-def transform_of(image: Layer, units: Units = None) -> dict[str, Any]:
+def transform_of(image: Frame, units: Units = None) -> dict[str, Any]:
     """Give the arguments that place a new layer of the image's shape exactly on it.
 
     It is in the units of the world: of a click on a layer with other ones napari gets the position wrong.
     """
     common = {"axis_labels": image.axis_labels}
-    if _same_units(image, units):
+    if not isinstance(image, ChannelsTogether) and _same_units(image, units):
         return common | {
             "scale": image.scale,
             "translate": image.translate,
@@ -140,7 +201,7 @@ def transform_of(image: Layer, units: Units = None) -> dict[str, Any]:
 
 
 def plane_transform(
-    image: Layer, plane: Plane, units: Units = None, corner: tuple[int, int] = (0, 0)
+    image: Frame, plane: Plane, units: Units = None, corner: tuple[int, int] = (0, 0)
 ) -> dict[str, Any]:
     """Give the arguments that place a one-plane-thick layer on ``plane`` of the image, from ``corner`` on."""
     shift = np.eye(image.ndim + 1)
@@ -153,7 +214,7 @@ def plane_transform(
     }
 
 
-def array_shape(image: Image | Labels) -> tuple[int, ...]:
+def array_shape(image: Image | Labels | ChannelsTogether) -> tuple[int, ...]:
     """Shape of the finest level, colours left out."""
     return tuple(int(n) for n in image.level_shapes[0][: image.ndim])
 
@@ -164,5 +225,5 @@ def _nearest(positions: NDArray[np.floating]) -> NDArray[np.intp]:
     return nearest
 
 
-def _same_units(image: Layer, units: Units) -> bool:
+def _same_units(image: Frame, units: Units) -> bool:
     return units is None or tuple(image.units) == tuple(units[-image.ndim :])

@@ -15,7 +15,14 @@ from napari_sam.hovering import mask_under
 from napari_sam.previews import Preview
 from napari_sam.runs import pixel_box
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import data_to_world, on_plane, plane_transform, round_off, world_units
+from napari_sam.widgets.coordinates import (
+    ChannelsTogether,
+    data_to_world,
+    on_plane,
+    plane_transform,
+    round_off,
+    world_units,
+)
 from napari_sam.widgets.jobs import LatestJob
 
 _COLOUR = "#ffffff"
@@ -35,7 +42,11 @@ class Hover(QObject):
     """
 
     def __init__(
-        self, viewer: ViewerModel, image: Image, session: Session, is_wanted: Callable[[], bool]
+        self,
+        viewer: ViewerModel,
+        image: Image | ChannelsTogether,
+        session: Session,
+        is_wanted: Callable[[], bool],
     ) -> None:
         super().__init__()
         self._viewer = viewer

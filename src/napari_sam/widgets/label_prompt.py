@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_sam.planes import Plane
 from napari_sam.runs import pixel_box
 from napari_sam.widgets.coordinates import (
+    ChannelsTogether,
     array_shape,
     on_plane,
     positions_on_image,
@@ -19,7 +20,9 @@ from napari_sam.widgets.coordinates import (
 )
 
 
-def selected_object(viewer: ViewerModel, layer: Labels, image: Image, plane: Plane) -> NDArray[np.bool_]:
+def selected_object(
+    viewer: ViewerModel, layer: Labels, image: Image | ChannelsTogether, plane: Plane
+) -> NDArray[np.bool_]:
     """Give the (H, W) pixels of ``plane`` that lie on the layer's selected label, through the world.
 
     Raises

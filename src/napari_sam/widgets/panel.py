@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from magicgui.types import FileDialogMode
-from magicgui.widgets import ComboBox, FileEdit
+from magicgui.widgets import ComboBox, FileEdit, LineEdit
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
@@ -83,6 +83,7 @@ class AnnotatePanel(QWidget):
     cancel_requested = Signal()
     live_changed = Signal(bool)
     label_requested = Signal()
+    axes_typed = Signal(str)
 
     def __init__(self, models: list[tuple[str, str]]) -> None:
         super().__init__()
@@ -96,6 +97,8 @@ class AnnotatePanel(QWidget):
         self.labels = FileEdit(label="Labels", mode=FileDialogMode.EXISTING_DIRECTORY)
         self.points = ComboBox(label="Points", choices=[NEW_LAYER], value=NEW_LAYER)
         self.contrast = ComboBox(label="Contrast", choices=CONTRASTS, value=CONTRASTS[0][1])
+        self.axes = LineEdit(label="Axes")
+        self.channels = ComboBox(label="Channels", choices=[("this layer alone", "alone")])
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
         tip = "Load the model and open the labels."
         self.start = _button("Start annotating", tip, self.start_requested.emit)
@@ -128,6 +131,7 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self._activity())
         layout.addWidget(self.status)
         layout.addStretch(1)
+        self.axes.native.editingFinished.connect(lambda: self.axes_typed.emit(self.axes.value))
         self.model.changed.connect(lambda _: self._on_model_changed())
         self._on_model_changed()
         self.show_session(False)
@@ -214,6 +218,25 @@ class AnnotatePanel(QWidget):
         self.precision.value = chosen if chosen in names else FULL
         self._form.setRowVisible(self.precision.native, len(names) > 1)
 
+    def show_axes(self, axes: str) -> None:
+        """Show the letters of the image's axes."""
+        with self.axes.changed.blocked():
+            self.axes.value = axes
+        self.show_axes_fit(True)
+
+    def show_axes_fit(self, fit: bool) -> None:
+        """Show whether what was typed can be the axes."""
+        self.axes.native.setStyleSheet("" if fit else "QLineEdit { border: 1px solid #ff8a8a; }")
+
+    def show_channels(self, choices: list[tuple[str, str]]) -> None:
+        """Offer what the model may see of channels, as (what the user reads, value), keeping the choice."""
+        chosen, values = self.channels.value, [value for _, value in choices]
+        with self.channels.changed.blocked():
+            self.channels.choices = []  # else a choice whose text changes moves to the end
+            self.channels.choices = choices
+            self.channels.value = chosen if chosen in values else values[0]
+        self.channels.native.setVisible(len(choices) > 1)
+
     def show_progress(self, done: float | None, what: str = "encoding") -> None:
         """Show how far the work is; None when nothing runs."""
         visible = done is not None
@@ -249,6 +272,14 @@ class AnnotatePanel(QWidget):
                 self.contrast,
                 "What the model sees as black and white: percentiles of the stack, or the layer's limits.",
             ),
+            (
+                self.axes,
+                "One letter per axis: t for time, z for depth, c for channels. Type others if wrong.",
+            ),
+            (
+                self.channels,
+                "What the model sees: this layer, all layers on its pixels as shown, or all its channels.",
+            ),
         )
         for control, tip in tips:
             control.tooltip = tip
@@ -260,6 +291,10 @@ class AnnotatePanel(QWidget):
         layers.addWidget(self.boxes.native)
         form.addRow(QLabel("Prompts in"), layers)
         form.addRow(QLabel(self.contrast.label), self.contrast.native)
+        seen = QHBoxLayout()
+        seen.addWidget(self.axes.native, 1)
+        seen.addWidget(self.channels.native, 3)
+        form.addRow(QLabel(self.axes.label), seen)
         self._form = form
         return form
 

@@ -16,8 +16,10 @@ from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.shapes import Area, Drawing, Mask, Stroke, ellipse
 from napari_sam.planes import Plane
 from napari_sam.widgets.coordinates import (
+    ChannelsTogether,
     Units,
     array_shape,
+    frame_of_prompts,
     on_plane,
     positions_on_image,
     to_stack,
@@ -51,7 +53,11 @@ class PromptLayers:
     changed = Signal()
 
     def __init__(
-        self, viewer: ViewerModel, image: Image, points: Points | None = None, boxes: Shapes | None = None
+        self,
+        viewer: ViewerModel,
+        image: Image | ChannelsTogether,
+        points: Points | None = None,
+        boxes: Shapes | None = None,
     ) -> None:
         self._viewer = viewer
         self._image = image
@@ -59,15 +65,15 @@ class PromptLayers:
         # Masks that no layer shows: objects of some labels, and what a script or the ledger gave.
         self._masks: dict[Plane, Mask] = {}
         size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
-        self.points = points or viewer.add_layer(_new_points(image, size, transform_of(image, self._units)))
-        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, transform_of(image, self._units)))
+        self.points = points or viewer.add_layer(_new_points(image, size, self._place()))
+        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, self._place()))
         self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
         self.points.events.data.connect(self._on_layer_data)
         self.points.events.features.connect(self._on_layer_data)
         self.boxes.events.data.connect(self._on_layer_data)
 
     @staticmethod
-    def check(image: Image, points: Points | None, boxes: Shapes | None) -> None:
+    def check(image: Image | ChannelsTogether, points: Points | None, boxes: Shapes | None) -> None:
         """Raise a `ValueError` if a layer of the user's cannot hold prompts of ``image``."""
         for layer in (points, boxes):
             if layer is not None and layer.ndim != image.ndim:
@@ -84,6 +90,15 @@ class PromptLayers:
         for layer in self.own:
             if len(layer.data) == 0 and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+    def follow_image(self) -> None:
+        """Move the layers that were made here to where the image is now."""
+        for layer in self.own:
+            for name, value in self._place().items():
+                setattr(layer, name, value)
+
+    def _place(self) -> dict[str, Any]:
+        return transform_of(frame_of_prompts(self._image), self._units)
 
     @property
     def _units(self) -> Units:
@@ -228,7 +243,7 @@ class PromptLayers:
             self._silent = before
 
 
-def _new_points(image: Image, size: float, transform: dict[str, Any]) -> Points:
+def _new_points(image: Image | ChannelsTogether, size: float, transform: dict[str, Any]) -> Points:
     return Points(
         np.empty((0, image.ndim)),
         ndim=image.ndim,
@@ -244,7 +259,7 @@ def _new_points(image: Image, size: float, transform: dict[str, Any]) -> Points:
     )
 
 
-def _new_boxes(image: Image, size: float, transform: dict[str, Any]) -> Shapes:
+def _new_boxes(image: Image | ChannelsTogether, size: float, transform: dict[str, Any]) -> Shapes:
     return Shapes(
         ndim=image.ndim,
         name="SAM boxes",

@@ -21,6 +21,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     PlaneNotShown,
     data_to_world,
+    frame_of,
     plane_transform,
     shown_plane,
     transform_of,
@@ -51,6 +52,7 @@ class SessionLayers:
         self._viewer = viewer
         self._image = image
         self._session = session
+        self.frame = frame_of(image, session.planes)
         self.labels = self._labels_layer()
         self.labels.editable = not session.store.read_only
         self.labels.events.paint.connect(self._on_labels_paint)
@@ -59,12 +61,12 @@ class SessionLayers:
             name="SAM preview",
             opacity=0.6,
             visible=False,
-            **plane_transform(image, session.plane, world_units(viewer)),
+            **plane_transform(self.frame, session.plane, world_units(viewer)),
         )
         self._colours: object = _ONE_COLOUR
         self._preview.colormap = _ONE_COLOUR
         self._preview.editable = False
-        self.prompts = PromptLayers(viewer, image, points, boxes)
+        self.prompts = PromptLayers(viewer, self.frame, points, boxes)
         self._connections = Connections()
         for name in (*_TRANSFORM, "units"):
             self._connections.add(getattr(image.events, name), self._on_image_moved)
@@ -88,7 +90,7 @@ class SessionLayers:
 
     def shown_plane(self) -> Plane:
         """The plane of the image that the viewer shows; see `shown_plane`."""
-        return shown_plane(self._viewer, self._image)
+        return shown_plane(self._viewer, self.frame)
 
     def show_plane(self, plane: Plane) -> None:
         """Move the viewer to ``plane``, if it is not there."""
@@ -100,8 +102,12 @@ class SessionLayers:
         displayed = tuple(axis + missing for axis in plane.displayed)
         if tuple(dims.displayed) != displayed:
             dims.order = (*(axis for axis in dims.order if axis not in displayed), *displayed)
-        world = data_to_world(self._image, world_units(self._viewer)) @ np.array([*plane.position, 1.0])
+        to_world = data_to_world(self.frame, world_units(self._viewer))
+        world = to_world @ np.array([*plane.position, 1.0])
+        here = np.linalg.inv(to_world) @ np.array([*dims.point[missing:], 1.0])
         for axis, value in enumerate(world[:-1]):
+            if self._session.planes.channel_axis == axis and abs(here[axis]) < 0.5:
+                continue  # whichever channel the user looks at
             if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
                 dims.set_point(axis + missing, value)
 
@@ -125,7 +131,7 @@ class SessionLayers:
         if self._colours is not colours:
             self._colours = layer.colormap = colours
         layer.data = plane.to_plane(mask).reshape(shape)
-        place = plane_transform(self._image, plane, world_units(self._viewer), corner)
+        place = plane_transform(self.frame, plane, world_units(self._viewer), corner)
         layer.units, layer.affine = place["units"], place["affine"]
         layer.visible = True
 
@@ -184,15 +190,15 @@ class SessionLayers:
                 return layer
         name = self._session.store.path.name.split(".")[0]
         return self._viewer.add_labels(
-            opened, name=name, opacity=0.5, **transform_of(self._image, world_units(self._viewer))
+            opened, name=name, opacity=0.5, **transform_of(self.frame, world_units(self._viewer))
         )
 
     def _on_image_moved(self, _event: object) -> None:
         """Move our layers with the image."""
-        place = transform_of(self._image, world_units(self._viewer))
-        for layer in (self.labels, *self.prompts.own):
-            for name in (*_TRANSFORM, "units"):
-                setattr(layer, name, place[name])
+        place = transform_of(self.frame, world_units(self._viewer))
+        for name in (*_TRANSFORM, "units"):
+            setattr(self.labels, name, place[name])
+        self.prompts.follow_image()
         self.show_preview(self._session.preview)
 
     def _on_labels_paint(self, _event: object) -> None:

@@ -104,8 +104,8 @@ class StackBinding(QObject):
         That is an image of one plane, or of planes so large that prompts choose their tiles.
         """
         plane = self._session.plane
-        axis = Travel.default(plane).axis
-        alone = axis in plane.displayed or self._session.planes.shape[axis] < 2
+        axis = Travel.default(plane, self._session.planes.shape).axis
+        alone = axis in plane.displayed
         return None if alone or self._session.embedder.whole(plane) is None else axis
 
     def _on_plane_changed(self) -> None:
