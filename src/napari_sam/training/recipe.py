@@ -25,7 +25,8 @@ class Recipe:
 
     ``proposals`` weighs the loss of the proposal head, which sees every pixel and so teaches the encoder much
     at each step; ``half`` takes the products in half precision. With ``freeze_stages`` the convolutions above
-    the feature pyramid stay as they are, which halves the time of a step. Each process of a run takes ``crops`` crops.
+    the feature pyramid stay as they are, which halves the time of a step. Each process of a run takes
+    ``crops`` crops.
     """
 
     steps: int = 8000
