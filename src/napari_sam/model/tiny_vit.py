@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import Progress, TokenLinear, gelu, ignore_progress, neck
+from napari_sam.model.layers import (
+    Pause,
+    Progress,
+    TokenLinear,
+    gelu,
+    go_on,
+    ignore_progress,
+    neck,
+    pause_of,
+)
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000
@@ -55,9 +64,9 @@ class TinyViT(nn.Module):
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images)  # (B, C, S / 4, S / 4)
-        for done, layer in enumerate(self.layers, start=1):
-            x = layer(x)
-            progress(done / len(self.layers))
+        for done, layer in enumerate(self.layers):
+            x = layer(x, pause_of(progress, done / len(self.layers), x.device))
+            progress((done + 1) / len(self.layers))
         return self.neck(x)  # type: ignore[no-any-return]
 
 
@@ -125,8 +134,11 @@ class ConvStage(nn.Module):
         self.blocks = nn.Sequential(*(MBConv(width, expansion) for _ in range(depth)))
         self.downsample = PatchMerging(width, next_width, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(self.blocks(x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+            pause()
+        return self.downsample(x)  # type: ignore[no-any-return]
 
 
 class AttentionStage(nn.Module):
@@ -137,8 +149,10 @@ class AttentionStage(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.downsample = merging
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(x)
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+            pause()
         return x if self.downsample is None else self.downsample(x)
 
 
