@@ -64,6 +64,7 @@ class TinyViT(nn.Module):
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images)  # (B, C, S / 4, S / 4)
+        pause_of(progress, 0.0, x.device)()
         for done, layer in enumerate(self.layers):
             x = layer(x, pause_of(progress, done / len(self.layers), x.device))
             progress((done + 1) / len(self.layers))
@@ -105,8 +106,12 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(hidden, hidden, kernel=3, stride=stride, groups=hidden)
         self.conv3 = ConvNorm(hidden, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        x = F.gelu(self.conv1(x))
+        pause()
+        x = F.gelu(self.conv2(x))
+        pause()
+        return self.conv3(x)  # type: ignore[no-any-return]
 
 
 class MBConv(Bottleneck):
@@ -115,8 +120,8 @@ class MBConv(Bottleneck):
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__(width, expansion * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x + super().forward(x))
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        return F.gelu(x + super().forward(x, pause))
 
 
 class PatchMerging(Bottleneck):
@@ -136,9 +141,9 @@ class ConvStage(nn.Module):
 
     def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
         for block in self.blocks:
-            x = block(x)
+            x = block(x, pause)
             pause()
-        return self.downsample(x)  # type: ignore[no-any-return]
+        return self.downsample(x, pause)  # type: ignore[no-any-return]
 
 
 class AttentionStage(nn.Module):
@@ -153,7 +158,7 @@ class AttentionStage(nn.Module):
         for block in self.blocks:
             x = block(x)
             pause()
-        return x if self.downsample is None else self.downsample(x)
+        return x if self.downsample is None else self.downsample(x, pause)
 
 
 class Block(nn.Module):
