@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import threading
 import time
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from skimage import data
 
 from napari_sam.annotation import Session
 from napari_sam.encoding import Embedder
@@ -22,6 +26,7 @@ from napari_sam.hovering import mask_under
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
+from napari_sam.model.layers import Progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
@@ -134,6 +139,49 @@ def memory_and_resuming(predictor: Predictor, count: int, folder: Path) -> tuple
     return (sizes[1] - sizes[0]) / 2**20, seconds[0], seconds[1]
 
 
+def agreement(predictor: Predictor) -> tuple[float, float]:
+    """IoU of masks from the cache's half precision with those of full precision: the mean, and the least."""
+    found = []
+    for image in (data.coins(), data.cell(), data.human_mitosis()):
+        full = predictor.encode(image)
+        down, across = (np.linspace(0, length - 1, 10)[1:-1] for length in image.shape)
+        for point in product(down, across):
+            masks = [
+                x.mask(x.best)
+                for x in (predictor.predict(e, Prompt([point])) for e in (full, full.rounded()))
+            ]
+            union = np.count_nonzero(masks[0] | masks[1])
+            found.append(np.count_nonzero(masks[0] & masks[1]) / union if union else 1.0)
+    return float(np.mean(found)), float(np.min(found))
+
+
+def time_to_stop(predictor: Predictor) -> float:
+    """Longest seconds from a cancel, at any moment of an encoding, to its end."""
+    image = Noise(1)[0, :, :]
+    began = time.perf_counter()
+    predictor.encode(image)
+    whole, random, seconds = time.perf_counter() - began, np.random.default_rng(0), []
+    for _ in range(4 * _REPEATS):
+        cancelled = threading.Event()
+
+        def report(_done: float, cancelled: threading.Event = cancelled) -> None:
+            if cancelled.is_set():
+                raise InterruptedError
+
+        def encode(report: Progress = report) -> None:
+            with suppress(InterruptedError):
+                predictor.encode(image, report)
+
+        worker = threading.Thread(target=encode)
+        worker.start()
+        time.sleep(random.uniform(0, 0.9 * whole))
+        began = time.perf_counter()
+        cancelled.set()
+        worker.join()
+        seconds.append(time.perf_counter() - began)
+    return max(seconds)
+
+
 def hover(predictor: Predictor, folder: Path) -> float:
     """Median seconds from a cursor at rest on an encoded plane to the mask under it."""
     planes = Planes(Noise(1), "zyx")
@@ -160,11 +208,17 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--planes", type=int, default=1000, help="of the run that measures memory")
+    parser.add_argument("--only-stop", action="store_true", help="measure how soon an encoding ends alone")
     options = parser.parse_args()
     predictor = load_predictor(options.model, options.checkpoint, options.device)
     threads = torch.get_num_threads()
     print(f"{options.model} on {predictor.device}, {threads} threads, torch {torch.__version__}\n")
     predictor.encode(np.zeros((_SIDE, _SIDE), np.uint8))
+    print(f"An encoding that is cancelled ends within {1000 * time_to_stop(predictor):.0f} ms.", flush=True)
+    if options.only_stop:
+        return
+    mean, least = agreement(predictor)
+    print(f"Masks from half precision: IoU {mean:.4f} on average, at least {least:.4f}.\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("| planes in the stack | first mask, s |\n|---|---|")

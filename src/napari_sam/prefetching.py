@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from napari_sam import workers
 from napari_sam.encoding import Embedder
 from napari_sam.planes import Plane
 
@@ -120,8 +121,7 @@ class Prefetcher:
         self._total = 0
         self._running: Plane | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name="napari-sam prefetch", daemon=True)
-        self._thread.start()
+        self._thread = workers.start(self, self._loop, "napari-sam prefetch")
 
     def follow(self, plane: Plane) -> None:
         """Encode the neighbours of ``plane``, which is shown now; those of an earlier one are given up."""

@@ -15,7 +15,7 @@ from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.predictor import Predictor, load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
-from napari_sam.model.sam import CONFIGS
+from napari_sam.model.sam import CONFIGS, SamConfig
 from seeded import SMALL_VIT, same, seeded_image, seeded_predictor
 
 SHAPE = (90, 121)
@@ -95,6 +95,21 @@ class TestEncode:
         reports: list[float] = []
         nano_predictor.encode(np.zeros((8, 8), np.uint8), progress=reports.append)
         assert reports == sorted(reports) and reports[-1] == 1
+
+    @pytest.mark.parametrize("config", [SMALL_VIT, CONFIGS["vit_t"]], ids=lambda config: config.architecture)
+    def test_can_be_stopped_inside_a_block(self, config: SamConfig) -> None:
+        """A block of a large encoder takes seconds on a CPU; whoever cancels waits for a part of it only."""
+        predictor = seeded_predictor(config)
+        reports: list[float] = []
+
+        def report(done: float) -> None:
+            reports.append(done)
+            if len(reports) == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            predictor.encode(seeded_image(*SHAPE), report)
+        assert reports == [0, 0, 0], "three reports before the first block is done"
 
 
 class TestPredict:

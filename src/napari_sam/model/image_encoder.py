@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import MLPBlock, Progress, TokenLinear, ignore_progress, neck
+from napari_sam.model.layers import (
+    MLPBlock,
+    Pause,
+    Progress,
+    TokenLinear,
+    go_on,
+    ignore_progress,
+    neck,
+    pause_of,
+)
 
 # Queries of one head whose relative position bias is built at once: 8 MB of it for SAM's 4096 keys.
 _QUERIES_PER_BLOCK = 512
@@ -52,9 +61,9 @@ class ImageEncoderViT(nn.Module):
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images) + self.pos_embed  # (B, H, W, C)
-        for done, block in enumerate(self.blocks, start=1):
-            x = block(x)
-            progress(done / len(self.blocks))
+        for done, block in enumerate(self.blocks):
+            x = block(x, pause_of(progress, done / len(self.blocks), x.device))
+            progress((done + 1) / len(self.blocks))
         return self.neck(x.permute(0, 3, 1, 2))  # type: ignore[no-any-return]
 
 
@@ -81,9 +90,9 @@ class Block(nn.Module):
         self.mlp = MLPBlock(config.width, config.width * config.mlp_ratio)
         self.window = window
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x), self.window)
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        x = x + self.attn(self.norm1(x), self.window, pause)
+        return x + self.mlp(self.norm2(x), pause)  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
@@ -97,12 +106,12 @@ class Attention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid - 1, width // heads))
 
-    def forward(self, x: Tensor, window: int = 0) -> Tensor:
+    def forward(self, x: Tensor, window: int = 0, pause: Pause = go_on) -> Tensor:
         """Attend from (B, H, W, C) tokens to the whole grid or, if not 0, within each ``window``."""
-        attended = self._attend_in_windows(x, window) if window else self._attend_globally(x)
+        attended = self._attend_in_windows(x, window, pause) if window else self._attend_globally(x, pause)
         return self.proj(attended)  # type: ignore[no-any-return]
 
-    def _attend_globally(self, x: Tensor) -> Tensor:
+    def _attend_globally(self, x: Tensor, pause: Pause) -> Tensor:
         b, h, w, c = x.shape
         q, k, v = self._heads_of(x)
         rel_h, rel_w = self._offsets(q, h, w)
@@ -116,9 +125,10 @@ class Attention(nn.Module):
                 block = slice(row * w, (row + rows) * w)
                 bias = _relative_bias(q[:, some, block], rel_h[row : row + rows], rel_w, buffer)
                 out[:, some, block] = _attend(q[:, some, block], k[:, some], v[:, some], bias)
+            pause()
         return out.transpose(1, 2).reshape(b, h, w, c)
 
-    def _attend_in_windows(self, x: Tensor, window: int) -> Tensor:
+    def _attend_in_windows(self, x: Tensor, window: int, pause: Pause) -> Tensor:
         """Attend one row of windows after the other, which keeps each in the processor's cache."""
         b, h, w, c = x.shape
         columns = -(-w // window)
@@ -136,6 +146,7 @@ class Attention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=_relative_bias(q, rel_h, rel_w, buffer))
             out = out.reshape(b, columns, self.heads, window, window, -1).permute(0, 3, 1, 4, 2, 5)
             attended.append(out.reshape(b, window, columns * window, c)[:, :height, :w])
+            pause()
         return torch.cat(attended, dim=1)
 
     def _heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,10 +12,24 @@ from torch import Tensor, nn
 
 # Told the share of the encoder's blocks that are done, 0 to 1; raising in it stops the encoding.
 Progress = Callable[[float], None]
+# Called between the parts of a block, each a fraction of a second on a CPU; raising in it stops the encoding.
+Pause = Callable[[], None]
 
 
 def ignore_progress(done: float) -> None:
     """Take a report of progress and do nothing with it."""
+
+
+def go_on() -> None:
+    """Make no pause."""
+
+
+def pause_of(progress: Progress, done: float, device: torch.device) -> Pause:
+    """Report the same progress at each pause inside a block.
+
+    A graphics card is asked for whole blocks: it is fast, and they may be compiled.
+    """
+    return partial(progress, done) if device.type == "cpu" else go_on
 
 
 # oneDNN's linear layer, which PyTorch has for its own compiler.
@@ -97,9 +112,12 @@ class MLPBlock(nn.Module):
         self.lin2 = TokenLinear(hidden, width)
         self.act = activation or gelu
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        pieces = [self.lin2(self.act(self.lin1(some))) for some in rows.split(_TOKENS_PER_PIECE)]
+        pieces = []
+        for some in rows.split(_TOKENS_PER_PIECE):
+            pieces.append(self.lin2(self.act(self.lin1(some))))
+            pause()
         return torch.cat(pieces).reshape(x.shape) if len(pieces) > 1 else pieces[0].reshape(x.shape)
 
 

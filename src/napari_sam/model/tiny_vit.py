@@ -13,7 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import Progress, TokenLinear, gelu, ignore_progress, neck
+from napari_sam.model.layers import (
+    Pause,
+    Progress,
+    TokenLinear,
+    gelu,
+    go_on,
+    ignore_progress,
+    neck,
+    pause_of,
+)
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000
@@ -55,9 +64,10 @@ class TinyViT(nn.Module):
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images)  # (B, C, S / 4, S / 4)
-        for done, layer in enumerate(self.layers, start=1):
-            x = layer(x)
-            progress(done / len(self.layers))
+        pause_of(progress, 0.0, x.device)()
+        for done, layer in enumerate(self.layers):
+            x = layer(x, pause_of(progress, done / len(self.layers), x.device))
+            progress((done + 1) / len(self.layers))
         return self.neck(x)  # type: ignore[no-any-return]
 
 
@@ -96,8 +106,12 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(hidden, hidden, kernel=3, stride=stride, groups=hidden)
         self.conv3 = ConvNorm(hidden, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(x)))))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        x = F.gelu(self.conv1(x))
+        pause()
+        x = F.gelu(self.conv2(x))
+        pause()
+        return self.conv3(x)  # type: ignore[no-any-return]
 
 
 class MBConv(Bottleneck):
@@ -106,8 +120,8 @@ class MBConv(Bottleneck):
     def __init__(self, width: int, expansion: int) -> None:
         super().__init__(width, expansion * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x + super().forward(x))
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        return F.gelu(x + super().forward(x, pause))
 
 
 class PatchMerging(Bottleneck):
@@ -125,8 +139,11 @@ class ConvStage(nn.Module):
         self.blocks = nn.Sequential(*(MBConv(width, expansion) for _ in range(depth)))
         self.downsample = PatchMerging(width, next_width, stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(self.blocks(x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        for block in self.blocks:
+            x = block(x, pause)
+            pause()
+        return self.downsample(x, pause)  # type: ignore[no-any-return]
 
 
 class AttentionStage(nn.Module):
@@ -137,9 +154,11 @@ class AttentionStage(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.downsample = merging
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(x)
-        return x if self.downsample is None else self.downsample(x)
+    def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+            pause()
+        return x if self.downsample is None else self.downsample(x, pause)
 
 
 class Block(nn.Module):

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.inference.predictor import precisions
@@ -67,10 +67,11 @@ class AnnotateWidget(DockedWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(self.panel))
         self._controller: SessionController | None = None
-        self._loading = LatestJob(self)
+        self._loading = LatestJob()
         self._choice = ImageChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
+        self._has_keys = False
         self._closed = False
         # The labels that each image was annotated into, so that no image gets another's.
         self._stores: weakref.WeakKeyDictionary[Image, Path] = weakref.WeakKeyDictionary()
@@ -135,6 +136,7 @@ class AnnotateWidget(DockedWidget):
             tell(self.panel, str(error), problem=True)
             return
         self.stop()
+        self._watch_window()
         self._remember()
         doing = "Downloading" if needs_download(model, checkpoint) else "Loading"
         self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
@@ -322,12 +324,24 @@ class AnnotateWidget(DockedWidget):
             box.value = kept if kept in box.choices else NEW_LAYER
 
     def _add_keys(self) -> None:
-        """Add the keys to the window once the widget is in it, and see it close."""
+        """Add the keys to the window that the widget is in."""
+        self._watch_window()
+        if self._window is not None and not self._has_keys:
+            self._has_keys = True
+            self.panel.add_shortcuts(self._window)
+
+    def _watch_window(self) -> None:
+        """See the window close from now on: with it the widget goes without another word."""
         window = self.window()
         if self._window is None and window is not None:
             self._window = window
-            self.panel.add_shortcuts(window)
             window.installEventFilter(self)
+
+    def showEvent(self, event: Any) -> None:
+        """See the main window close from the start, also while a model is being loaded."""
+        super().showEvent(event)
+        if isinstance(self.window(), QMainWindow):
+            self._watch_window()
 
     def let_go(self) -> None:
         """Close, as the dock is gone."""

@@ -24,10 +24,13 @@ from napari_sam.widgets.coordinates import (
     world_units,
 )
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.laying import lay
 
 _COLOUR = "#ffffff"
 # The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
 _REST_MS = 25
+# The outline's array grows in steps of so many pixels.
+_STEP = 64
 
 
 class Hover(QObject):
@@ -144,15 +147,17 @@ class Hover(QObject):
             self.hide()
             return
         plane, tile = preview.plane, preview.found.tile
-        cut = np.pad(mask[box[0] : box[2], box[1] : box[3]], 1)  # napari draws no line at the array's border
+        height, width = box[2] - box[0], box[3] - box[1]
+        # napari draws no line at the array's border; and few different sizes are drawn sooner, see `lay`.
+        cut = np.pad(
+            mask[box[0] : box[2], box[1] : box[3]], [(1, 1 + -height % _STEP), (1, 1 + -width % _STEP)]
+        )
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, cut.shape, strict=True):
             shape[axis] = length
         corner = (tile.row + box[0] - 1, tile.column + box[1] - 1)
         place = plane_transform(self._image, plane, world_units(self._viewer), corner)
-        self._layer.data = plane.to_plane(cut).astype(np.uint8).reshape(shape)
-        self._layer.units, self._layer.affine = place["units"], place["affine"]
-        self._layer.visible = True
+        lay(self._layer, plane.to_plane(cut).astype(np.uint8).reshape(shape), place)
         self.shown = preview
 
     def _on_failed(self, _error: Exception) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_sam import workers
 from napari_sam.model.layers import Progress
 
 
@@ -28,6 +29,8 @@ class LatestJob(QObject):
 
     A job that is submitted replaces the one that waits. The one that runs goes on if it has the same key (its
     result may serve the next) and is cancelled otherwise. All signals arrive in the receiver's thread.
+
+    It has no parent: Qt would destroy it with that, while the thread emits its signals.
     """
 
     progressed = Signal(float)
@@ -35,14 +38,13 @@ class LatestJob(QObject):
     failed = Signal(object)
     idle = Signal()
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._wake = threading.Condition()
         self._waiting: _Job | None = None
         self._running: _Job | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._loop, name="napari-sam", daemon=True)
-        self._thread.start()
+        workers.start(self, self._loop, "napari-sam")
 
     @property
     def is_busy(self) -> bool:
@@ -71,6 +73,7 @@ class LatestJob(QObject):
         with self._wake:
             self._closed = True
             self._wake.notify()
+        workers.release()
 
     def _loop(self) -> None:
         while (job := self._take()) is not None:

@@ -46,7 +46,7 @@ class ExportMenu(QMenu):
         self.session: Session | None = None
         self.chosen = chosen
         self._viewer = viewer
-        self._job = LatestJob(self)
+        self._job = LatestJob()
         for form in FORMATS.values():
             self._add(f"{form.title} ...", partial(self._save, form))
         self.addSeparator()

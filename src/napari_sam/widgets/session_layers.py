@@ -27,6 +27,7 @@ from napari_sam.widgets.coordinates import (
     transform_of,
     world_units,
 )
+from napari_sam.widgets.laying import lay
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PREVIEW_COLOUR = "#3fd0ff"
@@ -130,10 +131,8 @@ class SessionLayers:
             shape[axis] = length
         if self._colours is not colours:
             self._colours = layer.colormap = colours
-        layer.data = plane.to_plane(mask).reshape(shape)
         place = plane_transform(self.frame, plane, world_units(self._viewer), corner)
-        layer.units, layer.affine = place["units"], place["affine"]
-        layer.visible = True
+        lay(layer, plane.to_plane(mask).reshape(shape), place)
 
     def show_commit(self, step: Step) -> None:
         """Show what was written, and let the brush go on with that object."""

@@ -1,0 +1,116 @@
+"""Measure how long Qt's main thread stalls while a stack is encoded, moved through and clicked.
+
+``python benchmarks/stalls.py`` opens a napari window, under a display of your own or a virtual one, and does
+the same three times: without the plugin, in a viewer with the layers that an annotation has; with previews;
+and while the whole stack is encoded.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("NAPARI_CONFIG", "")  # none of your settings is read or written
+
+import napari
+import numpy as np
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+from napari_sam.widgets.annotate import AnnotateWidget
+from napari_sam.widgets.cache_settings import CacheChoice
+
+_PLANES, _SHAPE = 40, (500, 400)
+_TICK_MS, _MOVES = 5, (3, 4, 9, 5, 20, 21, 22, 8)
+
+
+class Heartbeat:
+    """A timer on the main thread; what delays its ticks stalls the window."""
+
+    def __init__(self) -> None:
+        self.ticks: list[float] = []
+        self.timer = QTimer()
+        self.timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self.timer.timeout.connect(lambda: self.ticks.append(time.perf_counter()))
+        self.timer.start(_TICK_MS)
+
+    def row(self, name: str) -> str:
+        """Give a row of the table, and begin anew."""
+        gaps = 1000 * np.diff(self.ticks)
+        self.ticks.clear()
+        over = np.count_nonzero(gaps > 50)
+        return f"| {name} | {gaps.max():.0f} ms | {np.percentile(gaps, 99):.0f} ms | {over} of {len(gaps)} |"
+
+
+def wait(seconds: float) -> None:
+    """Handle events for so long."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.001)
+
+
+def use(viewer: napari.Viewer) -> None:
+    """Move the slider and click, with the time that a user takes between."""
+    canvas = viewer.window._qt_viewer.canvas.native  # noqa: SLF001 - napari offers no other way
+    for number, z in enumerate(_MOVES):
+        viewer.dims.set_point(0, z)
+        wait(0.4)
+        place = QPoint(canvas.width() // 2 + 7 * number, canvas.height() // 2)
+        QTest.mouseMove(canvas, place)
+        wait(0.2)
+        left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        QTest.mouseClick(canvas, left, none, place)
+        wait(0.4)
+
+
+def main() -> None:
+    rng = np.random.default_rng(0)
+    stack = rng.integers(0, 60, (_PLANES, *_SHAPE)).astype(np.uint8)
+    stack[:, 200:260, 150:220] += 120
+    viewer = napari.Viewer()
+    image = viewer.add_image(stack, axis_labels=("z", "y", "x"))
+    # What an annotation adds: labels, preview, outline, shapes, points.
+    own = [
+        viewer.add_labels(np.zeros(stack.shape, np.int32)),
+        *(viewer.add_labels(np.zeros((1, *_SHAPE), np.uint8)) for _ in range(2)),
+        viewer.add_shapes(ndim=3),
+        viewer.add_points(ndim=3),
+    ]
+    own[-1].mode = "add"
+    use(viewer)  # what napari compiles at its first click counts for neither
+    beat = Heartbeat()
+    print("| | longest stall | 99th percentile | over 50 ms |\n| --- | --- | --- | --- |")
+    use(viewer)
+    print(beat.row("napari alone: slider and clicks"), flush=True)
+    for layer in own:
+        viewer.layers.remove(layer)
+    widget = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(widget, area="right")
+    with tempfile.TemporaryDirectory() as folder:
+        widget._cache = CacheChoice("chosen", folder)  # noqa: SLF001 - yours is left alone
+        widget.panel.labels.value = Path(folder) / "labels.zarr"
+        viewer.layers.selection.active = image
+        beat.ticks.clear()
+        widget.panel.start.click()
+        while widget.session is None or widget.is_busy:
+            wait(0.1)
+        print(beat.row("starting an annotation"), flush=True)
+        use(viewer)
+        widget.session.clear_prompt()
+        beat.ticks.clear()
+        use(viewer)
+        print(beat.row("slider and clicks with previews"), flush=True)
+        widget.panel.stack.button.click()
+        use(viewer)
+        print(beat.row("the same while the whole stack is encoded"), flush=True)
+        widget.close_annotation()
+    beat.timer.stop()
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""A thread's owner outlives it, and goes where it lives; at the end of Python no thread is left."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import weakref
+
+from napari_sam import workers
+
+
+class Waiting:
+    """An owner whose thread waits until it is told to end."""
+
+    def __init__(self) -> None:
+        self._end = threading.Event()
+        self.thread = workers.start(self, self._work, "waiting")
+
+    def _work(self) -> None:
+        self._end.wait()
+
+    def close(self) -> None:
+        self._end.set()
+
+
+def test_an_owner_is_let_go_of_by_whom_it_belongs_to_and_not_by_its_thread() -> None:
+    owner = Waiting()
+    thread, gone = owner.thread, weakref.ref(owner)
+    owner.close()
+    del owner
+    thread.join()
+    assert gone() is not None, "its own thread held it last"
+    workers.release()
+    assert gone() is None
+
+
+def test_nothing_is_let_go_of_while_its_thread_runs() -> None:
+    owner = Waiting()
+    workers.release()
+    assert workers._owners[owner.thread] is owner
+    owner.close()
+    owner.thread.join()
+    workers.release()
+
+
+_WORKS_AT_THE_END = """
+import time
+from napari_sam import workers
+
+class Working:
+    closed = False
+    def work(self):
+        while not self.closed:
+            time.sleep(0.01)
+        print("ended", flush=True)
+    def close(self):
+        self.closed = True
+
+working = Working()
+workers.start(working, working.work, "working")
+print("over", flush=True)
+"""
+
+
+def test_python_ends_after_its_threads() -> None:
+    command = [sys.executable, "-c", _WORKS_AT_THE_END]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["over", "ended"], "")

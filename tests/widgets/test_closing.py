@@ -1,0 +1,73 @@
+"""Whatever was begun, a window that closes takes it along: no thread, no session, no error is left."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from qtpy.QtWidgets import QApplication, QDialogButtonBox
+
+from napari_sam import workers
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.widgets.cache_settings import CacheDialog
+from widgets.driving import User, wait_until
+
+
+def no_thread() -> bool:
+    return not any(thread.name.startswith("napari-sam") for thread in threading.enumerate())
+
+
+def gone(user: User) -> None:
+    """Wait until nothing of the annotation works any more, and let Qt delete what is deleted later."""
+    wait_until(no_thread)
+    workers.release()
+    gc.collect()
+    QApplication.processEvents()
+
+
+def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """Qt tells a docked widget nothing when its window goes; so it has to watch the window from the start."""
+    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.start.click()
+    user.viewer.close()
+    gone(user)
+    assert user.widget.session is None
+    again = LabelsStore.open_or_create(tmp_path / "cells.zarr", stack.shape, "zyx")
+    assert not again.read_only
+    again.close()
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
+def test_the_cache_dialog_then_another_start_then_the_end(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, seed: int
+) -> None:
+    """In any order and at any moment: accepted, cancelled or left open, with the encoding under way."""
+    rng = np.random.default_rng(seed)
+    user = open_window(np.concatenate([stack] * 4), axis_labels=("z", "y", "x"))
+    user.start(tmp_path / "cells.zarr")
+    user.panel.stack.button.click()
+    user.panel.seen.cache.click()
+    for answer in rng.permutation(["Ok", "Cancel", "none"]).tolist():
+        user.panel.seen.cache.click()
+        dialog = user.widget.findChildren(CacheDialog)[-1]
+        dialog.place.setCurrentIndex(int(rng.integers(3)))
+        if answer != "none":
+            kind = QDialogButtonBox.StandardButton[answer]
+            dialog.findChild(QDialogButtonBox).button(kind).click()
+        QApplication.processEvents()
+    if rng.random() < 0.7:
+        user.panel.start.click()
+        if rng.random() < 0.5:
+            user.settle()
+    user.viewer.dims.set_point(0, int(rng.integers(12)))
+    user.viewer.close()
+    gone(user)
+    assert user.widget.session is None

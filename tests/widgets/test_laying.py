@@ -1,0 +1,47 @@
+"""A layer that shows other pixels tells napari only what is different."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from numpy.testing import assert_array_equal
+
+from napari_sam.widgets.laying import lay
+
+
+@pytest.fixture
+def layer() -> Labels:
+    return Labels(np.zeros((1, 4, 6), np.uint8), visible=False)
+
+
+def told(layer: Labels) -> list[str]:
+    events: list[str] = []
+    for name in ("data", "affine", "units"):
+        getattr(layer.events, name).connect(lambda event: events.append(event.type))
+    return events
+
+
+def place(layer: Labels, row: float = 0) -> dict[str, object]:
+    affine = np.eye(4)
+    affine[1, 3] = row
+    return {"affine": affine, "units": layer.units}
+
+
+def test_pixels_of_the_same_shape_are_filled_in(layer: Labels) -> None:
+    events, mask = told(layer), np.eye(4, 6, dtype=np.uint8)[None]
+    lay(layer, mask, place(layer))
+    assert layer.visible and events == []
+    assert_array_equal(layer.data, mask)
+    lay(layer, 1 - mask, place(layer))
+    assert events == []
+    assert_array_equal(layer._slice.image.raw, 1 - mask[0])
+
+
+def test_another_shape_and_another_place_are_told(layer: Labels) -> None:
+    events, mask = told(layer), np.ones((1, 3, 5), np.uint8)
+    lay(layer, mask, place(layer, row=2))
+    assert events == ["data", "affine"]
+    assert layer.affine.translate.tolist() == [0, 2, 0]
+    mask[:] = 0
+    assert layer.data.all(), "the layer's array is its own"
