@@ -280,6 +280,11 @@ class Session:
         assert step.label is not None
         return step.label
 
+    def announce(self, step: Step) -> None:
+        """Tell those who listen of a step that another thread has written, with `LabelsStore.write_aside`."""
+        self.store.changed.emit(step)
+        self.committed.emit(step)
+
     def take_up(self, label: int) -> None:
         """Take an object up again: show its prompts, so that the next commit replaces its mask on that plane.
 

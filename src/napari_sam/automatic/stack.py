@@ -192,7 +192,7 @@ class StackRun:
         return highest - len(self.rejected)
 
     def commit(self, annotated: Annotated = "keep", region: NDArray[np.bool_] | None = None) -> Step:
-        """Write all objects that are not rejected, in one step; see `commit_masks`.
+        """Write all objects that are not rejected, in one step, and tell the session; see `commit_masks`.
 
         Raises
         ------
@@ -201,9 +201,19 @@ class StackRun:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
+        return commit_masks(self.session, *self.accepted(), annotated, region)
+
+    def accepted(self) -> tuple[list[PlaneMasks], list[NDArray[np.int64]]]:
+        """Give the masks of all planes, and the object of each, 0 for those that are rejected or too short.
+
+        Raises
+        ------
+        ValueError
+            If the run is not complete.
+        """
         numbers = [_without(x, self.rejected) for x in self._linked()]
         found = self.found
-        return commit_masks(self.session, [found[plane] for plane in self.planes], numbers, annotated, region)
+        return [found[plane] for plane in self.planes], numbers
 
     def tracks(self) -> NDArray[np.float64]:
         """Give the centroids of the accepted objects as rows of a napari Tracks layer.
