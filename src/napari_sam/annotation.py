@@ -29,6 +29,7 @@ from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Source
+from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 
@@ -42,6 +43,8 @@ class Session:
     ----------
     objects
         The committed objects: to be measured, edited and put into categories.
+    proposal_files
+        The automatic masks that were proposed before, beside the embeddings.
     plane_changed, prompt_changed, preview_changed
         Emitted without arguments.
     committed, undone, redone
@@ -66,6 +69,7 @@ class Session:
         self.store = store
         self.objects = Objects(store)
         self.embedder = Embedder(planes, predictor, cache)
+        self.proposal_files = ProposalFiles(cache.folder, predictor)
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}
         self._candidates: dict[Plane, int] = {}

@@ -56,7 +56,8 @@ class StackRun:
     """Find the masks of many planes, link them, and write them.
 
     The proposals of one plane at a time are in memory; of the other planes only the masks that were selected,
-    as run lengths. A run that was ended goes on where it was when `compute` is called again.
+    as run lengths. A run that was ended goes on where it was when `compute` is called again. So does a new
+    run over the same planes, after a restart too: proposals are kept on disk, see `propose_plane`.
 
     Parameters
     ----------
@@ -136,6 +137,7 @@ class StackRun:
         for number, plane in enumerate(self.planes):
             if plane in self.found:
                 continue
+            progress(number / total)
             proposals = propose_plane(
                 self.session,
                 plane,
