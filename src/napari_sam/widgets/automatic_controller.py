@@ -241,7 +241,8 @@ class AutomaticController:
             self._run.linking = run.linking
         else:
             self._run = run
-        self._panel.show_status(f"{self._run.done} of {len(self._run.planes)} planes are done ...")
+        earlier = f" {self._run.done} planes are done already." if self._run.done else ""
+        self._panel.show_status(f"Looking for masks on {len(self._run.planes)} planes.{earlier}")
         self._stack_job.submit(self._run.compute_and_give, key=self._run)
 
     def _on_linking_changed(self) -> None:

@@ -30,9 +30,9 @@ class WritePage(QWidget):
     def __init__(self) -> None:
         super().__init__()
         form = form_of(self)
-        self.overlap = combo([("the smaller one on top", "smaller"), ("the higher score on top", "score")])
+        self.overlap = combo([("the smaller mask", "smaller"), ("the higher score", "score")])
         self.overlap.currentIndexChanged.connect(lambda _index: self.rule_changed.emit())
-        add_row(form, "masks overlap", self.overlap, "Which mask gets the pixels that several have.")
+        add_row(form, "on top", self.overlap, "Which mask gets the pixels that several have.")
         self.existing = combo([("is kept", "keep"), ("is replaced", "replace")])
         tip = (
             "Kept: masks that are annotated by half already are left out. Replaced: the masks take the "
