@@ -328,16 +328,20 @@ class Session:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        step = self.store.undo()
-        if step is None:
-            return None
+        step = self.store.undo_aside()
+        if step is not None:
+            self.announce_undo(step)
+        return step
+
+    def announce_undo(self, step: Step) -> None:
+        """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it."""
+        self.store.changed.emit(step)
         self.undone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
             if origin.making.source == "click" and not origin.making.prompt.is_empty:
                 target = step.label if step.kind == "refine" else None
                 self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
-        return step
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, as long as nothing else was done since.
@@ -352,15 +356,19 @@ class Session:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        step = self.store.redo()
-        if step is None:
-            return None
+        step = self.store.redo_aside()
+        if step is not None:
+            self.announce_redo(step)
+        return step
+
+    def announce_redo(self, step: Step) -> None:
+        """Tell those who listen of a step that `LabelsStore.redo_aside` did again, and show it."""
+        self.store.changed.emit(step)
         self.redone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
             if origin.making.prompt == self.prompt and not self.prompt.is_empty:
                 self.clear_prompt()
-        return step
 
     def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
         """Make all objects anew from their prompts with another model, in a new store at ``path``.

@@ -219,7 +219,7 @@ def _parted(chains: NDArray[np.int64], areas: NDArray[np.int64], waist: float) -
 
 
 def _waists(areas: NDArray[np.int64], waist: float) -> list[int]:
-    """Say before which masks a chain is parted: the thinnest of a waist goes with its likest neighbour."""
+    """Say before which masks a chain is parted: between the thinnest of a waist and its thinner neighbour."""
     cuts = []
     pieces = [(0, len(areas))]
     while pieces:
@@ -232,7 +232,7 @@ def _waists(areas: NDArray[np.int64], waist: float) -> list[int]:
         thickness = piece[1:-1] / np.minimum(before, after)
         thinnest = int(np.argmin(thickness)) + 1
         if thickness[thinnest - 1] < waist:
-            cut = start + thinnest + int(piece[thinnest - 1] <= piece[thinnest + 1])
+            cut = start + thinnest + int(piece[thinnest - 1] > piece[thinnest + 1])
             cuts.append(cut)
             pieces += [(start, cut), (cut, stop)]
     return sorted(cuts)

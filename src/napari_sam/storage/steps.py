@@ -73,14 +73,6 @@ class RecordedVolume:
         finally:
             self._turn.give_back()
 
-    @property
-    def is_being_written(self) -> bool:
-        """Whether another thread writes."""
-        if not self._turn.take():
-            return True
-        self._turn.give_back()
-        return False
-
     def block(self, region: tuple[slice, ...]) -> Labels:
         """Read a block of the labels.
 
@@ -194,7 +186,7 @@ class RecordedVolume:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+        return self._told_of(self.undo_aside())
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, and return it; None if there is none.
@@ -204,7 +196,20 @@ class RecordedVolume:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
+        return self._told_of(self.redo_aside())
+
+    def undo_aside(self) -> Step | None:
+        """Do `undo` in any thread: nobody is told; see `write_aside`."""
+        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+
+    def redo_aside(self) -> Step | None:
+        """Do `redo` in any thread: nobody is told; see `write_aside`."""
         return self._move(self.ledger.first_undone, self.ledger.redo, self.ledger.undo, forward=True)
+
+    def _told_of(self, step: Step | None) -> Step | None:
+        if step is not None:
+            self.changed.emit(step)
+        return step
 
     def _move(
         self,
@@ -229,7 +234,6 @@ class RecordedVolume:
                     self.ledger.settle()
                 raise
             self.ledger.settle()
-        self.changed.emit(step)
         return step
 
     def _write(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
