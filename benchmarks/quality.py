@@ -3,7 +3,9 @@
 ``python benchmarks/quality.py DATA`` prints a Markdown table: the mean IoU over all objects, of the mask with
 the highest predicted score, for a click at the object's innermost point and for its tight box. With
 ``--automatic`` the table is that of the objects found without a prompt: by learned prompts, by the grid, and
-by a classic method of scikit-image. ``--clicks`` counts the clicks that a good mask takes; ``--variations``
+by a classic method of scikit-image. ``--stacks`` runs every volume and time series and links the masks: whole
+objects in 3-D, or in 2-D and time; with ``--true-masks`` the true sections are linked, which is what linking
+alone can do. ``--clicks`` counts the clicks that a good mask takes; ``--variations``
 measures other looks of the images and less careful prompts; ``--calibration`` compares scores and truth.
 """
 
@@ -17,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import stack_quality
 import torch
 from automatic_quality import HEADER, finders, rows
 from prompt_quality import (
@@ -108,6 +111,14 @@ def main() -> None:
     parser.add_argument(
         "--most-images", type=int, help="images per set at most, evenly picked, of --automatic"
     )
+    parser.add_argument("--stacks", action="store_true", help="measure 3-D objects and tracks instead")
+    parser.add_argument(
+        "--most-planes", type=int, help="of --stacks: planes of each at most, the middle ones"
+    )
+    parser.add_argument(
+        "--true-masks", action="store_true", help="of --stacks: link the true sections; asks no model"
+    )
+    parser.add_argument("--compare", action="store_true", help="of --stacks: other ways of linking too")
     parser.add_argument("--clicks", action="store_true", help="count the clicks to a good mask instead")
     parser.add_argument("--variations", action="store_true", help="vary images and prompts instead")
     parser.add_argument("--calibration", action="store_true", help="measure the score instead")
@@ -124,6 +135,9 @@ def main() -> None:
             for line in rows(benchmark.folder, images, methods, options.most_images):
                 print(line, flush=True)
         return
+    if options.stacks:
+        _stacks_table(predictor, options)
+        return
     most = options.most or _MOST
     for wanted, table in (
         (options.clicks, _clicks_table),
@@ -139,6 +153,21 @@ def main() -> None:
         began = time.perf_counter()
         scores = score_objects(predictor, images_of(benchmark, options.data), options.most)
         print(row(benchmark, scores, time.perf_counter() - began), flush=True)
+
+
+def _stacks_table(predictor: Predictor, options: argparse.Namespace) -> None:
+    """Print how well whole objects are found, or, of true masks, linked."""
+    print(stack_quality.HEADER)
+    for stack in stack_quality.stacks_in(options.data):
+        if options.only and not any(x in stack.name for x in options.only):
+            continue
+        limits = options.most_planes, options.compare
+        if options.true_masks:
+            lines = stack_quality.rows_of_true_masks(stack, *limits)
+        else:
+            lines = stack_quality.rows(stack, predictor, *limits)
+        for line in lines:
+            print(line, flush=True)
 
 
 def _clicks_table(predictor: Predictor, chosen: list[Benchmark], data: Path, most: int) -> None:

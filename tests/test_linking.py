@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.linking import Linking, centroid, link
+from napari_sam.linking import Linking, centroid, link, suited_linking
 from napari_sam.runs import MaskRuns
 
 SHAPE = (40, 48)
@@ -96,6 +97,29 @@ def test_the_smaller_area_links_what_grows_quickly() -> None:
     assert linked(planes, measure="smaller") == [[1], [1]]
 
 
+@pytest.mark.parametrize(
+    ("radii", "waist", "numbers"),
+    [
+        ([3, 7, 8, 6, 2, 3, 7, 8, 5], 0.5, [1, 1, 1, 1, 1, 2, 2, 2, 2]),
+        ([3, 7, 8, 6, 2, 3, 7, 8, 5], 0.0, [1] * 9),
+        ([8, 3, 8, 8, 2, 8], 0.5, [1, 2, 2, 2, 3, 3]),
+        ([2, 5, 8, 7, 4], 0.9, [1] * 5),
+        ([8, 7, 7, 8], 0.5, [1] * 4),
+        ([8, 2], 0.5, [1, 1]),
+    ],
+    ids=["one below the other", "parted nowhere", "two waists", "one ellipsoid", "hardly thinner", "a cap"],
+)
+def test_an_object_is_parted_at_its_waist(radii: list[int], waist: float, numbers: list[int]) -> None:
+    planes = [[disc(20, 20, radius)] for radius in radii]
+    assert [x for (x,) in linked(planes, measure="smaller", min_overlap=0.4, waist=waist)] == numbers
+
+
+def test_what_suits_z_links_nuclei_that_lie_on_each_other_and_what_suits_t_parts_nothing() -> None:
+    planes = [[disc(20, 20, radius)] for radius in (2, 7, 8, 3, 3, 8, 7, 2)]
+    assert np.concatenate(link(planes, suited_linking("z"))).tolist() == [1] * 4 + [2] * 4
+    assert set(np.concatenate(link(planes, replace(suited_linking("t"), measure="smaller")))) == {1}
+
+
 def test_a_division_goes_on_with_one_daughter() -> None:
     planes = [[disc(20, 20, 7)], [disc(20, 18, 5), disc(20, 27, 4)]]
     assert linked(planes, min_overlap=0.1) == [[1], [1, 2]]
@@ -117,7 +141,14 @@ def test_the_centre_of_a_disc_is_its_centroid() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"measure": "dice"}, {"min_overlap": 0.0}, {"min_overlap": 1.5}, {"max_gap": -1}, {"min_length": 0}],
+    [
+        {"measure": "dice"},
+        {"min_overlap": 0.0},
+        {"min_overlap": 1.5},
+        {"max_gap": -1},
+        {"min_length": 0},
+        {"waist": 1.0},
+    ],
     ids=str,
 )
 def test_values_out_of_range_are_answered_with_the_value(options: dict[str, object]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.prompts import Prompt
     from napari_sam.inference.proposals import Proposals, Selected, Selection
     from napari_sam.inference.results import Embedding, Prediction
-    from napari_sam.linking import Linking, link
+    from napari_sam.linking import Linking, link, suited_linking
     from napari_sam.planes import Plane, Planes
     from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
@@ -53,6 +53,7 @@ _HOMES = {
     "propose": "inference.automatic",
     "propose_plane": "automatic.proposing",
     "session": "widgets.annotate",
+    "suited_linking": "linking",
     "suited_selection": "inference.automatic",
 }
 
@@ -82,6 +83,7 @@ __all__ = [
     "propose",
     "propose_plane",
     "session",
+    "suited_linking",
     "suited_selection",
 ]
 

@@ -29,6 +29,7 @@ from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Source
+from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 
@@ -42,6 +43,8 @@ class Session:
     ----------
     objects
         The committed objects: to be measured, edited and put into categories.
+    proposal_files
+        The automatic masks that were proposed before, beside the embeddings.
     plane_changed, prompt_changed, preview_changed
         Emitted without arguments.
     committed, undone, redone
@@ -66,6 +69,7 @@ class Session:
         self.store = store
         self.objects = Objects(store)
         self.embedder = Embedder(planes, predictor, cache)
+        self.proposal_files = ProposalFiles(cache.folder, predictor)
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
         self._prompts: dict[Plane, Prompt] = {}
         self._candidates: dict[Plane, int] = {}
@@ -281,6 +285,11 @@ class Session:
         assert step.label is not None
         return step.label
 
+    def announce(self, step: Step) -> None:
+        """Tell those who listen of a step that another thread has written, with `LabelsStore.write_aside`."""
+        self.store.changed.emit(step)
+        self.committed.emit(step)
+
     def take_up(self, label: int) -> None:
         """Take an object up again: show its prompts, so that the next commit replaces its mask on that plane.
 
@@ -320,16 +329,20 @@ class Session:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        step = self.store.undo()
-        if step is None:
-            return None
+        step = self.store.undo_aside()
+        if step is not None:
+            self.announce_undo(step)
+        return step
+
+    def announce_undo(self, step: Step) -> None:
+        """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it."""
+        self.store.changed.emit(step)
         self.undone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
             if origin.making.source == "click" and not origin.making.prompt.is_empty:
                 target = step.label if step.kind == "refine" else None
                 self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
-        return step
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, as long as nothing else was done since.
@@ -344,15 +357,19 @@ class Session:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        step = self.store.redo()
-        if step is None:
-            return None
+        step = self.store.redo_aside()
+        if step is not None:
+            self.announce_redo(step)
+        return step
+
+    def announce_redo(self, step: Step) -> None:
+        """Tell those who listen of a step that `LabelsStore.redo_aside` did again, and show it."""
+        self.store.changed.emit(step)
         self.redone.emit(step)
         self._show_step(step)
         for origin in self.store.ledger.origins_of(step)[:1]:
             if origin.making.prompt == self.prompt and not self.prompt.is_empty:
                 self.clear_prompt()
-        return step
 
     def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
         """Make all objects anew from their prompts with another model, in a new store at ``path``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -37,6 +38,9 @@ class Linking:
         In so many consecutive planes an object may be missing.
     min_length
         Objects with masks in fewer planes are left out.
+    waist
+        An object is parted at its thinnest mask where that has less than this share of the area of a mask on
+        either side: there one object ends and the next begins below it. 0 parts nothing, as for tracks.
 
     Raises
     ------
@@ -48,6 +52,7 @@ class Linking:
     min_overlap: float = 0.1
     max_gap: int = 1
     min_length: int = 1
+    waist: float = 0.0
 
     def __post_init__(self) -> None:
         if self.measure not in ("iou", "smaller"):
@@ -58,6 +63,18 @@ class Linking:
             raise ValueError(f"The longest gap is {self.max_gap} planes; give 0 or more.")
         if self.min_length < 1:
             raise ValueError(f"The minimum length is {self.min_length} planes; give 1 or more.")
+        if not 0 <= self.waist < 1:
+            raise ValueError(f"The waist is {self.waist}; give a share from 0 to less than 1.")
+
+
+def suited_linking(axis: str) -> Linking:
+    """Give the linking to begin with along an axis, by its letter.
+
+    Along z the sections of an object grow and shrink quickly, and where it ends another one may begin below
+    it. The numbers for z were chosen on volumes of drawn ellipsoids, flat and tall, tilted, crowded and
+    apart, some of whose sections were left out or blurred.
+    """
+    return Linking("smaller", 0.4, waist=0.5) if axis == "z" else Linking()
 
 
 def link(planes: Iterable[Sequence[MaskRuns]], linking: Linking | None = None) -> list[NDArray[np.int64]]:
@@ -90,6 +107,7 @@ def link(planes: Iterable[Sequence[MaskRuns]], linking: Linking | None = None) -
     sources: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     targets: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     worths: list[NDArray[np.float64]] = [np.zeros(0)]
+    areas: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     orders: list[list[int]] = []
     starts = [0]
     window: deque[tuple[int, _Decoded]] = deque(maxlen=linking.max_gap + 1)
@@ -104,9 +122,12 @@ def link(planes: Iterable[Sequence[MaskRuns]], linking: Linking | None = None) -
             targets.append(starts[number] + b[near])
             worths.append(overlap[near] * _GAP_WORTH ** (number - earlier - 1))
         window.append((number, here))
+        areas.append(here.areas)
         orders.append(order)
         starts.append(starts[-1] + len(order))
     chains = _chains(starts[-1], np.concatenate(sources), np.concatenate(targets), np.concatenate(worths))
+    if linking.waist:
+        chains = _parted(chains, np.concatenate(areas), linking.waist)
     numbers = _numbered(chains, linking.min_length)
     found = []
     for order, start, stop in zip(orders, starts[:-1], starts[1:], strict=True):
@@ -182,6 +203,39 @@ def _chains(
     )
     chains: NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
     return chains
+
+
+def _parted(chains: NDArray[np.int64], areas: NDArray[np.int64], waist: float) -> NDArray[np.int64]:
+    """Part chains, whose masks follow each other in order, at their waists; each part gets its own number."""
+    parts = np.zeros(len(chains), np.int64)
+    count = 0
+    members = np.argsort(chains, kind="stable")
+    for chain in np.split(members, np.flatnonzero(np.diff(chains[members])) + 1):
+        bounds = [0, *_waists(areas[chain], waist), len(chain)]
+        for start, stop in pairwise(bounds):
+            parts[chain[start:stop]] = count
+            count += 1
+    return parts
+
+
+def _waists(areas: NDArray[np.int64], waist: float) -> list[int]:
+    """Say before which masks a chain is parted: between the thinnest of a waist and its thinner neighbour."""
+    cuts = []
+    pieces = [(0, len(areas))]
+    while pieces:
+        start, stop = pieces.pop()
+        piece = areas[start:stop]
+        if len(piece) < 3:
+            continue
+        before = np.maximum.accumulate(piece)[:-2]
+        after = np.maximum.accumulate(piece[::-1])[::-1][2:]
+        thickness = piece[1:-1] / np.minimum(before, after)
+        thinnest = int(np.argmin(thickness)) + 1
+        if thickness[thinnest - 1] < waist:
+            cut = start + thinnest + int(piece[thinnest - 1] > piece[thinnest + 1])
+            cuts.append(cut)
+            pieces += [(start, cut), (cut, stop)]
+    return sorted(cuts)
 
 
 def _numbered(chains: NDArray[np.int64], min_length: int) -> NDArray[np.int64]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam.inference.proposals import Proposals, Selection
 from napari_sam.runs import MaskRuns
+from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.automatic import AutomaticWidget
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.automatic_shown import ShownPlane
@@ -34,6 +36,10 @@ class Masks:
 
     def find(self) -> None:
         self.panel.propose.click()
+        self.settle()
+
+    def commit(self) -> None:
+        self.panel.commit.click()
         self.settle()
 
     def run_stack(self) -> None:
@@ -86,10 +92,9 @@ def test_the_masks_of_a_plane_are_found_rejected_by_click_and_committed_as_one_s
     user.click(0, 150, 180)
     assert "rejected" not in masks.panel.count.text(), "there is no mask"
     assert not session.labels[...].any()
-    masks.panel.commit.click()
-    masks.settle()
+    masks.commit()
     assert session.labels[0, *centre(0)] == 1 and not masks.is_shown
-    assert masks.panel.status.text().startswith("1 objects were committed")
+    assert masks.panel.status.text().startswith("1 object was committed")
     session.undo()
     assert not session.labels[...].any() and session.prompt.is_empty
 
@@ -149,8 +154,7 @@ def test_a_stack_is_run_linked_and_committed_as_one_step(masks: Masks) -> None:
     assert tracks.data[:, 1].tolist() == [0, 1]
     np.testing.assert_allclose(tracks.data[:, 2:], [centre(0), centre(1)], atol=2)
     np.testing.assert_allclose(tracks.scale, user.image.scale)
-    masks.panel.commit.click()
-    masks.settle()
+    masks.commit()
     assert [int(session.labels[z, *centre(z)]) for z in range(3)] == [1, 2, 0]
     session.undo()
     assert not session.labels[...].any()
@@ -176,25 +180,103 @@ def test_only_the_drawn_region_changes(masks: Masks) -> None:
     shapes = user.viewer.layers.selection.active
     assert shapes.mode == "add_polygon" and masks.panel.writing.region() is shapes
     masks.find()
-    masks.panel.commit.click()
+    masks.commit()
     assert "no closed shape" in masks.panel.status.text() and not session.labels[...].any()
     row, column = centre(0)
     left_half = [[0, row - 30, column - 30], [0, row - 30, column + 4], [0, row + 30, column + 4]]
     shapes.add([*left_half, [0, row + 30, column - 30]], shape_type="polygon")
-    masks.panel.commit.click()
+    masks.commit()
     written = np.array(session.labels[0]) > 0
     assert written[row, column - 5] and not written[:, column + 5 :].any()
 
 
-def test_closing_the_session_in_the_middle_of_a_run_leaves_no_thread(masks: Masks) -> None:
-    before = {thread for thread in threading.enumerate() if thread.name.startswith("napari-sam")}
+class SlowDisk:
+    """Work that, in other threads than Qt's, lasts until it is told to go on."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self._work = work
+        self._go_on = threading.Event()
+        self.is_asked = threading.Event()
+
+    def __call__(self, *arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            self.is_asked.set()
+            assert self._go_on.wait(60)
+        return self._work(*arguments)
+
+    def go_on(self) -> None:
+        self._go_on.set()
+
+
+def own_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("napari-sam")}
+
+
+def test_closing_the_session_in_the_middle_of_a_run_leaves_no_thread(
+    masks: Masks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = SlowDisk(masks.user.session.planes.read)
+    monkeypatch.setattr(masks.user.session.planes, "read", reading)
+    before = own_threads()
     masks.panel.stack.run.click()
-    wait_until(lambda: masks.panel.progress.value() > 0)
+    wait_until(reading.is_asked.is_set)
     masks.user.widget.close_annotation()
+    reading.go_on()
     wait_until(lambda: not any(thread.is_alive() for thread in before))
-    assert not any(x.name.startswith("napari-sam") for x in threading.enumerate())
+    assert not own_threads()
     assert not masks.panel.propose.isEnabled() and "Start an annotation" in masks.panel.status.text()
     assert not masks.is_shown
+
+
+@pytest.fixture
+def writing(masks: Masks, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    """A stack of which the user has just pressed Commit, and the disk is slow."""
+    masks.run_stack()
+    store = masks.user.session.store
+    disk = SlowDisk(store.read)
+    monkeypatch.setattr(store, "read", disk)
+    masks.panel.commit.click()
+    wait_until(disk.is_asked.is_set)
+    return disk
+
+
+def test_while_objects_are_written_the_window_goes_on(masks: Masks, writing: SlowDisk) -> None:
+    user, panel = masks.user, masks.panel
+    assert panel.progress.isVisible() and panel.progress.format().startswith("writing")
+    assert not panel.commit.isEnabled()
+    user.press("Ctrl+Z")
+    assert "are being written" in user.status
+    masks.user.viewer.dims.set_point(0, user.image.data_to_world([2, 0, 0])[0])
+    writing.go_on()
+    masks.settle()
+    assert panel.status.text().startswith("3 objects were committed") and panel.progress.isHidden()
+    assert [int(user.session.labels[z, *centre(z)]) for z in range(3)] == [1, 2, 3]
+    shown = user.widget._controller._layers.labels._slice.image.raw
+    assert shown[centre(2)] == 3, "the layer shows it"
+    user.press("Ctrl+Z")
+    assert not user.session.labels[...].any(), "one step"
+    user.press("Ctrl+Shift+Z")
+    assert user.session.labels[0, *centre(0)] == 1
+
+
+def test_a_write_that_is_stopped_leaves_nothing(masks: Masks, writing: SlowDisk) -> None:
+    masks.panel.cancel.click()
+    writing.go_on()
+    masks.settle()
+    assert masks.panel.status.text() == "Stopped; nothing was written."
+    assert not masks.user.session.labels[...].any() and not masks.user.session.store.ledger.steps()
+    masks.commit()
+    assert masks.panel.status.text().startswith("3 objects were committed"), "the masks are still there"
+
+
+def test_closing_in_the_middle_of_a_write_leaves_a_whole_store(masks: Masks, writing: SlowDisk) -> None:
+    path, before = masks.user.session.store.path, own_threads()
+    masks.user.widget.close_annotation()
+    writing.go_on()
+    wait_until(lambda: not any(thread.is_alive() for thread in before))
+    store = LabelsStore.open(path)
+    assert not store.read_only and not store.labels[...].any() and not store.ledger.steps()
+    store.close()
 
 
 def test_the_widget_follows_the_session(user: User) -> None:

@@ -1,6 +1,9 @@
-"""Proposals for the planes of a session, made from the embeddings that its cache keeps."""
+"""Proposals for the planes of a session: those that were made before, or made from its embeddings."""
 
 from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.inference.automatic import (
@@ -23,8 +26,9 @@ def propose_plane(
 ) -> Proposals:
     """Propose masks for all objects of one plane of a session's image; safe in any thread.
 
-    What was encoded before is looked up, and what is encoded now is kept; only crops, which nothing else
-    needs, are not.
+    What was proposed before for the same pixels, by the same model in the same way, is looked up, also after
+    a restart; else what was encoded before is. What is made now is kept; only the embeddings of crops, which
+    nothing else needs, are not.
 
     Parameters
     ----------
@@ -53,8 +57,21 @@ def propose_plane(
     if (message := nothing_to_see(raw)) is not None:
         prompts = prompts_of(session.predictor, generation)
         return Proposals(plane.shape(session.planes.shape), prompts=prompts, message=message)
+    digest = session.planes.digest(raw)
+    proposals = session.proposal_files.get(digest, generation)
+    if proposals is None:
+        proposals = _made(session, plane, raw, generation, progress)
+        session.proposal_files.put(digest, generation, proposals)
+    return proposals
+
+
+def _made(
+    session: Session, plane: Plane, raw: NDArray[np.generic], generation: Generation, progress: Progress
+) -> Proposals:
+    """Ask the model."""
     if generation.crop_n_layers > 0:
         return propose(session.predictor, session.planes.shown(raw), generation, progress)
+    session.embedder.look_again(plane)  # the embedding has to be of the pixels that were just read
     embedded = EmbeddedPlane(
         plane.shape(session.planes.shape),
         lambda tile: session.embedder.embed(plane, tile, lambda _done: progress(0.0)),

@@ -56,7 +56,8 @@ class StackRun:
     """Find the masks of many planes, link them, and write them.
 
     The proposals of one plane at a time are in memory; of the other planes only the masks that were selected,
-    as run lengths. A run that was ended goes on where it was when `compute` is called again.
+    as run lengths. A run that was ended goes on where it was when `compute` is called again. So does a new
+    run over the same planes, after a restart too: proposals are kept on disk, see `propose_plane`.
 
     Parameters
     ----------
@@ -136,6 +137,7 @@ class StackRun:
         for number, plane in enumerate(self.planes):
             if plane in self.found:
                 continue
+            progress(number / total)
             proposals = propose_plane(
                 self.session,
                 plane,
@@ -192,7 +194,7 @@ class StackRun:
         return highest - len(self.rejected)
 
     def commit(self, annotated: Annotated = "keep", region: NDArray[np.bool_] | None = None) -> Step:
-        """Write all objects that are not rejected, in one step; see `commit_masks`.
+        """Write all objects that are not rejected, in one step, and tell the session; see `commit_masks`.
 
         Raises
         ------
@@ -201,9 +203,19 @@ class StackRun:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
+        return commit_masks(self.session, *self.accepted(), annotated, region)
+
+    def accepted(self) -> tuple[list[PlaneMasks], list[NDArray[np.int64]]]:
+        """Give the masks of all planes, and the object of each, 0 for those that are rejected or too short.
+
+        Raises
+        ------
+        ValueError
+            If the run is not complete.
+        """
         numbers = [_without(x, self.rejected) for x in self._linked()]
         found = self.found
-        return commit_masks(self.session, [found[plane] for plane in self.planes], numbers, annotated, region)
+        return [found[plane] for plane in self.planes], numbers
 
     def tracks(self) -> NDArray[np.float64]:
         """Give the centroids of the accepted objects as rows of a napari Tracks layer.

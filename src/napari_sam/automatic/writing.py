@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.inference.decoding import between
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import decode_labels, encode_labels, pixel_box
 from napari_sam.storage.changes import Change, Labels, region_of, to_block
 from napari_sam.storage.origins import Origin
@@ -20,6 +22,8 @@ from napari_sam.storage.records import Step
 
 Annotated = Literal["keep", "replace"]
 KIND = "automatic"
+# The share of the progress of a write that the painting of all planes is.
+_PAINTING = 0.3
 
 
 def commit_masks(
@@ -29,7 +33,36 @@ def commit_masks(
     annotated: Annotated = "keep",
     region: NDArray[np.bool_] | None = None,
 ) -> Step:
-    """Write masks as new objects into a session's labels; undo takes all of them back at once.
+    """Write masks as new objects into a session's labels, and tell the session; see `write_masks`.
+
+    Returns
+    -------
+    Step
+        Of the kind ``"automatic"``.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left to write; the message says why.
+    LabelsError
+        If the store cannot be written; nothing has changed then.
+    """
+    step = write_masks(session, found, numbers, annotated, region)
+    session.announce(step)
+    return step
+
+
+def write_masks(
+    session: Session,
+    found: Sequence[PlaneMasks],
+    numbers: Sequence[NDArray[np.int64]] | None = None,
+    annotated: Annotated = "keep",
+    region: NDArray[np.bool_] | None = None,
+    progress: Progress = ignore_progress,
+) -> Step:
+    """Write masks as new objects into a session's labels, in any thread; undo takes all back at once.
+
+    Whoever listens to the session belongs to another thread, which has to call `Session.announce`.
 
     Parameters
     ----------
@@ -47,6 +80,8 @@ def commit_masks(
     region
         (H, W): no pixel outside changes, and masks that lie outside by half or more are left out. The whole
         plane, if left out.
+    progress
+        Told the share that is done; what it raises ends the call, and nothing has changed then.
 
     Returns
     -------
@@ -58,34 +93,34 @@ def commit_masks(
     ValueError
         If nothing is left to write; the message says why.
     LabelsError
-        If the store cannot be written; nothing has changed then.
+        If the store cannot be written, or another thread writes; nothing has changed then.
     """
     if annotated not in get_args(Annotated):
         raise ValueError(f"What is annotated cannot be {annotated!r}; choose keep or replace.")
     store = session.store
     store.check_writable()
-    labels = _NewLabels(store.next_label)
-    changes, origins = PackedChanges(), []
-    left_out: Counter[str] = Counter()
-    for number, masks in enumerate(found):
-        objects = None if numbers is None else numbers[number]
-        before = store.read(masks.plane)
-        if region is not None and region.shape != before.shape:
-            raise ValueError(
-                f"The region has shape {region.shape}, the plane {before.shape}; draw it on the plane."
-            )
-        after, written = _painted(before, masks, objects, labels, annotated, region, left_out)
-        changes.add_plane(masks, before, after)
-        for index, label in written:
-            point = (float(masks.points[index][0]), float(masks.points[index][1]))
-            making = session.making("automatic", Prompt([point]), float(masks.scores[index]))
-            origins.append(Origin(label, masks.plane, masks.masks[index], making))
-    if not origins:
-        raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
-    store.check_label(labels.highest)
-    step = store.write(KIND, changes, origins=origins)
-    session.committed.emit(step)
-    return step
+    with store.writing():
+        labels = _NewLabels(store.next_label)
+        changes, origins = PackedChanges(), []
+        left_out: Counter[str] = Counter()
+        for number, masks in enumerate(found):
+            progress(_PAINTING * number / len(found))
+            objects = None if numbers is None else numbers[number]
+            before = store.read(masks.plane)
+            if region is not None and region.shape != before.shape:
+                raise ValueError(
+                    f"The region has shape {region.shape}, the plane {before.shape}; draw it on the plane."
+                )
+            after, written = _painted(before, masks, objects, labels, annotated, region, left_out)
+            changes.add_plane(masks, before, after)
+            for index, label in written:
+                point = (float(masks.points[index][0]), float(masks.points[index][1]))
+                making = session.making("automatic", Prompt([point]), float(masks.scores[index]))
+                origins.append(Origin(label, masks.plane, masks.masks[index], making))
+        if not origins:
+            raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
+        store.check_label(labels.highest)
+        return store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
 
 
 class PackedChanges(Sequence[Change]):

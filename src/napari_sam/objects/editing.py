@@ -100,12 +100,13 @@ class Objects:
         (label,) = self._checked([label])
         if len(groups) < 2 or not all(groups):
             raise ValueError(f"{len(groups)} groups of points do not part an object; give two, none empty.")
-        region = self._extent(label, plane)
-        before = self._store.block(region)
-        numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
-        spacing = self._store.geometry.pixel_size
-        after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
-        return self._store.write("split", [Change(region, before, after)], label=label)
+        with self._store.writing():
+            region = self._extent(label, plane)
+            before = self._store.block(region)
+            numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
+            spacing = self._store.geometry.pixel_size
+            after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
+            return self._store.write("split", [Change(region, before, after)], label=label)
 
     # The shape of an object, plane by plane; other objects keep what is theirs
 
@@ -156,7 +157,8 @@ class Objects:
             there[name].number if name in there else 1 + max((x.number for x in there.values()), default=0)
         )
         category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
-        self._ledger.put_category(category)
+        with self._store.writing():
+            self._ledger.put_category(category)
         return category
 
     def category_plane(self, position: Position) -> NDArray[np.uint16]:
@@ -181,23 +183,24 @@ class Objects:
                 f"The labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; give whole numbers "
                 f"of the image's shape {tuple(self._store.array.shape)}."
             )
-        numbers: dict[int, int] = {}
-        blocks: dict[Position, Change] = {}
-        origins = []
-        for position, origin in objects_in(labels):
-            if position not in blocks:
-                region = (*(slice(x, x + 1) for x in position), *map(slice, (0, 0), labels.shape[-2:]))
-                before = self._store.block(region)
-                blocks[position] = Change(region, before, before.copy())
-            on_plane = blocks[position].after.reshape(labels.shape[-2:])[origin.mask.index]
-            free = origin.mask.mask() & (on_plane == 0)
-            if free.any():
-                new = numbers.setdefault(origin.label, self._store.next_label + len(numbers))
-                self._store.check_label(new)
-                on_plane[free] = new
-                origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
-        changes = [change for change in blocks.values() if (change.before != change.after).any()]
-        return self._store.write("import", changes, origins=origins) if changes else None
+        with self._store.writing():
+            numbers: dict[int, int] = {}
+            blocks: dict[Position, Change] = {}
+            origins = []
+            for position, origin in objects_in(labels):
+                if position not in blocks:
+                    region = (*(slice(x, x + 1) for x in position), *map(slice, (0, 0), labels.shape[-2:]))
+                    before = self._store.block(region)
+                    blocks[position] = Change(region, before, before.copy())
+                on_plane = blocks[position].after.reshape(labels.shape[-2:])[origin.mask.index]
+                free = origin.mask.mask() & (on_plane == 0)
+                if free.any():
+                    new = numbers.setdefault(origin.label, self._store.next_label + len(numbers))
+                    self._store.check_label(new)
+                    on_plane[free] = new
+                    origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
+            changes = [change for change in blocks.values() if (change.before != change.after).any()]
+            return self._store.write("import", changes, origins=origins) if changes else None
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
         chosen = list(dict.fromkeys(int(label) for label in labels))
@@ -221,37 +224,39 @@ class Objects:
         objects: Sequence[ObjectInfo] = (),
     ) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
-        boxes: dict[Position, list[MaskRuns]] = {}
-        for label in new:
-            for position, runs in self._ledger.masks(label).items():
-                boxes.setdefault(position, []).append(runs)
-        changes = []
-        for position, masks in sorted(boxes.items()):
-            region = _around(position, masks, self._store.array.shape)
-            before = self._store.block(region)
-            after = before.copy()
-            for label, number in new.items():
-                after[before == label] = number
-            changes.append(Change(region, before, after))
-        label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
-        return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
+        with self._store.writing():
+            boxes: dict[Position, list[MaskRuns]] = {}
+            for label in new:
+                for position, runs in self._ledger.masks(label).items():
+                    boxes.setdefault(position, []).append(runs)
+            changes = []
+            for position, masks in sorted(boxes.items()):
+                region = _around(position, masks, self._store.array.shape)
+                before = self._store.block(region)
+                after = before.copy()
+                for label, number in new.items():
+                    after[before == label] = number
+                changes.append(Change(region, before, after))
+            label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
+            return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
 
     def _reshape(
         self, kind: str, label: int, form: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], margin: int = 0
     ) -> Step | None:
         (label,) = self._checked([label])
-        changes = []
-        for position, runs in self._ledger.masks(label).items():
-            region = _around(position, [runs], self._store.array.shape, margin)
-            before = self._store.block(region)
-            on_plane = before.reshape(before.shape[-2:])
-            old = on_plane == label
-            new = form(old)
-            after = np.where(old & ~new, 0, on_plane)
-            after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
-            if (after != on_plane).any():
-                changes.append(Change(region, before, after.reshape(before.shape)))
-        return self._store.write(kind, changes, label=label) if changes else None
+        with self._store.writing():
+            changes = []
+            for position, runs in self._ledger.masks(label).items():
+                region = _around(position, [runs], self._store.array.shape, margin)
+                before = self._store.block(region)
+                on_plane = before.reshape(before.shape[-2:])
+                old = on_plane == label
+                new = form(old)
+                after = np.where(old & ~new, 0, on_plane)
+                after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
+                if (after != on_plane).any():
+                    changes.append(Change(region, before, after.reshape(before.shape)))
+            return self._store.write(kind, changes, label=label) if changes else None
 
     def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""

@@ -145,6 +145,11 @@ class EmbeddingCache:
                 _log.warning(self.problem)
 
     @property
+    def folder(self) -> Path | None:
+        """Where the stores of all images lie; None in memory only."""
+        return self._folder
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether what is put here outlives the memory."""
         return self._folder is not None and self.problem is None

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import zarr
@@ -42,8 +42,7 @@ from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 from napari_sam.storage.steps import RecordedVolume
-
-_BRUSH: Final = "brush"
+from napari_sam.storage.turns import WriteTurn, leaving
 
 
 class LabelsStore(RecordedVolume):
@@ -75,7 +74,8 @@ class LabelsStore(RecordedVolume):
         super().__init__(path, array, ledger, why)
         names = getattr(array.metadata, "dimension_names", None) or ()
         self.geometry = read_geometry(attributes_above(path, array), names, array.ndim)
-        self._close = weakref.finalize(self, _let_go, ledger, lock)
+        self._is_leaving = False
+        self._close = weakref.finalize(self, _let_go, ledger, lock, self._turn)
 
     @classmethod
     def create(cls, path: str | Path, shape: Sequence[int], geometry: Geometry | str) -> LabelsStore:
@@ -131,6 +131,7 @@ class LabelsStore(RecordedVolume):
             ledger in it is damaged.
         """
         path = Path(path).expanduser()
+        leaving.wait(path)  # closed here a moment ago, in the middle of a write
         array = open_array(path, shape)
         lock, why = None, "they were opened to be read"
         if not read_only:
@@ -161,9 +162,22 @@ class LabelsStore(RecordedVolume):
         return cls.create(path, shape, geometry)
 
     def close(self) -> None:
-        """Let others write; from here on the store can only be read from `array`."""
+        """Let others write; from here on the store can only be read from `array`.
+
+        A write that is under way in another thread ends first, or is finished when the store is opened again
+        if the process ends before; nobody waits here.
+        """
         self.read_only = self.read_only or "this session has ended; start the annotation again"
-        self._close()
+        if self._close.alive and not self._is_leaving:
+            self._is_leaving = True
+            leaving.add(self.path)
+            self._turn.when_free(self._leave)
+
+    def _leave(self) -> None:
+        try:
+            self._close()
+        finally:
+            leaving.remove(self.path)
 
     @property
     def labels(self) -> RecordedLabels:
@@ -236,22 +250,23 @@ class LabelsStore(RecordedVolume):
         runs = MaskRuns.of(mask)
         if runs is None:
             raise ValueError("The mask is empty; there is nothing to commit.")
-        own = None if label is None else self._own_mask(plane, label)
-        number = self.next_label if label is None else label
-        self.check_label(number)
-        rows, columns = _union(runs, own)
-        region = region_of(plane, rows, columns)
-        block = self.block(region)
-        before = from_block(plane, block)
-        after = np.where(before == number, 0, before).astype(before.dtype)
-        free = paintable(after, mask[rows, columns], overlap, inside)
-        if not free.any():
-            raise ValueError(_nothing_left(before, mask[rows, columns], overlap, inside))
-        after[free] = number
-        change = Change(region, block, to_block(plane, after))
-        origins = [] if making is None else [Origin(number, plane, runs, making)]
-        kind = "commit" if own is None else "refine"
-        return self.write(kind, [change], label=number, origins=origins)
+        with self.writing():
+            own = None if label is None else self._own_mask(plane, label)
+            number = self.next_label if label is None else label
+            self.check_label(number)
+            rows, columns = _union(runs, own)
+            region = region_of(plane, rows, columns)
+            block = self.block(region)
+            before = from_block(plane, block)
+            after = np.where(before == number, 0, before).astype(before.dtype)
+            free = paintable(after, mask[rows, columns], overlap, inside)
+            if not free.any():
+                raise ValueError(_nothing_left(before, mask[rows, columns], overlap, inside))
+            after[free] = number
+            change = Change(region, block, to_block(plane, after))
+            origins = [] if making is None else [Origin(number, plane, runs, making)]
+            kind = "commit" if own is None else "refine"
+            return self.write(kind, [change], label=number, origins=origins)
 
     def _own_mask(self, plane: Plane, label: int) -> MaskRuns | None:
         """Find what an object has on a plane, whichever way that lies in the array."""
@@ -262,7 +277,8 @@ class LabelsStore(RecordedVolume):
         return MaskRuns.of(self.read(plane) == label)
 
 
-def _let_go(ledger: Ledger, lock: FileLock | None) -> None:
+def _let_go(ledger: Ledger, lock: FileLock | None, turn: WriteTurn) -> None:
+    turn.wait()  # at the end of the process, for a thread that still writes
     ledger.close()
     if lock is not None:
         lock.release()

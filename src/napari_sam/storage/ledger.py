@@ -20,6 +20,7 @@ from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin, origin_to_row
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
 from napari_sam.storage.schema import check_version, migrate
+from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.view import LedgerView
 
 
@@ -121,7 +122,7 @@ class Ledger(LedgerView):
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
 
-    def record(self, draft: Draft, into: int | None = None) -> Step:
+    def record(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
         """Write a step in one transaction, as pending; what was undone before cannot be redone then.
 
         Parameters
@@ -130,6 +131,8 @@ class Ledger(LedgerView):
             What changes.
         into
             The last step, if this only continues it.
+        progress
+            Told the share that is done; what it raises ends the call, and nothing is recorded then.
         """
         time = _now()
         with self._transaction():
@@ -141,11 +144,11 @@ class Ledger(LedgerView):
                 number = int(row.lastrowid or 0)
             else:
                 number = into
-            self._add_changes(number, draft.changes)
-            for (label, position), mask in draft.masks.items():
+            self._add_changes(number, draft.changes, progress)
+            for (label, position), mask in told(draft.masks.items(), progress, 0.3, 0.6):
                 self._put_mask(number, label, position, mask)
             self._put_objects(number, {label for label, _ in draft.masks}, draft.objects)
-            for origin in draft.origins:
+            for origin in told(draft.origins, progress, 0.6, 1):
                 self._put_origin(number, origin, time)
             highest = max((label for label, _ in draft.masks), default=0)
             self._db.execute(
@@ -218,9 +221,9 @@ class Ledger(LedgerView):
         self._db.execute("DELETE FROM changes WHERE step > (SELECT cursor FROM state)")
         self._db.execute("DELETE FROM steps WHERE number > (SELECT cursor FROM state)")
 
-    def _add_changes(self, step: int, changes: Sequence[Change]) -> None:
+    def _add_changes(self, step: int, changes: Sequence[Change], progress: Progress) -> None:
         first = self._db.execute("SELECT count(*) FROM changes WHERE step = ?", (step,)).fetchone()[0]
-        for number, change in enumerate(changes, first):
+        for number, change in enumerate(told(changes, progress, 0, 0.3), first):
             region = json.dumps([(x.start, x.stop) for x in change.region])
             blobs = encode_labels(change.before), encode_labels(change.after)
             self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?)", (step, number, region, *blobs))

@@ -57,9 +57,10 @@ class RecordedLabels(OnStore):
         if any(bounds is None for bounds, _ in entries):
             return  # nothing is selected
         region = tuple(bounds for bounds, _ in entries if bounds is not None)
-        block = np.array(self.store.array[region])
-        block[tuple(inside for _, inside in entries)] = value
-        self.store.paint(region, block)
+        with self.store.writing():
+            block = np.array(self.store.array[region])
+            block[tuple(inside for _, inside in entries)] = value
+            self.store.paint(region, block)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = np.asarray(self.store.array[...])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,8 @@ from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
 from napari_sam.storage.repair import Repair, repair_regions
+from napari_sam.storage.telling import Progress, silent, told
+from napari_sam.storage.turns import WriteTurn
 from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under
 
 _BRUSH: Final = "brush"
@@ -39,7 +41,7 @@ class RecordedVolume:
     read_only
         Why nothing can be written; empty if it can.
     changed
-        Emitted (psygnal) with each `Step` that was done, taken back or done again.
+        Emitted (psygnal) with each `Step` that was done, taken back or done again, in the thread that did it.
     """
 
     changed = Signal(Step)
@@ -50,7 +52,26 @@ class RecordedVolume:
         self.ledger = ledger
         self.read_only = read_only
         self._stroke: int | None = None
+        self._turn = WriteTurn()
         self._identity = None if ledger.path is None else _identity(ledger.path)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let no other thread write between what is read here and what is written of it.
+
+        Raises
+        ------
+        LabelsError
+            If another thread writes.
+        """
+        if not self._turn.take():
+            raise LabelsError(
+                f"The labels at {self.path} are being written; wait until that is done, or stop it."
+            )
+        try:
+            yield
+        finally:
+            self._turn.give_back()
 
     def block(self, region: tuple[slice, ...]) -> Labels:
         """Read a block of the labels.
@@ -94,7 +115,38 @@ class RecordedVolume:
             If the store cannot be written; nothing has changed then.
         """
         self.end_stroke()
-        return self._write(Draft(kind, label, changes, origins=origins, objects=objects))
+        step = self._write(Draft(kind, label, changes, origins=origins, objects=objects))
+        self.changed.emit(step)
+        return step
+
+    def write_aside(
+        self,
+        kind: str,
+        changes: Sequence[Change],
+        *,
+        origins: Sequence[Origin] = (),
+        progress: Progress = silent,
+    ) -> Step:
+        """Do one step as `write`, in a thread of its own.
+
+        Those who listen belong to another thread, so nobody is told: emit `changed` there.
+
+        Parameters
+        ----------
+        kind, changes, origins
+            See `write`.
+        progress
+            Told the share that is done; what it raises ends the write, and the labels are as they were. Only
+            what had been undone before may then be past redoing.
+
+        Raises
+        ------
+        LabelsError
+            If the store cannot be written; nothing has changed then.
+        """
+        with self.writing():
+            self.end_stroke()
+            return self._write(Draft(kind, None, changes, origins=origins), progress=progress)
 
     def paint(self, region: tuple[slice, ...], after: Labels) -> None:
         """Record and write what a brush or a script painted; a stroke is one step, until `end_stroke`.
@@ -105,16 +157,20 @@ class RecordedVolume:
             If the store cannot be written; nothing has changed then.
         """
         self.check_writable()
-        change = Change(region, self.block(region), after.astype(self.array.dtype))
-        differs = change.before != change.after
-        if not differs.any():
-            return
-        painted = np.unique(change.after[differs])
-        if painted[0] < 0:
-            raise LabelsError(f"{painted[0]} is no label; objects have numbers from 1 on, background is 0.")
-        label = int(painted[-1]) or None
-        step = self._write(Draft(_BRUSH, label, [change]), into=self._stroke)
-        self._stroke = step.number
+        with self.writing():
+            change = Change(region, self.block(region), after.astype(self.array.dtype))
+            differs = change.before != change.after
+            if not differs.any():
+                return
+            painted = np.unique(change.after[differs])
+            if painted[0] < 0:
+                raise LabelsError(
+                    f"{painted[0]} is no label; objects have numbers from 1 on, background is 0."
+                )
+            label = int(painted[-1]) or None
+            step = self._write(Draft(_BRUSH, label, [change]), into=self._stroke)
+            self._stroke = step.number
+        self.changed.emit(step)
 
     def end_stroke(self) -> None:
         """Let what is painted from here on be another step."""
@@ -130,7 +186,7 @@ class RecordedVolume:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+        return self._told_of(self.undo_aside())
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, and return it; None if there is none.
@@ -140,7 +196,20 @@ class RecordedVolume:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
+        return self._told_of(self.redo_aside())
+
+    def undo_aside(self) -> Step | None:
+        """Do `undo` in any thread: nobody is told; see `write_aside`."""
+        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+
+    def redo_aside(self) -> Step | None:
+        """Do `redo` in any thread: nobody is told; see `write_aside`."""
         return self._move(self.ledger.first_undone, self.ledger.redo, self.ledger.undo, forward=True)
+
+    def _told_of(self, step: Step | None) -> Step | None:
+        if step is not None:
+            self.changed.emit(step)
+        return step
 
     def _move(
         self,
@@ -150,14 +219,14 @@ class RecordedVolume:
         forward: bool,
     ) -> Step | None:
         self.check_writable()
-        self.end_stroke()
-        with self._explained():
+        with self.writing(), self._explained():
+            self.end_stroke()
             if (step := find()) is None:
                 return None
             changes = self.ledger.changes(step.number, self.array.dtype)
             move(step)
             try:
-                self._apply(changes, forward)
+                self._apply(changes if forward else reversed(changes), forward)
             except OSError:
                 self._revert(changes, not forward)
                 with suppress(sqlite3.Error):
@@ -165,26 +234,25 @@ class RecordedVolume:
                     self.ledger.settle()
                 raise
             self.ledger.settle()
-        self.changed.emit(step)
         return step
 
-    def _write(self, draft: Draft, into: int | None = None) -> Step:
+    def _write(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
         self.check_writable()
-        for change in draft.changes:
-            self.check_label(int(change.after.max(initial=0)))
-        draft = self._with_masks(draft)
-        with self._explained():
-            step = self.ledger.record(draft, into)
-            try:
-                if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
-                    self._put(draft.changes[0].region, draft.changes[0].after)
-                else:  # of several blocks one may hold what another has changed since
-                    self._apply(draft.changes)
-            except OSError:
-                self._take_back(draft, step, whole=into is None)
-                raise
-            self.ledger.settle()
-        self.changed.emit(step)
+        with self.writing():
+            for change in told(draft.changes, progress, 0, 0.1):
+                self.check_label(int(change.after.max(initial=0)))
+            draft = self._with_masks(draft, lambda done: progress(0.1 + 0.2 * done))
+            with self._explained():
+                step = self.ledger.record(draft, into, lambda done: progress(0.3 + 0.3 * done))
+                try:
+                    if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
+                        self._put(draft.changes[0].region, draft.changes[0].after)
+                    else:  # of several blocks one may hold what another has changed since
+                        self._apply(told(draft.changes, progress, 0.6, 1))
+                except BaseException:  # the disk refuses, or the user has enough of it
+                    self._take_back(draft, step, whole=into is None)
+                    raise
+                self.ledger.settle()
         return step
 
     def _take_back(self, draft: Draft, step: Step, whole: bool) -> None:
@@ -198,9 +266,9 @@ class RecordedVolume:
                 self.ledger.record(self._with_masks(Draft(draft.kind, draft.label, reverse)), step.number)
                 self.ledger.settle()
 
-    def _with_masks(self, draft: Draft) -> Draft:
+    def _with_masks(self, draft: Draft, progress: Progress = silent) -> Draft:
         """Add the masks that the changes leave, and note what the brush began."""
-        masks = changed_masks(draft.changes, self.ledger.mask)
+        masks = changed_masks(told(draft.changes, progress, 0, 1), self.ledger.mask)
         origins = list(draft.origins)
         if draft.kind == _BRUSH:
             for (label, position), mask in masks.items():
@@ -210,9 +278,9 @@ class RecordedVolume:
                     origins.append(Origin(label, plane, mask, Making(_BRUSH)))
         return Draft(draft.kind, draft.label, draft.changes, masks, origins, draft.objects)
 
-    def _apply(self, changes: Sequence[Change], forward: bool = True) -> None:
-        """Write the pixels of changes, or those that were there before them."""
-        for change in changes if forward else reversed(changes):
+    def _apply(self, changes: Iterable[Change], forward: bool = True) -> None:
+        """Write the pixels of changes; or those that were there before them, the last change first."""
+        for change in changes:
             now = np.asarray(self.array[change.region])
             then = change.apply(now, forward)
             if not np.array_equal(now, then):
@@ -229,7 +297,7 @@ class RecordedVolume:
         """Give the chunks that could be written what was in them; each by itself, since one is in the way."""
         for change in changes if forward else reversed(changes):
             for chunk in chunks_under(self.array, [change.region]):
-                with suppress(OSError):
+                with suppress(*UNREADABLE):
                     self._apply([change.part(chunk)], forward)
 
     def repair(self) -> Repair:
@@ -241,7 +309,7 @@ class RecordedVolume:
             If the store cannot be written.
         """
         self.check_writable()
-        with self._explained():
+        with self.writing(), self._explained():
             return repair_regions(self.array, self.ledger)
 
     def finish_pending(self) -> None:
@@ -252,8 +320,9 @@ class RecordedVolume:
             for remainder in self.path.rglob("*.partial"):
                 remainder.unlink()
             changes = self.ledger.changes(number, self.array.dtype)
+            forward = number <= self.ledger.cursor
             try:
-                self._apply(changes, forward=number <= self.ledger.cursor)
+                self._apply(changes if forward else reversed(changes), forward)
             except UNREADABLE:  # a chunk is torn: what it held is in the ledger as well
                 repair_regions(self.array, self.ledger, [change.region for change in changes])
             self.ledger.settle()

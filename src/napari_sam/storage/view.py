@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -55,10 +56,9 @@ class LedgerView:
         rows = self._db.execute("SELECT steps.* FROM steps, state WHERE number <= cursor ORDER BY number")
         return [_step(row) for row in rows]
 
-    def changes(self, number: int, dtype: np.dtype[Any]) -> list[Change]:
-        """Give the pixels of a step, in the order in which they were written."""
-        rows = self._db.execute("SELECT * FROM changes WHERE step = ? ORDER BY number", (number,))
-        return [_change(row, dtype) for row in rows]
+    def changes(self, number: int, dtype: np.dtype[Any]) -> Sequence[Change]:
+        """Give the pixels of a step, in the order in which they were written; each is read when asked for."""
+        return StoredChanges(self._db, number, dtype)
 
     def regions(self, number: int) -> list[tuple[slice, ...]]:
         """Give the blocks that a step changed."""
@@ -156,6 +156,31 @@ class LedgerView:
 
     def _step(self, number: int) -> Step:
         return _step(self._db.execute("SELECT * FROM steps WHERE number = ?", (number,)).fetchone())
+
+
+class StoredChanges(Sequence[Change]):
+    """The changes of a step, which may be those of a whole stack, of which one is in memory at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, step: int, dtype: np.dtype[Any]) -> None:
+        self._db = connection
+        self._dtype = dtype
+        rows = connection.execute("SELECT number FROM changes WHERE step = ? ORDER BY number", (step,))
+        self._keys = [(step, int(row[0])) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Change: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Change]: ...
+    def __getitem__(self, index: int | slice) -> Change | list[Change]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        row = self._db.execute(
+            "SELECT * FROM changes WHERE step = ? AND number = ?", self._keys[index]
+        ).fetchone()
+        return _change(row, self._dtype)
 
 
 def _step(row: sqlite3.Row) -> Step:

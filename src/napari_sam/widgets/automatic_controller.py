@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
-from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
 from napari_sam.automatic.stack import StackRun, planes_along
-from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.automatic import Generation
 from napari_sam.inference.proposals import Proposals
 from napari_sam.planes import Plane
-from napari_sam.storage.records import Step
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.automatic_shown import ShownMasks, ShownPlane, ShownStack
+from napari_sam.widgets.automatic_write import MasksWriter
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.masks_layer import MasksLayer
@@ -63,6 +61,7 @@ class AutomaticController:
         self._run: StackRun | None = None
         self._lengths: dict[str, int] | None = None
         self._plane_job, self._stack_job = LatestJob(), LatestJob()
+        self._writer = MasksWriter(session, panel, self._on_written, self._on_failed)
         # Of the many values that a slider passes only the last one is shown.
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -80,7 +79,8 @@ class AutomaticController:
     @property
     def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
-        return self._settle.isActive() or self._plane_job.is_busy or self._stack_job.is_busy
+        jobs = (self._plane_job, self._stack_job, self._writer)
+        return self._settle.isActive() or any(job.is_busy for job in jobs)
 
     def close(self) -> None:
         """Let go of everything; what was committed is on disk, and the threads end by themselves."""
@@ -88,6 +88,7 @@ class AutomaticController:
         self._connections.close()
         self._plane_job.close()
         self._stack_job.close()
+        self._writer.close()
         self._layer.clear()
         self._panel.show_session(False)
         self._panel.show_count(None)
@@ -240,7 +241,8 @@ class AutomaticController:
             self._run.linking = run.linking
         else:
             self._run = run
-        self._panel.show_status(f"{self._run.done} of {len(self._run.planes)} planes are done ...")
+        earlier = f" {self._run.done} planes are done already." if self._run.done else ""
+        self._panel.show_status(f"Looking for masks on {len(self._run.planes)} planes.{earlier}")
         self._stack_job.submit(self._run.compute_and_give, key=self._run)
 
     def _on_linking_changed(self) -> None:
@@ -277,33 +279,30 @@ class AutomaticController:
     # Writing
 
     def _on_commit_requested(self) -> None:
-        if self._shown is None:
+        shown = self._shown
+        if shown is None or self._writer.is_busy:
             return
         try:
-            before = self._session.store.next_label
-            self._write(self._shown)
+            region, annotated = self._region_on(self._session.plane), self._panel.writing.annotated()
+            self._writer.write(*shown.accepted(), annotated, region)
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)
-            return
-        number = self._session.store.next_label - before
-        self._clear()
-        self._panel.show_status(f"{number} objects were committed, as one step; undo takes it back.")
 
-    def _write(self, shown: ShownMasks) -> Step:
-        region, annotated = self._region_on(self._session.plane), self._panel.writing.annotated()
-        if isinstance(shown, ShownStack):
-            return shown.run.commit(annotated, region)
-        assert isinstance(shown, ShownPlane)
-        masks: PlaneMasks = shown.accepted()
-        return commit_masks(self._session, [masks], annotated=annotated, region=region)
+    def _on_written(self, count: int) -> None:
+        self._clear()
+        objects = "1 object was" if count == 1 else f"{count} objects were"
+        self._panel.show_status(f"{objects} committed, as one step; undo takes it back.")
 
     # Working
 
     def _on_cancel_requested(self) -> None:
         self._plane_job.cancel()
         self._stack_job.cancel()
+        self._writer.cancel()
         run = self._run
-        if run is not None and not run.is_complete:
+        if self._writer.is_busy:
+            self._panel.show_status("Stopping; what was written is taken back ...")
+        elif run is not None and not run.is_complete:
             self._panel.show_status(
                 f"Stopped; {run.done} of {len(run.planes)} planes are done. Run again to go on."
             )
@@ -311,11 +310,11 @@ class AutomaticController:
             self._panel.show_status("Stopped.")
 
     def _on_proposing_progressed(self, done: float) -> None:
-        if not self._stack_job.is_busy:
+        if not (self._stack_job.is_busy or self._writer.is_busy):
             self._panel.show_progress(done, "finding masks")
 
     def _on_run_progressed(self, done: float) -> None:
-        if self._run is not None:
+        if self._run is not None and not self._writer.is_busy:
             planes = len(self._run.planes)
             self._panel.show_progress(done, f"plane {min(planes, int(done * planes) + 1)} of {planes},")
 
@@ -323,7 +322,7 @@ class AutomaticController:
         self._tell(str(error) or type(error).__name__, problem=True)
 
     def _on_idle(self) -> None:
-        if not (self._plane_job.is_busy or self._stack_job.is_busy):
+        if not (self._plane_job.is_busy or self._stack_job.is_busy or self._writer.is_busy):
             self._panel.show_progress(None)
 
     def _offer_axes(self) -> None:

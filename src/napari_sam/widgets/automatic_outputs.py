@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QSpinBox, QWidget
 
 from napari_sam.automatic.writing import Annotated
 from napari_sam.inference.overlaps import Rule
-from napari_sam.linking import Linking
+from napari_sam.linking import Linking, suited_linking
 from napari_sam.widgets.forms import add_row, button, combo, form_of
 
 
@@ -30,9 +30,9 @@ class WritePage(QWidget):
     def __init__(self) -> None:
         super().__init__()
         form = form_of(self)
-        self.overlap = combo([("the smaller one on top", "smaller"), ("the higher score on top", "score")])
+        self.overlap = combo([("the smaller mask", "smaller"), ("the higher score", "score")])
         self.overlap.currentIndexChanged.connect(lambda _index: self.rule_changed.emit())
-        add_row(form, "masks overlap", self.overlap, "Which mask gets the pixels that several have.")
+        add_row(form, "on top", self.overlap, "Which mask gets the pixels that several have.")
         self.existing = combo([("is kept", "keep"), ("is replaced", "replace")])
         tip = (
             "Kept: masks that are annotated by half already are left out. Replaced: the masks take the "
@@ -88,6 +88,7 @@ class StackPage(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._lengths: dict[str, int] = {}
+        self._quiet = False
         form = form_of(self)
         self.axis = combo([])
         self.axis.currentIndexChanged.connect(self._on_axis_changed)
@@ -104,20 +105,24 @@ class StackPage(QWidget):
         self.min_overlap = QDoubleSpinBox()
         self.min_overlap.setRange(0.01, 1.0)
         self.min_overlap.setSingleStep(0.05)
-        self.min_overlap.setValue(Linking.min_overlap)
         add_row(form, "min_overlap", self.min_overlap, "Masks that overlap less are not linked.")
         self.max_gap, self.min_length = QSpinBox(), QSpinBox()
         self.max_gap.setRange(0, 20)
-        self.max_gap.setValue(Linking.max_gap)
         self.min_length.setRange(1, 10_000)
         add_row(form, "max_gap", self.max_gap, "In so many planes in a row an object may be missing.")
         add_row(form, "min_length", self.min_length, "Objects on fewer planes are left out.")
+        self.waist = QDoubleSpinBox()
+        self.waist.setRange(0.0, 0.99)
+        self.waist.setSingleStep(0.05)
+        tip = "An object is parted where its area falls below this share of that on either side; 0: never."
+        add_row(form, "waist", self.waist, tip)
         for signal in (
             self.linked.toggled,
             self.measure.currentIndexChanged,
             self.min_overlap.valueChanged,
             self.max_gap.valueChanged,
             self.min_length.valueChanged,
+            self.waist.valueChanged,
         ):
             signal.connect(self._on_linking_changed)
         tip = "Runs beside your work; a run that was stopped goes on where it was."
@@ -146,8 +151,23 @@ class StackPage(QWidget):
         """Give how masks are linked; None if they are not."""
         if not self.linked.isChecked():
             return None
-        overlap, gap, length = self.min_overlap.value(), self.max_gap.value(), self.min_length.value()
-        return Linking(self.measure.currentData(), round(overlap, 4), gap, length)
+        return Linking(
+            self.measure.currentData(),
+            round(self.min_overlap.value(), 4),
+            self.max_gap.value(),
+            self.min_length.value(),
+            round(self.waist.value(), 4),
+        )
+
+    def show_linking(self, linking: Linking) -> None:
+        """Show settings in all controls, without telling that the user chose them."""
+        self._quiet = True
+        self.measure.setCurrentIndex(self.measure.findData(linking.measure))
+        self.min_overlap.setValue(linking.min_overlap)
+        self.max_gap.setValue(linking.max_gap)
+        self.min_length.setValue(linking.min_length)
+        self.waist.setValue(linking.waist)
+        self._quiet = False
 
     def show_axes(self, lengths: dict[str, int]) -> None:
         """Offer the axes of an image that it can be run along, with how many planes each has."""
@@ -163,11 +183,13 @@ class StackPage(QWidget):
         self.tracks.setEnabled(ready)
 
     def _on_axis_changed(self, _index: int) -> None:
-        """Begin with all planes of the axis."""
+        """Begin with all planes of the axis, and with the linking that suits it."""
         most = max(0, self._lengths.get(self.axis.currentData(), 1) - 1)
         for box, value in ((self.first, 0), (self.last, most)):
             box.setRange(0, most)
             box.setValue(value)
+        self.show_linking(suited_linking(str(self.axis.currentData())))
 
     def _on_linking_changed(self, _value: Any) -> None:
-        self.linking_changed.emit()
+        if not self._quiet:
+            self.linking_changed.emit()

@@ -60,6 +60,7 @@ class AutomaticPanel(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._has_masks = self._is_writing = False
         self._lay_out()
         self.show_session(False)
         self.show_progress(None)
@@ -82,8 +83,13 @@ class AutomaticPanel(QWidget):
     def show_count(self, text: str | None) -> None:
         """Say how many masks are shown; None if there are none."""
         self.count.setText(text or "no masks shown")
-        for each in (self.commit, self.accept_all, self.clear):
-            each.setEnabled(text is not None)
+        self._has_masks = text is not None
+        self._enable_masks()
+
+    def show_writing(self, active: bool) -> None:
+        """Let nothing be committed twice, or be cleared, while it is being written."""
+        self._is_writing = active
+        self._enable_masks()
 
     def show_progress(self, done: float | None, what: str = "") -> None:
         """Show how far the work is; None when nothing runs."""
@@ -96,6 +102,10 @@ class AutomaticPanel(QWidget):
         """Say something below the controls."""
         self.status.setText(text)
         self.status.setStyleSheet("color: #ff8a8a;" if problem else "")
+
+    def _enable_masks(self) -> None:
+        for each in (self.commit, self.accept_all, self.clear):
+            each.setEnabled(self._has_masks and not self._is_writing)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

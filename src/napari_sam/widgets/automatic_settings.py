@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QSpinBox, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QSpinBox, QWidget
 from superqt import QLabeledDoubleSlider
 
 from napari_sam.inference.automatic import Generation
@@ -49,8 +49,9 @@ class FindPage(QWidget):
         super().__init__()
         self.boxes: dict[str, QSpinBox | QDoubleSpinBox] = {}
         form = form_of(self)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)  # of one name in a narrow dock
         self.prompts = combo([])
-        tip = "Where the model is asked: where it sees objects, or on a grid of points."
+        tip = "Where the model is asked: learned, where it sees objects itself; or on a grid of points."
         add_row(form, "prompts", self.prompts, tip)
         for name, least, most, step, help_text in _FIND:
             box: QSpinBox | QDoubleSpinBox
@@ -90,10 +91,10 @@ class FindPage(QWidget):
         """Offer learned prompts only where the model has them."""
         chosen = self.prompts.currentData()
         self.prompts.clear()
-        self.prompts.addItem("what fits the model", None)
+        self.prompts.addItem("best for the model", None)
         if finds_objects:
-            self.prompts.addItem("learned: the model finds them", "learned")
-        self.prompts.addItem("grid: points_per_side", "grid")
+            self.prompts.addItem("learned", "learned")
+        self.prompts.addItem("grid", "grid")
         self.prompts.setCurrentIndex(max(0, self.prompts.findData(chosen)))
 
 

@@ -14,6 +14,7 @@ from napari_sam.inference.proposals import Proposals, Selected, Selection
 from napari_sam.planes import Plane
 
 Picture = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
+Accepted = tuple[list[PlaneMasks], list[NDArray[np.int64]] | None]
 
 
 class ShownMasks(Protocol):
@@ -39,6 +40,15 @@ class ShownMasks(Protocol):
 
     def accept_all(self) -> None:
         """Take all rejections back."""
+
+    def accepted(self) -> Accepted:
+        """Give what is to be written: the masks of planes, and the object of each if they are linked.
+
+        Raises
+        ------
+        ValueError
+            If nothing can be given yet.
+        """
 
 
 class ShownPlane:
@@ -91,10 +101,10 @@ class ShownPlane:
         self.rejected.clear()
         self._paint()
 
-    def accepted(self) -> PlaneMasks:
-        """Give what is to be written."""
+    def accepted(self) -> Accepted:
+        """Give what is to be written: the masks of the plane."""
         assert self._selected is not None, "something was chosen"
-        return PlaneMasks.of(self.plane, self.proposals, self._selected, self._rule, self.rejected)
+        return [PlaneMasks.of(self.plane, self.proposals, self._selected, self._rule, self.rejected)], None
 
     def _rejected_here(self, selected: Selected) -> set[int]:
         return self.rejected & set(selected.indices.tolist())
@@ -152,6 +162,10 @@ class ShownStack:
     def accept_all(self) -> None:
         """Take all rejections back."""
         self.run.rejected.clear()
+
+    def accepted(self) -> Accepted:
+        """Give what is to be written: the masks of all planes, and the object of each."""
+        return self.run.accepted()
 
 
 def _numbered(selected: Selected, rule: Rule) -> NDArray[np.integer[Any]]:

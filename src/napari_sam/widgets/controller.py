@@ -19,6 +19,7 @@ from napari_sam.several import SeveralResponse, commit_several, request_several,
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown
+from napari_sam.widgets.history import History
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
@@ -67,6 +68,7 @@ class SessionController:
         self._hover = Hover(viewer, self._layers.frame, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
         self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
+        self._history = History(session, partial(tell, panel))
         self._several: SeveralResponse | None = None
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
@@ -89,7 +91,7 @@ class SessionController:
     @property
     def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
-        return self._settle.isActive() or self._job.is_busy or self._hover.is_busy
+        return self._settle.isActive() or self._job.is_busy or self._hover.is_busy or self._history.is_busy
 
     def close(self) -> None:
         """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
@@ -97,6 +99,7 @@ class SessionController:
         self._connections.close()
         self._job.close()
         self._hover.close()
+        self._history.close()
         self._picker.close()
         self._stack.close()
         self._layers.close()
@@ -130,8 +133,8 @@ class SessionController:
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
-            (panel.undo_requested, self._on_undo_requested),
-            (panel.redo_requested, self._on_redo_requested),
+            (panel.undo_requested, self._history.undo),
+            (panel.redo_requested, self._history.redo),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -296,25 +299,6 @@ class SessionController:
     def _is_hover_wanted(self) -> bool:
         """Whether a click would start an object on the plane that is shown."""
         return self.session.prompt.is_empty and self._layers.tool() == "points"
-
-    def _on_undo_requested(self) -> None:
-        self._tell_step(self.session.undo, "undo", "was taken back")
-
-    def _on_redo_requested(self) -> None:
-        self._tell_step(self.session.redo, "redo", "was done again")
-
-    def _tell_step(self, move: Callable[[], Step | None], name: str, done: str) -> None:
-        """Go one step through the history, and say which."""
-        try:
-            step = move()
-        except (ValueError, OSError) as error:
-            tell(self._panel, str(error), problem=True)
-            return
-        if step is None:
-            tell(self._panel, f"There is nothing to {name}.")
-            return
-        which = "" if step.label is None else f" of label {step.label}"
-        tell(self._panel, f"The {step.kind}{which} {done}.")
 
     def _on_predict_requested(self) -> None:
         if not self._is_shown():

@@ -1,0 +1,97 @@
+"""Undo and redo: at once, or beside Qt's thread for a step that changed a whole stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from napari_sam.annotation import Session
+from napari_sam.storage.records import Step
+from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.jobs import LatestJob
+
+# Steps of more blocks, which are planes mostly, would keep the window waiting.
+_FEW_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One way through the history, in words, in the store, and to the session."""
+
+    name: str
+    done: str
+    find: Callable[[], Step | None]
+    write: Callable[[], Step | None]
+    announce: Callable[[Step], None]
+
+
+class History:
+    """Go one step back or forth, and say which.
+
+    Parameters
+    ----------
+    session
+        Whose steps.
+    tell
+        Told what was done; and, with True, what went wrong.
+    """
+
+    def __init__(self, session: Session, tell: Callable[[str, bool], None]) -> None:
+        store = session.store
+        self._tell = tell
+        self._store = store
+        self._back = _Move(
+            "undo", "was taken back", store.ledger.last_done, store.undo_aside, session.announce_undo
+        )
+        self._forth = _Move(
+            "redo", "was done again", store.ledger.first_undone, store.redo_aside, session.announce_redo
+        )
+        self._job = LatestJob()
+        self._connections = Connections()
+        self._connections.add(self._job.finished, self._on_finished)
+        self._connections.add(self._job.failed, self._on_failed)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is being taken back or done again."""
+        return self._job.is_busy
+
+    def close(self) -> None:
+        """Let go; a step that is under way is finished by its thread."""
+        self._connections.close()
+        self._job.close()
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self._move(self._back)
+
+    def redo(self) -> None:
+        """Do the step again that was taken back last."""
+        self._move(self._forth)
+
+    def _move(self, move: _Move) -> None:
+        if self._job.is_busy:
+            self._tell("A step is being taken back or done again; wait until it is.", False)
+            return
+        step = move.find()
+        if step is None:
+            self._tell(f"There is nothing to {move.name}.", False)
+        elif len(self._store.ledger.regions(step.number)) > _FEW_BLOCKS:
+            self._tell(f"{move.name.capitalize()} of {step.kind} ...", False)
+            self._job.submit(lambda _progress: (move, move.write()), key=move)
+        else:
+            try:
+                self._on_finished((move, move.write()))
+            except (ValueError, OSError) as error:
+                self._on_failed(error)
+
+    def _on_finished(self, result: tuple[_Move, Step | None]) -> None:
+        move, step = result
+        if step is None:
+            return
+        move.announce(step)
+        which = "" if step.label is None else f" of label {step.label}"
+        self._tell(f"The {step.kind}{which} {move.done}.", False)
+
+    def _on_failed(self, error: Exception) -> None:
+        self._tell(str(error) or type(error).__name__, True)
