@@ -15,8 +15,12 @@ from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
+from napari_sam.inference.windows import touches_border, window_corners, window_sides
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, PixelBox
+
+# The logits beside a window: no shift of the threshold makes them part of a mask.
+_NOWHERE = -1e4
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,6 @@ def decode_points(
     at_once: int,
     crop: PixelBox,
     progress: Progress = ignore_progress,
-    best_only: bool = False,
 ) -> Iterator[Decoded]:
     """Decode each of (N, 2) points ``(row, column)`` by itself and give those of its masks that pass.
 
@@ -104,24 +107,86 @@ def decode_points(
         Where on the plane that lies.
     progress
         Told the share of points that is done.
-    best_only
-        Give of each point only the mask with the highest score.
     """
-    least = limits.score if limits.score > 0 else -inf
+    least = _least(limits)
     for first in range(0, len(points), at_once):
         some = points[first : first + at_once]
         passing = predictor.passing(embedding, some, least)
         prompts, scores = passing.prompts.tolist(), passing.scores.tolist()
-        best = dict(sorted(zip(prompts, scores, strict=True)))  # of a point's scores the highest comes last
         for prompt, score, logits in zip(prompts, scores, passing.logits, strict=True):
-            if best_only and score < best[prompt]:
-                continue
             found = _measured(logits, embedding.geometry, limits, crop[:2])
             if found is not None:
-                row, column = points[first + prompt]
-                point = (float(row) + crop[0], float(column) + crop[1])
-                yield Decoded(found[0], score, found[1], point, crop)
+                yield Decoded(found[0], score, found[1], _moved(points[first + prompt], crop), crop)
         progress(min(1.0, (first + at_once) / len(points)))
+
+
+def decode_objects(
+    predictor: Predictor,
+    embedding: Embedding,
+    points: NDArray[np.floating],
+    radii: NDArray[np.floating],
+    limits: Limits,
+    at_once: int,
+    crop: PixelBox,
+    progress: Progress = ignore_progress,
+) -> Iterator[Decoded]:
+    """Decode the object at each of (N, 2) points and give of its masks the one with the highest score.
+
+    Each is decoded in a window of the embedding that suits its size; a mask that reaches the window's border
+    is decoded anew on the whole embedding.
+
+    Parameters
+    ----------
+    radii
+        (N,) of the objects as they are expected, in pixels of the model's input.
+    predictor, embedding, points, limits, at_once, crop, progress
+        As in `decode_points`.
+    """
+    geometry, grid = embedding.geometry, embedding.features.shape[-1]
+    token = geometry.image_size / grid
+    places = geometry.points_to_input(points).numpy()[:, ::-1] / token
+    sides = window_sides(radii / token, grid)
+    done = 0
+    for side in sorted(set(sides.tolist()) | {grid}):
+        members = np.flatnonzero(sides == side)
+        corners = window_corners(places, side, grid)
+        for first in range(0, len(members), at_once):
+            some = members[first : first + at_once]
+            passing = predictor.best_passing(embedding, points[some], _least(limits), corners[some], side)
+            done += len(some)
+            for prompt, score, inside in zip(
+                passing.prompts.tolist(), passing.scores.tolist(), passing.logits, strict=True
+            ):
+                number = some[prompt]
+                corner = (int(corners[number][0]), int(corners[number][1]))
+                if touches_border((inside > 0).cpu().numpy(), corner, grid):
+                    sides[number] = grid
+                    done -= 1
+                    continue
+                found = _measured(_on_whole(inside, corner, grid), geometry, limits, crop[:2])
+                if found is not None:
+                    yield Decoded(found[0], score, found[1], _moved(points[number], crop), crop)
+            progress(done / len(points))
+
+
+def _least(limits: Limits) -> float:
+    """Give what a score must exceed."""
+    return limits.score if limits.score > 0 else -inf
+
+
+def _moved(point: NDArray[np.floating], crop: PixelBox) -> tuple[float, float]:
+    """Give a point of a crop in pixels of the plane."""
+    return float(point[0]) + crop[0], float(point[1]) + crop[1]
+
+
+def _on_whole(logits: Tensor, corner: tuple[int, int], grid: int) -> Tensor:
+    """Put the logits of a window where they belong among those of the whole embedding."""
+    if logits.shape[-1] == 4 * grid:
+        return logits
+    whole = logits.new_full((4 * grid, 4 * grid), _NOWHERE)
+    row, column = (4 * first for first in corner)
+    whole[row : row + logits.shape[0], column : column + logits.shape[1]] = logits
+    return whole
 
 
 def _measured(
