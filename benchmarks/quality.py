@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument(
         "--most-images", type=int, help="images per set at most, evenly picked, of --automatic"
     )
+    parser.add_argument("--most-images-grid", type=int, help="the same for the grid, which takes longest")
     parser.add_argument("--clicks", action="store_true", help="count the clicks to a good mask instead")
     parser.add_argument("--variations", action="store_true", help="vary images and prompts instead")
     parser.add_argument("--calibration", action="store_true", help="measure the score instead")
@@ -121,7 +122,8 @@ def main() -> None:
         print(HEADER)
         for benchmark in chosen:
             images = images_of(benchmark, options.data)
-            for line in rows(benchmark.folder, images, methods, options.most_images):
+            most, grid = options.most_images, options.most_images_grid
+            for line in rows(benchmark.folder, images, methods, most, grid):
                 print(line, flush=True)
         return
     most = options.most or _MOST

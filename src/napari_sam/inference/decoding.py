@@ -12,15 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.masks import upscale_masks
+from napari_sam.inference.masks import upscale_window
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.windows import touches_border, window_corners, window_sides
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, PixelBox
-
-# The logits beside a window: no shift of the threshold makes them part of a mask.
-_NOWHERE = -1e4
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def decode_points(
         passing = predictor.passing(embedding, some, least)
         prompts, scores = passing.prompts.tolist(), passing.scores.tolist()
         for prompt, score, logits in zip(prompts, scores, passing.logits, strict=True):
-            found = _measured(logits, embedding.geometry, limits, crop[:2])
+            found = _measured(logits, embedding.geometry, limits, crop[:2], (0, 0), logits.shape[-1])
             if found is not None:
                 yield Decoded(found[0], score, found[1], _moved(points[first + prompt], crop), crop)
         progress(min(1.0, (first + at_once) / len(points)))
@@ -163,7 +160,8 @@ def decode_objects(
                     sides[number] = grid
                     done -= 1
                     continue
-                found = _measured(_on_whole(inside, corner, grid), geometry, limits, crop[:2])
+                place = (4 * corner[0], 4 * corner[1])
+                found = _measured(inside, geometry, limits, crop[:2], place, 4 * grid)
                 if found is not None:
                     yield Decoded(found[0], score, found[1], _moved(points[number], crop), crop)
             progress(done / len(points))
@@ -179,33 +177,31 @@ def _moved(point: NDArray[np.floating], crop: PixelBox) -> tuple[float, float]:
     return float(point[0]) + crop[0], float(point[1]) + crop[1]
 
 
-def _on_whole(logits: Tensor, corner: tuple[int, int], grid: int) -> Tensor:
-    """Put the logits of a window where they belong among those of the whole embedding."""
-    if logits.shape[-1] == 4 * grid:
-        return logits
-    whole = logits.new_full((4 * grid, 4 * grid), _NOWHERE)
-    row, column = (4 * first for first in corner)
-    whole[row : row + logits.shape[0], column : column + logits.shape[1]] = logits
-    return whole
-
-
 def _measured(
-    logits: Tensor, geometry: Geometry, limits: Limits, origin: tuple[int, int]
+    logits: Tensor,
+    geometry: Geometry,
+    limits: Limits,
+    origin: tuple[int, int],
+    corner: tuple[int, int],
+    side: int,
 ) -> tuple[MaskRuns, float] | None:
     """Give the mask of (h, w) logits and its stability; None if it is empty or not stable enough.
+
+    The logits lie at ``corner`` of the model's ``side`` x ``side``, their plane's first pixel at ``origin``.
 
     The stability is the IoU of the masks at thresholds above and below the usual one. The interpolation is
     linear with weights that sum to one, so a threshold is moved by moving the logits.
     """
     levels = torch.stack([logits - limits.offset, logits, logits + limits.offset])
-    inner, mask, outer = upscale_masks(levels, geometry).cpu().numpy()
+    part, (row, column) = upscale_window(levels, geometry, corner, side)
+    inner, mask, outer = part.cpu().numpy()
     union = np.count_nonzero(outer)
     if not union:
         return None
     stability = np.count_nonzero(inner) / union
     if stability < limits.stability:
         return None
-    runs = MaskRuns.of(mask, origin)
+    runs = MaskRuns.of(mask, (origin[0] + row, origin[1] + column))
     return None if runs is None else (runs, stability)
 
 

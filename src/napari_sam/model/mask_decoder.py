@@ -30,8 +30,8 @@ SINGLE = 0
 CANDIDATES = range(1, MASK_TOKENS)
 # Prompts that are decoded at once on a GPU.
 _PROMPTS_AT_ONCE = 64
-# On a CPU prompts on small maps are decoded together as long as their image tokens are so few.
-_TOKENS_TOGETHER = 4096
+# On a CPU prompts are decoded together whose image tokens are so few, up to so many tokens in all.
+_FEW_TOKENS, _TOKENS_TOGETHER = 1024, 8192
 # From so many prompts on one image it pays to project its tokens for the first layer beforehand.
 _MANY_PROMPTS = 4
 
@@ -199,8 +199,9 @@ class MaskDecoder(nn.Module):
             known = self.look_at(embedding, embedding_pe, dense)
         values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
         change = dense.flatten(2).transpose(1, 2)
-        together = _TOKENS_TOGETHER // values.shape[1] if keeps_in_cache(tokens) else _PROMPTS_AT_ONCE
-        if together > 1:
+        few = values.shape[1] <= _FEW_TOKENS
+        if few or not keeps_in_cache(tokens):
+            together = _TOKENS_TOGETHER // values.shape[1] if keeps_in_cache(tokens) else _PROMPTS_AT_ONCE
             if known is None:
                 values = values + change
                 known = ImageTokens(values, values + pe, pe)
