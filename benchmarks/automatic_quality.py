@@ -59,13 +59,19 @@ def otsu_watershed(image: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def rows(
-    name: str, images: Iterable[AnnotatedImage], methods: dict[str, Finder], most: int | None
+    name: str,
+    images: Iterable[AnnotatedImage],
+    methods: dict[str, Finder],
+    most: int | None,
+    most_of_grid: int | None = None,
 ) -> Iterable[str]:
-    """Measure the methods on a set, or on ``most`` of its images, evenly picked."""
-    chosen = list(images)
-    if most is not None and len(chosen) > most:
-        chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, most).round().astype(int)]
+    """Measure the methods on a set, or on ``most`` of its images, evenly picked; the grid on fewer."""
+    everything = list(images)
     for method, find in methods.items():
+        chosen = everything
+        limit = most if method != GRID or most_of_grid is None else most_of_grid
+        if limit is not None and len(chosen) > limit:
+            chosen = [chosen[i] for i in np.linspace(0, len(chosen) - 1, limit).round().astype(int)]
         began = time.perf_counter()
         matchings = [Matching.of(find(item.image), item.labels) for item in chosen]
         seconds = (time.perf_counter() - began) / len(chosen)

@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument(
         "--most-images", type=int, help="images per set at most, evenly picked, of --automatic"
     )
+    parser.add_argument("--most-images-grid", type=int, help="the same for the grid, which takes longest")
     parser.add_argument("--stacks", action="store_true", help="measure 3-D objects and tracks instead")
     parser.add_argument(
         "--most-planes", type=int, help="of --stacks: planes of each at most, the middle ones"
@@ -132,7 +133,8 @@ def main() -> None:
         print(HEADER)
         for benchmark in chosen:
             images = images_of(benchmark, options.data)
-            for line in rows(benchmark.folder, images, methods, options.most_images):
+            most, grid = options.most_images, options.most_images_grid
+            for line in rows(benchmark.folder, images, methods, most, grid):
                 print(line, flush=True)
         return
     if options.stacks:

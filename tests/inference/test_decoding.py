@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from napari_sam.inference.decoding import Decoded, Limits, decode_points
+from napari_sam.inference.decoding import Decoded, Limits, decode_objects, decode_points
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.runs import MaskRuns
@@ -51,12 +51,20 @@ def test_the_size_of_the_batches_changes_nothing(tiny_predictor: Predictor, at_o
     assert [x.mask for x in one] == [x.mask for x in other]
 
 
-def test_of_each_point_the_best(tiny_predictor: Predictor) -> None:
-    embedding = tiny_predictor.encode(seeded_image(90, 120))
+def objects(predictor: Predictor, radii: list[float], at_once: int = 64) -> list[Decoded]:
+    embedding = predictor.encode(seeded_image(90, 120))
     crop = (5, 7, 95, 127)
-    best = list(decode_points(tiny_predictor, embedding, POINTS, EVERYTHING, 64, crop, best_only=True))
-    scores = [tiny_predictor.predict(embedding, Prompt([tuple(point)])).scores.max() for point in POINTS]
-    assert_allclose([one.score for one in best], scores, rtol=0, atol=1e-5)
+    return list(decode_objects(predictor, embedding, POINTS, np.array(radii), EVERYTHING, at_once, crop))
+
+
+def test_of_each_object_the_best_mask(tiny_predictor: Predictor) -> None:
+    """Objects that fit in no window are decoded on the whole embedding, as a prompt is."""
+    embedding = tiny_predictor.encode(seeded_image(90, 120))
+    best = objects(tiny_predictor, [900.0] * 3)
+    alone = [tiny_predictor.predict(embedding, Prompt([tuple(point)])) for point in POINTS]
+    assert_allclose([one.score for one in best], [one.scores.max() for one in alone], rtol=0, atol=1e-5)
+    for one, prediction in zip(best, alone, strict=True):
+        assert np.mean(one.mask.on((95, 127))[5:, 7:] != prediction.mask(prediction.best)) < 1e-3
 
 
 def test_what_fails_the_limits_is_left_out(tiny_predictor: Predictor) -> None:

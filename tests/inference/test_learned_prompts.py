@@ -40,7 +40,7 @@ def perfect_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     ids=["one", "of several sizes, touching", "many", "at the border"],
 )
 def test_one_point_on_each_object(labels: NDArray[np.int32]) -> None:
-    points = learned_points(perfect_maps(labels), Geometry.fit((SIDE, SIDE), SIDE))
+    points, _ = learned_points(perfect_maps(labels), Geometry.fit((SIDE, SIDE), SIDE))
     on = labels[tuple(np.rint(points).astype(int).T)]
     assert sorted(on) == np.unique(labels[labels > 0]).tolist()
 
@@ -48,16 +48,25 @@ def test_one_point_on_each_object(labels: NDArray[np.int32]) -> None:
 def test_points_are_in_pixels_of_the_plane() -> None:
     """A plane of 512 x 256 fills the left half of the input, at half its size."""
     labels = discs((60, 80, 30))
-    (point,) = learned_points(perfect_maps(labels), Geometry.fit((512, 256), SIDE))
+    (point,), _ = learned_points(perfect_maps(labels), Geometry.fit((512, 256), SIDE))
     assert np.hypot(*(point - (120, 160))) < 8
+
+
+def test_the_radii_are_those_of_the_objects() -> None:
+    """In pixels of the input, whatever the plane's own size."""
+    _, radii = learned_points(
+        perfect_maps(discs((60, 80, 30), (180, 100, 12))), Geometry.fit((512, 512), SIDE)
+    )
+    np.testing.assert_allclose(sorted(radii), [12, 30], rtol=0.15)
 
 
 def test_the_padding_holds_no_object() -> None:
     labels = discs((60, 60, 20), (60, 200, 20))
-    points = learned_points(perfect_maps(labels), Geometry.fit((SIDE, SIDE // 2), SIDE))
+    points, _ = learned_points(perfect_maps(labels), Geometry.fit((SIDE, SIDE // 2), SIDE))
     assert len(points) == 1
 
 
 def test_no_foreground_no_points() -> None:
     maps = perfect_maps(np.zeros((SIDE, SIDE), np.int32))
-    assert learned_points(maps, Geometry.fit((SIDE, SIDE), SIDE)).shape == (0, 2)
+    points, radii = learned_points(maps, Geometry.fit((SIDE, SIDE), SIDE))
+    assert points.shape == (0, 2) and radii.shape == (0,)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.masks import upscale_masks
+from napari_sam.inference.masks import upscale_masks, upscale_window
 from seeded import interpolate_twice
 
 SHAPES = [(64, 64), (50, 64), (300, 420), (700, 130), (5, 90), (1, 1), (1, 200)]
@@ -33,3 +33,17 @@ def test_a_small_mask_anywhere_is_found(shape: tuple[int, int], pixel: tuple[int
 
 def test_no_mask_is_all_false() -> None:
     assert not upscale_masks(torch.full((2, 16, 16), -1.0), Geometry.fit((30, 40), 64)).any()
+
+
+@pytest.mark.parametrize("plane", [(90, 120), (64, 40), (256, 256)])
+def test_the_masks_of_a_window_are_those_of_the_whole(plane: tuple[int, int]) -> None:
+    """Where nothing reaches the window's border."""
+    geometry = Geometry.fit(plane, 64)
+    whole = torch.full((2, 16, 16), -5.0)
+    whole[:, 4:9, 3:7] = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)) + 1
+    part, (row, column) = upscale_window(whole[:, 2:11, 1:9], geometry, (2, 1), 16)
+    expected = upscale_masks(whole, geometry)
+    assert expected.any()
+    _, height, width = part.shape
+    assert torch.equal(part, expected[:, row : row + height, column : column + width])
+    assert part.sum() == expected.sum()

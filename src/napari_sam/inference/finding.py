@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
+from napari_sam.inference.decoding import Decoded, Limits, between, decode_objects
 from napari_sam.inference.learned_prompts import learned_points
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
@@ -26,9 +26,9 @@ def objects_of(
     progress: Progress = ignore_progress,
 ) -> Iterator[Decoded]:
     """Find the objects of a plane of which there is only an embedding: of each point its best mask."""
-    points = learned_points(predictor.object_maps(embedding), embedding.geometry)
+    points, radii = learned_points(predictor.object_maps(embedding), embedding.geometry)
     crop = (0, 0, *embedding.geometry.original)
-    return decode_points(predictor, embedding, points, limits, at_once, crop, progress, best_only=True)
+    return decode_objects(predictor, embedding, points, radii, limits, at_once, crop, progress)
 
 
 def objects_of_tiles(
@@ -52,10 +52,13 @@ def objects_of_tiles(
     def within(tile: Tile, part: Progress) -> list[Decoded]:
         crop = (tile.row, tile.column, tile.row + tile.height, tile.column + tile.width)
         embedding = embed(tile)
-        points = learned_points(predictor.object_maps(embedding), embedding.geometry)
-        central = [tiling.central(tile.level, point) == tile for point in (points + crop[:2]).tolist()]
-        points = points[np.array(central, bool)]
-        objects = decode_points(predictor, embedding, points, limits, at_once, crop, part, best_only=True)
+        points, radii = learned_points(predictor.object_maps(embedding), embedding.geometry)
+        central = np.array(
+            [tiling.central(tile.level, point) == tile for point in (points + crop[:2]).tolist()], bool
+        )
+        objects = decode_objects(
+            predictor, embedding, points[central], radii[central], limits, at_once, crop, part
+        )
         return [one for one in objects if not _touches(one, crop, shape)]
 
     tiles = [tile for level in range(tiling.coarsest + 1) for tile in tiling.of_level(level)]

@@ -29,8 +29,12 @@ _RADII_APART = 0.5
 _MEAN_DISTANCE = 2 / 3
 
 
-def learned_points(maps: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float64]:
+def learned_points(
+    maps: NDArray[np.float32], geometry: Geometry
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give (N, 2) positions ``(row, column)`` in the plane, the surest first, one on each object.
+
+    With them the (N,) expected radii of these objects, in pixels of the model's input.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def learned_points(maps: NDArray[np.float32], geometry: Geometry) -> NDArray[np.
     # The value of a map's pixel is that of the pixel of the input in its middle, see `proposal_target`.
     inside = np.minimum(peaks[kept] * stride + stride / 2, scaled - 1)
     points: NDArray[np.float64] = inside * (np.array(geometry.original) / scaled)
-    return points
+    return points, radii[kept] * stride
 
 
 def _votes(maps: NDArray[np.float32], unit: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,17 +20,34 @@ def upscale_masks(logits: Tensor, geometry: Geometry) -> Tensor:
     The official code interpolates twice, to the model's input and from there to the plane. Both steps are
     linear along each axis; here they are one banded matrix per axis, applied only where a mask can be.
     """
-    height, width = geometry.original
-    masks = torch.zeros(len(logits), height, width, dtype=torch.bool, device=logits.device)
+    masks = torch.zeros(len(logits), *geometry.original, dtype=torch.bool, device=logits.device)
+    part, (row, column) = upscale_window(logits, geometry, (0, 0), logits.shape[-1])
+    masks[:, row : row + part.shape[1], column : column + part.shape[2]] = part
+    return masks
+
+
+def upscale_window(
+    logits: Tensor, geometry: Geometry, corner: tuple[int, int], side: int
+) -> tuple[Tensor, tuple[int, int]]:
+    """Give only the part of the plane in which a mask can be: (M, a, b) boolean, and its first pixel.
+
+    ``logits`` (M, h, w) lie at ``corner`` of the ``side`` x ``side`` of the model; beside them is no mask.
+    """
+    none = torch.zeros(len(logits), 0, 0, dtype=torch.bool, device=logits.device)
     positive = (logits > 0).any(0)
-    if not positive.any():
-        return masks
-    h, w = logits.shape[-2:]
-    rows = _Band.of(h, geometry.image_size, geometry.scaled[0], height)
-    columns = _Band.of(w, geometry.image_size, geometry.scaled[1], width)
-    row_span, column_span = rows.touched(positive.any(1)), columns.touched(positive.any(0))
+    seen_rows, seen_columns = (positive.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not seen_rows:
+        return none, (0, 0)
+    rows, columns = (
+        _Band.within(start, start + length, side, geometry.image_size, scaled, original)
+        for start, length, scaled, original in zip(
+            corner, logits.shape[-2:], geometry.scaled, geometry.original, strict=True
+        )
+    )
+    row_span = rows.touched(seen_rows[0], seen_rows[-1])
+    column_span = columns.touched(seen_columns[0], seen_columns[-1])
     if row_span == (0, 0) or column_span == (0, 0):
-        return masks
+        return none, (0, 0)
     wide = torch.cat(
         [
             logits[:, :, seen] @ columns.weights[some, seen].to(logits.device).T
@@ -38,10 +55,11 @@ def upscale_masks(logits: Tensor, geometry: Geometry) -> Tensor:
         ],
         dim=-1,
     )  # (M, h, columns of the span)
-    for some, seen in rows.pieces(*row_span):
-        piece = rows.weights[some, seen].to(logits.device) @ wide[:, seen]
-        torch.gt(piece, 0, out=masks[:, some, slice(*column_span)])
-    return masks
+    pieces = [
+        rows.weights[some, seen].to(logits.device) @ wide[:, seen] > 0
+        for some, seen in rows.pieces(*row_span)
+    ]
+    return torch.cat(pieces, dim=1), (row_span[0], column_span[0])
 
 
 class _Band:
@@ -55,6 +73,8 @@ class _Band:
         seen = (weights != 0).int()
         self.first = seen.argmax(1)
         self.last = weights.shape[1] - 1 - seen.flip(1).argmax(1)
+        nothing = seen.sum(1) == 0  # what lies beside a window
+        self.first[nothing], self.last[nothing] = weights.shape[1], -1
 
     @classmethod
     @lru_cache(maxsize=32)
@@ -66,10 +86,15 @@ class _Band:
             scaled = F.interpolate(scaled, plane, mode="linear", align_corners=False)
         return cls(scaled[0].T.contiguous())
 
-    def touched(self, positive: Tensor) -> tuple[int, int]:
-        """Give the span of the plane's rows to which the ``positive`` low-resolution ones contribute."""
-        found = positive.nonzero()[:, 0].cpu()
-        inside = (self.last >= found[0]) & (self.first <= found[-1])
+    @classmethod
+    @lru_cache(maxsize=128)
+    def within(cls, start: int, stop: int, low: int, square: int, inside: int, plane: int) -> _Band:
+        """Give that of the low-resolution values from ``start`` to ``stop`` alone; see `of`."""
+        return cls(cls.of(low, square, inside, plane).weights[:, start:stop])
+
+    def touched(self, low: int, high: int) -> tuple[int, int]:
+        """Give the span of the plane's rows to which the low-resolution ones ``low`` to ``high`` add."""
+        inside = (self.last >= low) & (self.first <= high)
         where = inside.nonzero()[:, 0]
         # What lies beyond the plane, in the padding of the model's input, contributes nowhere.
         return (int(where[0]), int(where[-1]) + 1) if len(where) else (0, 0)

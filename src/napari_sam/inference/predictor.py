@@ -148,11 +148,48 @@ class Predictor:
             If the embedding is another model's.
         """
         self._check(embedding)
-        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
-        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
-        sparse, dense = self._sam.prompt_encoder((xy, labels))
+        sparse, dense = self._points(embedding, points)
         features = embedding.features.to(self.device)
         return self._sam.mask_decoder.passing(features, self._image_pe, sparse, dense, least_score)
+
+    @torch.inference_mode()
+    def best_passing(
+        self,
+        embedding: Embedding,
+        points: NDArray[np.floating],
+        least_score: float,
+        corners: NDArray[np.integer],
+        side: int,
+    ) -> PassingMasks:
+        """Decode many points, each in its own window of the embedding, and of each the best candidate only.
+
+        Parameters
+        ----------
+        embedding, points, least_score
+            As in `passing`.
+        corners
+            (N, 2) first token ``(row, column)`` of each point's window.
+        side
+            Tokens along the sides of the windows; the logits that come have four pixels for each.
+
+        Raises
+        ------
+        ValueError
+            If the embedding is another model's.
+        """
+        self._check(embedding)
+        sparse, dense = self._points(embedding, points)
+        features, pe = embedding.features.to(self.device), self._image_pe
+        if side < pe.shape[-1]:
+            features, pe = (_windows(x, corners, side) for x in (features, pe))
+        return self._sam.mask_decoder.best_passing(features, pe, sparse, dense, least_score)
+
+    def _points(self, embedding: Embedding, points: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
+        """Encode (N, 2) points ``(row, column)``, each a prompt by itself."""
+        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
+        encoded: tuple[Tensor, Tensor] = self._sam.prompt_encoder((xy, labels))
+        return encoded
 
     @torch.inference_mode()
     def object_maps(self, embedding: Embedding) -> NDArray[np.float32]:
@@ -337,6 +374,13 @@ def _device(name: str | None) -> torch.device:
     if name.split(":")[0] not in present:
         raise ValueError(f"The device {name!r} is not there; choose one of {', '.join(present)}.")
     return torch.device(name)
+
+
+def _windows(maps: Tensor, corners: NDArray[np.integer], side: int) -> Tensor:
+    """Cut a window of ``side`` at each of (N, 2) corners out of a (1, C, h, w) map: (N, C, side, side)."""
+    tokens = maps[0].permute(1, 2, 0)  # the channels lie last in memory
+    cut = [tokens[row : row + side, column : column + side] for row, column in corners.tolist()]
+    return torch.stack(cut).permute(0, 3, 1, 2)
 
 
 def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -30,6 +30,8 @@ SINGLE = 0
 CANDIDATES = range(1, MASK_TOKENS)
 # Prompts that are decoded at once on a GPU.
 _PROMPTS_AT_ONCE = 64
+# On a CPU prompts are decoded together whose image tokens are so few, up to so many tokens in all.
+_FEW_TOKENS, _TOKENS_TOGETHER = 1024, 8192
 # From so many prompts on one image it pays to project its tokens for the first layer beforehand.
 _MANY_PROMPTS = 4
 
@@ -111,7 +113,7 @@ class MaskDecoder(nn.Module):
         logits, scores = [], []
         done = 0
         for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, known):
-            its_fine = fine if fine is None or len(fine) == 1 else fine[done : done + len(tokens)]
+            its_fine = _of_prompts(fine, slice(done, done + len(tokens)))
             logits.append(self._upscaled_product(image, its_fine, self._filters(tokens, candidates), size))
             scores.append(self.iou_prediction_head(tokens[:, 0])[:, list(candidates)])
             done += len(tokens)
@@ -146,11 +148,33 @@ class MaskDecoder(nn.Module):
                 chosen.append(wanted[good])
                 scores.append(said[row, good])
             first += len(tokens)
-        if not logits:
-            none = wanted.new_empty(0)
-            sides = [4 * side for side in size]
-            return PassingMasks(none, none, embedding.new_empty(0), embedding.new_empty(0, *sides))
-        return PassingMasks(torch.cat(prompts), torch.cat(chosen), torch.cat(scores), torch.cat(logits))
+        return _passing(embedding, prompts, chosen, scores, logits)
+
+    def best_passing(
+        self, embedding: Tensor, embedding_pe: Tensor, sparse: Tensor, dense: Tensor, least_score: float
+    ) -> PassingMasks:
+        """Decode ``B`` prompts, but of each only the candidate with the highest score, if it passes.
+
+        For the parameters see `passing`; ``embedding`` and ``embedding_pe`` may be one map for each prompt.
+        """
+        size = (embedding.shape[-2], embedding.shape[-1])
+        embedding, fine = self._parted(embedding)
+        prompts, chosen, scores, logits = [], [], [], []
+        first = 0
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+            best, which = self.iou_prediction_head(tokens[:, 0])[:, list(CANDIDATES)].max(1)
+            rows = (best > least_score).nonzero()[:, 0]
+            if len(rows):
+                every = torch.arange(len(rows), device=rows.device)
+                filters = self._filters(tokens[rows], CANDIDATES)[every, which[rows]]
+                its_image = image if len(rows) == len(image) else image[rows]
+                its_fine = _of_prompts(fine, first + rows)
+                logits.append(self._upscaled_product(its_image, its_fine, filters[:, None], size)[:, 0])
+                prompts.append(first + rows)
+                chosen.append(which[rows] + CANDIDATES.start)
+                scores.append(best[rows])
+            first += len(tokens)
+        return _passing(embedding, prompts, chosen, scores, logits)
 
     def lay_out(self) -> None:
         """Keep the weights of the upscaling in memory as it reads them; their values and shapes stay."""
@@ -191,12 +215,14 @@ class MaskDecoder(nn.Module):
             known = self.look_at(embedding, embedding_pe, dense)
         values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
         change = dense.flatten(2).transpose(1, 2)
-        if not keeps_in_cache(tokens):
+        few = values.shape[1] <= _FEW_TOKENS
+        if few or not keeps_in_cache(tokens):
+            together = _TOKENS_TOGETHER // values.shape[1] if keeps_in_cache(tokens) else _PROMPTS_AT_ONCE
             if known is None:
                 values = values + change
                 known = ImageTokens(values, values + pe, pe)
-            for first in range(0, b, _PROMPTS_AT_ONCE):
-                some = slice(first, first + _PROMPTS_AT_ONCE)
+            for first in range(0, b, together):
+                some = slice(first, first + together)
                 yield self.transformer(known.of(some), tokens[some], None)
             return
         values_0, keys_0, values_1, keys_1 = buffers_like(values)
@@ -239,6 +265,26 @@ class MaskDecoder(nn.Module):
             x = gelu(project(x, *second_matrix).unflatten(-1, (4, -1)))  # (B, n, 4, 4, C / 8)
             pieces.append(products_of(filters, x.flatten(1, 3)))  # (B, M, n * 16)
         return _in_rows(_joined(pieces, dim=2), size)
+
+
+def _passing(
+    embedding: Tensor,
+    prompts: list[Tensor],
+    candidates: list[Tensor],
+    scores: list[Tensor],
+    logits: list[Tensor],
+) -> PassingMasks:
+    """Join what passed of each part; of none, empty tensors."""
+    if not logits:
+        none = torch.empty(0, dtype=torch.int64, device=embedding.device)
+        sides = [4 * side for side in embedding.shape[-2:]]
+        return PassingMasks(none, none, embedding.new_empty(0), embedding.new_empty(0, *sides))
+    return PassingMasks(torch.cat(prompts), torch.cat(candidates), torch.cat(scores), torch.cat(logits))
+
+
+def _of_prompts(fine: Tensor | None, prompts: slice | Tensor) -> Tensor | None:
+    """Give the fine features of some prompts, of which each may have its own."""
+    return fine if fine is None or len(fine) == 1 else fine[prompts]
 
 
 def _matrix(convolution: nn.Module) -> tuple[Tensor, Tensor]:
