@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = SHAPE)
     y, x = np.ogrid[: shape[0], : shape[1]]
     inside: NDArray[np.bool_] = np.hypot(y - centre[0], x - centre[1]) <= radius
     return inside
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_out_of_the_collector() -> None:
+    """Leave modules out of the garbage collections that napari makes at each removed layer: they take long."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
