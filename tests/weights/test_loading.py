@@ -55,6 +55,10 @@ class TestLoad:
         assert identity.architecture == "vit_b"
         assert not any(parameter.is_meta for parameter in sam.state_dict().values())
 
+    def test_the_bundled_weights_are_finite(self) -> None:
+        sam, _ = load_model("nano")
+        assert all(value.isfinite().all() for value in sam.state_dict().values())
+
     def test_identity_is_the_hash_of_the_file(self, tmp_path: Path, nano_state: State) -> None:
         path = tmp_path / "weights.pth"
         torch.save(nano_state, path)
