@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Any
@@ -138,17 +139,29 @@ def test_versions_agree() -> None:
     )
 
 
-def test_declared_dependencies_are_the_imported_ones() -> None:
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "src").rglob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+def imported_distributions(files: Iterable[Path]) -> set[str]:
+    """Name the distributions of other people's packages that some files import."""
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"napari_sam"}
     owners = packages_distributions()
-    imported = {canonicalize_name(owners[root][0]) for root in roots}
+    return {canonicalize_name(owners[root][0]) for root in roots}
+
+
+def test_declared_dependencies_are_the_imported_ones() -> None:
+    """The program that trains has further ones, an extra of their own."""
+    training = set((ROOT / "src" / "napari_sam" / "training").rglob("*.py"))
+    plugin = imported_distributions(set((ROOT / "src").rglob("*.py")) - training)
     requirements = [Requirement(line) for line in distribution(DISTRIBUTION).requires or []]
     declared = {canonicalize_name(requirement.name) for requirement in requirements if not requirement.marker}
-    assert declared == imported
+    assert declared == plugin
+    extra = {
+        canonicalize_name(requirement.name)
+        for requirement in requirements
+        if requirement.marker and 'extra == "training"' in str(requirement.marker)
+    }
+    assert extra == imported_distributions(training) - plugin
 
 
 def test_import_loads_neither_torch_nor_qt_nor_napari() -> None:

@@ -28,9 +28,13 @@ class Stopped(Exception):
     """The user pressed Stop."""
 
 
+def run_over(session: Session) -> StackRun:
+    return StackRun(session, planes_along(session, "z"), QUICK, LENIENT, linking=Linking(min_overlap=0.4))
+
+
 @pytest.fixture
 def run(session: Session) -> StackRun:
-    return StackRun(session, planes_along(session, "z"), QUICK, LENIENT, linking=Linking(min_overlap=0.4))
+    return run_over(session)
 
 
 def test_the_discs_of_a_stack_become_objects_in_one_step(run: StackRun, session: Session) -> None:
@@ -46,7 +50,11 @@ def test_the_discs_of_a_stack_become_objects_in_one_step(run: StackRun, session:
     assert not session.labels[...].any()
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(run: StackRun, session: Session) -> None:
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    open_session: Callable[..., Session], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    run = run_over(open_session(stack, cache=tmp_path / "cache"))  # without what other tests found
+
     def stop_in_third(done: float) -> None:
         if done > 0.55:
             raise Stopped

@@ -29,7 +29,7 @@ def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = SHAPE)
 
 @pytest.fixture(scope="session", autouse=True)
 def imports_out_of_the_collector() -> None:
-    """Leave modules out of the garbage collections that napari makes at each removed layer: they take long."""
+    """Leave modules out of the slow garbage collections that napari makes at each removed layer."""
     gc.collect()
     gc.freeze()
 

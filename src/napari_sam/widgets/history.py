@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from napari_sam.annotation import Session
+from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
@@ -73,7 +74,12 @@ class History:
         if self._job.is_busy:
             self._tell("A step is being taken back or done again; wait until it is.", False)
             return
-        step = move.find()
+        try:
+            with self._store.writing():  # in the middle of a write the last step is not what it will be
+                step = move.find()
+        except LabelsError as error:
+            self._on_failed(error)
+            return
         if step is None:
             self._tell(f"There is nothing to {move.name}.", False)
         elif len(self._store.ledger.regions(step.number)) > _FEW_BLOCKS:
