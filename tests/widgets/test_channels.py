@@ -10,7 +10,6 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
-from qtpy.QtTest import QTest
 
 from napari_sam.planes import Plane, Planes
 from napari_sam.training.validation import iou
@@ -67,8 +66,7 @@ def test_layers_as_shown_are_what_the_model_sees(
     user.start(tmp_path / "cells.zarr")
     assert user.session.planes.key() != before
     other.visible = False
-    QTest.qWait(200)
-    assert panel.channels.native.itemText(1) == "as shown (1 of 2)"
+    wait_until(lambda: panel.channels.native.itemText(1) == "as shown (1 of 2)")
     user.start(tmp_path / "cells.zarr")
     assert not user.session.planes.image(user.session.plane)[..., 1].any()
     assert str(user.image.colormap.name) == "magenta" and str(other.colormap.name) == "cyan"
