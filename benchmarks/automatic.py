@@ -43,7 +43,7 @@ from official import (
 from automatic_cases import CASES, generate_ours, nano, pairwise_iou, real_image
 from napari_sam.demo import demo_stack
 from napari_sam.inference.automatic import GRID, LEARNED, Generation, propose, suited_selection
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.proposals import Selection
 from napari_sam.inference.results import Embedding
 from napari_sam.model.sam import CONFIGS

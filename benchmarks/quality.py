@@ -34,7 +34,8 @@ from prompt_quality import (
 from skimage.io import imread
 
 from napari_sam.contrast import Contrast
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.training.data import AnnotatedImage, read_set
 from napari_sam.training.validation import ObjectScore, score_objects

@@ -23,7 +23,8 @@ from skimage import data
 from napari_sam.annotation import Session
 from napari_sam.encoding import Embedder
 from napari_sam.hovering import mask_under
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.model.layers import Progress

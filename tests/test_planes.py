@@ -17,7 +17,7 @@ from napari.layers import Image
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane, Planes
 from napari_sam.training.validation import iou

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from napari_sam.automatic.stack import StackRun, planes_along
     from napari_sam.automatic.writing import commit_masks
     from napari_sam.inference.automatic import EmbeddedPlane, Generation, propose, suited_selection
+    from napari_sam.inference.loading import load_predictor, precisions
     from napari_sam.inference.overlaps import label_image
-    from napari_sam.inference.predictor import Predictor, load_predictor, precisions
+    from napari_sam.inference.predictor import Predictor
     from napari_sam.inference.prompts import Prompt
     from napari_sam.inference.proposals import Proposals, Selected, Selection
     from napari_sam.inference.results import Embedding, Prediction
@@ -46,10 +47,10 @@ _HOMES = {
     "commit_masks": "automatic.writing",
     "label_image": "inference.overlaps",
     "link": "linking",
-    "load_predictor": "inference.predictor",
+    "load_predictor": "inference.loading",
     "open_session": "starting",
     "planes_along": "automatic.stack",
-    "precisions": "inference.predictor",
+    "precisions": "inference.loading",
     "propose": "inference.automatic",
     "propose_plane": "automatic.proposing",
     "session": "widgets.annotate",

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_sam.encoding import Embedder
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.refinement import first_step
 from napari_sam.inference.tiles import predict_plane

@@ -78,7 +78,7 @@ def _add_model(command: argparse.ArgumentParser, default: str) -> None:
 
 def _predictor(options: argparse.Namespace) -> Predictor:
     """Load the model that was chosen."""
-    from napari_sam.inference.predictor import load_predictor  # noqa: PLC0415 - loads torch
+    from napari_sam.inference.loading import load_predictor  # noqa: PLC0415 - loads torch
 
     return load_predictor(options.model, options.checkpoint, options.device, options.precision)
 

@@ -11,7 +11,8 @@ import platformdirs
 from napari_sam.annotation import Session
 from napari_sam.axes import SAMPLES, known_axes
 from napari_sam.channels import ChannelArrays, Composite
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.model.precision import FULL
 from napari_sam.planes import ArrayLike, Planes
 from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache, default_folder

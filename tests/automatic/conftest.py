@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from automatic.discs import SHAPE, disc
 from napari_sam.annotation import Session
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.loading import load_predictor
 from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore

@@ -19,8 +19,9 @@ from napari_sam.inference.automatic import (
     propose,
     suited_selection,
 )
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.overlaps import label_image
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Selection
 from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.weights.loading import load_model

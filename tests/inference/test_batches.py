@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_sam.inference.batches import predict_several
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.training.validation import iou

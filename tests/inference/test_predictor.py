@@ -12,7 +12,8 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
 from napari_sam.model.sam import CONFIGS, SamConfig

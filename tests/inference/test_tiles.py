@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
 from napari_sam.inference.results import Embedding

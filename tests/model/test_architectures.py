@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from napari_sam.model.image_encoder import Attention
-from napari_sam.model.prompt_encoder import PADDING, POSITIVE, drawn_boxes
+from napari_sam.model.prompt_encoder import PADDING, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam
 from seeded import SMALL_VIT
 
@@ -138,19 +138,3 @@ class TestFineFeatures:
         (whole,) = maps  # (1, 24, 16, 24)
         for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
             assert torch.equal(fine[i, j], whole[0, :, i::2, j::2])
-
-
-def test_a_box_is_drawn_as_the_ellipse_in_it() -> None:
-    box = torch.tensor([[9.5, 19.5, 49.5, 39.5]])  # x0, y0, x1, y1 along the edges of pixels
-    drawn = drawn_boxes(box, side=32, pixel=2)[0, 0] > 0
-    rows, columns = drawn.any(1).nonzero()[:, 0], drawn.any(0).nonzero()[:, 0]
-    assert (rows[0], rows[-1], columns[0], columns[-1]) == (10, 19, 5, 24)  # in pixels of two
-    assert drawn.sum().item() == pytest.approx(torch.pi / 4 * 20 * 10, rel=0.05)
-
-
-def test_a_box_with_a_mask_of_its_own_is_not_drawn() -> None:
-    encoder = Sam(CONFIGS["nano"]).eval().prompt_encoder
-    box, mask = torch.tensor([[10.0, 20.0, 90.0, 60.0]]), torch.randn(1, 1, 256, 256)
-    with torch.inference_mode():
-        assert torch.equal(encoder(boxes=box, masks=mask)[1], encoder.embed_masks(mask))
-        assert torch.equal(encoder(boxes=box)[1], encoder.embed_masks(drawn_boxes(box, 256, 2)))

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from skimage.io import imread, imsave
 
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.training.crops import Batch, sample_batch
 from napari_sam.training.curves import PICTURE, VALIDATION

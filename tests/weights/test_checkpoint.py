@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_sam.inference.predictor import load_predictor
+from napari_sam.inference.loading import load_predictor
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.catalogue import CATALOGUE, ModelRow
 from napari_sam.weights.checkpoint import CheckpointError, read_checkpoint

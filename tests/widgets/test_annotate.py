@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 import napari_sam
-from napari_sam.inference.predictor import precisions
+from napari_sam.inference.loading import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc

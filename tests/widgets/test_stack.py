@@ -13,7 +13,8 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.annotation import Session
-from napari_sam.inference.predictor import Predictor, load_predictor
+from napari_sam.inference.loading import load_predictor
+from napari_sam.inference.predictor import Predictor
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,17 +11,15 @@ from torch import Tensor
 
 from napari_sam.contrast import stretched
 from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.last import OfLast
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.inference.tiling import Tiling
-from napari_sam.model.compiling import compile_blocks
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE, PassingMasks
-from napari_sam.model.precision import FULL, offered, reduce_precision
-from napari_sam.model.sam import CONFIGS, Sam
-from napari_sam.model.two_way_transformer import ImageTokens
-from napari_sam.weights.catalogue import model_row
-from napari_sam.weights.loading import ModelIdentity, load_model
+from napari_sam.model.proposal_head import SUBPIXELS
+from napari_sam.model.sam import Sam
+from napari_sam.weights.loading import ModelIdentity
 
 
 class Predictor:
@@ -39,8 +35,9 @@ class Predictor:
         sam.mask_decoder.lay_out()
         with torch.inference_mode():
             self._image_pe = sam.image_pe()
-        # Of the embedding that was asked last. It only saves time: each answer is as if it were not there.
-        self._known: tuple[Embedding, ImageTokens] | None = None
+        # What clicks on the same plane find made. It only saves time: each answer is as if it were not there.
+        self._look_at = OfLast(lambda features: sam.look_at(features, self._image_pe))
+        self._maps = OfLast(self._find_objects)
 
     @property
     def image_size(self) -> int:
@@ -106,23 +103,27 @@ class Predictor:
             multimask = prompt.is_ambiguous
         candidates = CANDIDATES if multimask else [SINGLE]
         features = embedding.features.to(self.device)
-        shared = prompt.mask is None and not self._draws(prompt)
-        known = self._look_at(embedding, features) if shared else None
-        tensors = self._tensors(prompt, geometry)
-        decoded = self._sam.decode(features, *tensors, candidates, self._image_pe, known)
+        points, boxes, masks = self._tensors(prompt, geometry)
+        if masks is None:
+            masks = self._drawn(embedding, points, boxes)
+        known = self._look_at(embedding, features) if masks is None else None
+        decoded = self._sam.decode(features, points, boxes, masks, candidates, self._image_pe, known)
         logits, scores = (x[0] for x in decoded)
         return Prediction(scores.cpu().numpy(), logits.cpu().numpy(), geometry)
 
-    def _draws(self, prompt: Prompt) -> bool:
-        """Whether the model is shown the prompt's box as a mask."""
-        return prompt.box is not None and self._sam.config.draws_boxes
+    def _drawn(
+        self, embedding: Embedding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None
+    ) -> Tensor | None:
+        """Draw prompts as masks, where the model does that and there is something to draw."""
+        if not self._sam.config.draws_prompts:
+            return None
+        maps = self._maps(embedding, embedding.features.to(self.device))
+        return self._sam.draw(maps, points, boxes)
 
-    def _look_at(self, embedding: Embedding, features: Tensor) -> ImageTokens:
-        """Give what all prompts on an embedding share; further clicks on the same plane find it made."""
-        known = self._known  # another thread may put its own there
-        if known is None or known[0] is not embedding:
-            known = self._known = (embedding, self._sam.look_at(features, self._image_pe))
-        return known[1]
+    def _find_objects(self, features: Tensor) -> Tensor:
+        assert self._sam.proposal_head is not None
+        maps: Tensor = self._sam.proposal_head(features)
+        return maps
 
     @property
     def finds_objects(self) -> bool:
@@ -180,8 +181,18 @@ class Predictor:
         self._check(embedding)
         sparse, dense = self._points(embedding, points)
         features, pe = embedding.features.to(self.device), self._image_pe
-        if side < pe.shape[-1]:
+        maps = self._maps(embedding, features) if self._sam.config.draws_prompts else None
+        if windowed := side < pe.shape[-1]:
             features, pe = (_windows(x, corners, side) for x in (features, pe))
+        if maps is not None:
+            xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
+            if windowed:
+                maps = _windows(maps, SUBPIXELS * corners, SUBPIXELS * side)
+                first = self._sam.config.encoder.patch * torch.from_numpy(corners[:, ::-1].copy())
+                xy = xy - first[:, None].to(xy)
+            drawn = self._sam.draw(maps, (xy, xy.new_ones(xy.shape[:2]).long()))
+            assert drawn is not None
+            dense = self._sam.prompt_encoder.embed_masks(drawn)
         return self._sam.mask_decoder.best_passing(features, pe, sparse, dense, least_score)
 
     def _points(self, embedding: Embedding, points: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
@@ -193,10 +204,10 @@ class Predictor:
 
     @torch.inference_mode()
     def object_maps(self, embedding: Embedding) -> NDArray[np.float32]:
-        """Let the model's own head tell where objects are: (4, h, w) maps of its square input.
+        """Let the model's own head tell where objects are: (5, h, w) maps of its square input.
 
-        Logits of the foreground and of the closeness to an object's middle, then the offset ``(x, y)`` to
-        that middle; see `ProposalHead`.
+        Logits of the foreground and of the closeness to an object's middle, the offset ``(x, y)`` to that
+        middle and the reach of the votes; see `ProposalHead`.
 
         Raises
         ------
@@ -206,9 +217,7 @@ class Predictor:
         self._check(embedding)
         if self._sam.proposal_head is None:
             raise ValueError(f"{self.identity.architecture} has no head that finds objects; prompt it.")
-        maps: NDArray[np.float32] = (
-            self._sam.proposal_head(embedding.features.to(self.device))[0].cpu().numpy()
-        )
+        maps: NDArray[np.float32] = self._maps(embedding, embedding.features.to(self.device))[0].cpu().numpy()
         return maps
 
     @torch.inference_mode()
@@ -250,8 +259,9 @@ class Predictor:
             points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
         features = embedding.features.to(self.device)
         candidates = [SINGLE] if boxes else CANDIDATES
-        known = None if self._draws(prompts[0]) else self._look_at(embedding, features)
-        logits, scores = self._sam.decode(features, points, box, None, candidates, self._image_pe, known)
+        masks = self._drawn(embedding, points, box)
+        known = self._look_at(embedding, features) if masks is None else None
+        logits, scores = self._sam.decode(features, points, box, masks, candidates, self._image_pe, known)
         best = scores.argmax(1)
         every = torch.arange(len(prompts), device=best.device)
         logits, scores = logits[every, best], scores[every, best]
@@ -307,73 +317,6 @@ class Predictor:
                 f"shape {(side, side)}. Give those of a Prediction, or a boolean mask of the plane."
             )
         return torch.from_numpy(np.array(mask, np.float32))  # a copy: the user's may be read-only
-
-
-def load_predictor(
-    model: str = "nano",
-    checkpoint: str | Path | None = None,
-    device: str | None = None,
-    precision: str = FULL,
-    compile: bool = False,  # noqa: A002 - torch's own word for it
-) -> Predictor:
-    """Load a model and its weights.
-
-    Parameters
-    ----------
-    model
-        Key of a model: ``"nano"`` ships with the package; ``"vit_b"``, ``"vit_b_lm"`` and the others that
-        ``napari-sam models`` lists are downloaded at their first use.
-    checkpoint
-        Path of a ``.pth``, ``.pt`` or ``.safetensors`` file of that model's architecture, in the place of the
-        published weights. Of a fine-tune that holds more than a SAM, the SAM is taken.
-    device
-        ``"cpu"``, ``"cuda"``, ``"mps"``; the fastest one present if left out.
-    precision
-        Of the image encoder: ``"float32"``, or ``"bfloat16"``, ``"float16"``, ``"int8"`` where the device
-        gains from it (`napari_sam.precisions` tells). The masks nearly stay; see the page on speed.
-    compile
-        Whether the image encoder is compiled at its first use, on CUDA only: see `compile_blocks`.
-
-    Raises
-    ------
-    ValueError
-        If the model or the device is unknown, or gains nothing from the precision or from compilation.
-    DownloadError
-        If the weights are not here and cannot be downloaded; the message says where to put them by hand.
-    CheckpointError
-        If the file is missing, unreadable, or holds other keys or shapes than the model.
-    """
-    target = _device(device)
-    sam, identity = load_model(model, checkpoint)
-    reduce_precision(sam, precision, target)
-    if compile:
-        compile_blocks(sam, target)
-    return Predictor(sam, replace(identity, precision=precision), target)
-
-
-def precisions(model: str = "nano", device: str | None = None) -> tuple[str, ...]:
-    """Name the precisions of the image encoder from which a model gains on a device, ``"float32"`` first.
-
-    Raises
-    ------
-    ValueError
-        If the model or the device is unknown.
-    """
-    return offered(CONFIGS[model_row(model).architecture], _device(device))
-
-
-def _device(name: str | None) -> torch.device:
-    """Choose the fastest device, or the one named if it is there."""
-    present = ["cpu"]
-    if torch.backends.mps.is_available():
-        present.insert(0, "mps")
-    if torch.cuda.is_available():
-        present.insert(0, "cuda")
-    if name is None:
-        return torch.device(present[0])
-    if name.split(":")[0] not in present:
-        raise ValueError(f"The device {name!r} is not there; choose one of {', '.join(present)}.")
-    return torch.device(name)
 
 
 def _windows(maps: Tensor, corners: NDArray[np.integer], side: int) -> Tensor:

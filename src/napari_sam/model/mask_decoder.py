@@ -28,6 +28,8 @@ from napari_sam.model.two_way_transformer import (
 MASK_TOKENS = OWN_TOKENS - 1
 SINGLE = 0
 CANDIDATES = range(1, MASK_TOKENS)
+# Pixels of the logits, and of mask prompts, per token along one side.
+UPSCALING = 4
 # Prompts that are decoded at once on a GPU.
 _PROMPTS_AT_ONCE = 64
 # On a CPU prompts are decoded together whose image tokens are so few, up to so many tokens in all.

@@ -15,8 +15,6 @@ from napari_sam.model.layers import LayerNorm2d
 
 # Labels of a point, the values of the official code.
 PADDING, NEGATIVE, POSITIVE = -1, 0, 1
-# The logit of the middle of a drawn box, about as sure as the decoder's own.
-_INSIDE = 6.0
 
 
 class PositionEmbeddingRandom(nn.Module):
@@ -45,20 +43,14 @@ class PromptEncoder(nn.Module):
         Side of the model's square input in pixels, to which coordinates are normalised.
     grid
         Side of the embedding in tokens.
-    draws_boxes
-        Whether a box without a mask prompt is drawn as one, see `drawn_boxes`: the sines and cosines of
-        two corners tell the decoder only roughly where the box is.
     mask_channels
         Channels of the second convolution on a mask prompt; the first has a quarter of them.
     """
 
-    def __init__(
-        self, width: int, image_size: int, grid: int, draws_boxes: bool = False, mask_channels: int = 16
-    ) -> None:
+    def __init__(self, width: int, image_size: int, grid: int, mask_channels: int = 16) -> None:
         super().__init__()
         self.image_size = image_size
         self.grid = grid
-        self.draws_boxes = draws_boxes
         self.pe_layer = PositionEmbeddingRandom(width // 2)
         # In this order: negative point, positive point, first corner, second corner of a box.
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(4))
@@ -135,21 +127,5 @@ class PromptEncoder(nn.Module):
         if not tokens:
             batch = 1 if masks is None else len(masks)
             tokens.append(self.no_mask_embed.weight.new_empty(batch, 0, self.no_mask_embed.embedding_dim))
-        if masks is None and boxes is not None and self.draws_boxes:
-            side = 4 * self.grid
-            masks = drawn_boxes(boxes, side, self.image_size / side)
         dense = self.no_mask() if masks is None else self.embed_masks(masks)
         return torch.cat(tokens, dim=1), dense
-
-
-def drawn_boxes(boxes: Tensor, side: int, pixel: float) -> Tensor:
-    """Draw the ellipse inscribed in each of (B, 4) boxes as mask logits: (B, 1, side, side).
-
-    ``pixel`` is the side of a pixel of the drawing in pixels of the input, whose origins are the same. Most
-    objects in microscopy are closer to the ellipse in their tight box than to the box.
-    """
-    centres = (torch.arange(side, device=boxes.device) + 0.5) * pixel - 0.5
-    low, high = boxes[:, :2, None], boxes[:, 2:, None]
-    x, y = ((2 * centres - low - high) / (high - low).clamp(min=1e-3)).square().unbind(1)  # (B, side)
-    logits = _INSIDE * (1 - y[:, :, None] - x[:, None, :])
-    return logits.clamp(-2 * _INSIDE, _INSIDE)[:, None]

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
-from napari_sam.model.prompt_encoder import PromptEncoder
-from napari_sam.model.proposal_head import ProposalHead
+from napari_sam.model.mask_decoder import MASK_TOKENS, UPSCALING, MaskDecoder
+from napari_sam.model.prompt_encoder import POSITIVE, PromptEncoder
+from napari_sam.model.proposal_head import SUBPIXELS, ProposalHead
 from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
 from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens
+from napari_sam.model.votes import drawn_boxes, drawn_points, voted_boxes
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -33,7 +34,8 @@ class SamConfig:
 
     Two things that the official models do not have: with ``fine`` the embedding carries finer features beside
     its own, which sharpen the masks as they are upscaled (as Ravi et al., "SAM 2", 2024, do); with
-    ``draws_boxes`` a box is also shown as a mask prompt, see `PromptEncoder`.
+    ``draws_prompts``, for which it needs the `ProposalHead`, points and boxes are also shown as mask prompts,
+    see `Sam.draw`.
     """
 
     architecture: str
@@ -43,12 +45,17 @@ class SamConfig:
     proposals: bool = False
     small: int = 0
     fine: bool = False
-    draws_boxes: bool = False
+    draws_prompts: bool = False
+
+    @property
+    def fine_channels(self) -> int:
+        """Fine channels of each of a token's 2 x 2 subpixels: those of the upscaling's first step."""
+        return self.decoder.width // 4 if self.fine else 0
 
     @property
     def embedding_width(self) -> int:
         """Channels of an embedding, the fine ones included."""
-        return self.decoder.width * (2 if self.fine else 1)
+        return self.decoder.width + 4 * self.fine_channels
 
     @property
     def grid(self) -> int:
@@ -67,7 +74,7 @@ CONFIGS = {
             proposals=True,
             small=24,
             fine=True,
-            draws_boxes=True,
+            draws_prompts=True,
         ),
         SamConfig(
             "vit_t",
@@ -93,10 +100,10 @@ class Sam(nn.Module):
         elif isinstance(config.encoder, TinyViTConfig):
             self.image_encoder = TinyViT(config.encoder, width)
         else:
-            self.image_encoder = ConvEncoder(config.encoder, width, width // 4 if config.fine else 0)
-        self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid, config.draws_boxes)
+            self.image_encoder = ConvEncoder(config.encoder, width, config.fine_channels)
+        self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
         self.mask_decoder = MaskDecoder(config.decoder)
-        self.proposal_head = ProposalHead(width) if config.proposals else None
+        self.proposal_head = ProposalHead(width, config.fine_channels) if config.proposals else None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring (B, 3, h, w) images of 0-255 to mean zero and deviation one of natural images."""
@@ -133,10 +140,36 @@ class Sam(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Predict (B, M, 4 grid, 4 grid) logits and (B, M) scores of ``B`` prompts on one embedding.
 
-        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`. What
-        `image_pe` gave can be handed in, since it never changes; so can what `look_at` gave, if there are no
-        ``masks``. The embedding is read fastest with its channels last in memory.
+        Coordinates are ``(x, y)`` in pixels of the scaled image; see `PromptEncoder` and `MaskDecoder`. Of a
+        model that draws prompts, ``masks`` are what `draw` gave where the user gave none. What `image_pe`
+        gave can be handed in, since it never changes; so can what `look_at` gave, if there are no ``masks``.
+        The embedding is read fastest with its channels last in memory.
         """
         sparse, dense = self.prompt_encoder(points, boxes, masks)
         image_pe = self.image_pe() if image_pe is None else image_pe
         return self.mask_decoder(embedding, image_pe, sparse, dense, candidates, known)  # type: ignore[no-any-return]
+
+    def draw(
+        self, maps: Tensor, points: tuple[Tensor, Tensor] | None = None, boxes: Tensor | None = None
+    ) -> Tensor | None:
+        """Draw prompts that have no mask as the masks that the proposal head would guess: (B, 1, 4 h, 4 w).
+
+        The sines and cosines of a position tell the mask decoder only roughly what is meant. A box is drawn
+        as the mean of the ellipse in it and of what its pixels vote for. None where there is nothing to draw.
+
+        Parameters
+        ----------
+        maps
+            (1 or B, 5, 2 h, 2 w) that the proposal head gave for an embedding, or for a part of it.
+        points, boxes
+            As for `decode`, but relative to the first pixel of the maps.
+        """
+        patch, upscale = self.config.encoder.patch, UPSCALING // SUBPIXELS
+        if boxes is not None:
+            size = (upscale * maps.shape[-2], upscale * maps.shape[-1])
+            voted = F.interpolate(voted_boxes(maps, boxes, patch / SUBPIXELS), size, mode="bilinear")
+            return (drawn_boxes(boxes, size, patch / UPSCALING) + voted) / 2
+        if points is not None and bool((points[1] == POSITIVE).any(1).all()):
+            drawn = drawn_points(maps, *points, patch / SUBPIXELS)
+            return F.interpolate(drawn, scale_factor=upscale, mode="bilinear")
+        return None

@@ -9,18 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import distance_transform_edt, gaussian_filter, maximum, maximum_position
+from scipy.ndimage import distance_transform_edt, maximum, maximum_position
 from torch import Tensor
 
-from napari_sam.model.proposal_head import CHANNELS, OFFSET_UNIT
+from napari_sam.model.proposal_head import OFFSET_UNIT, TAUGHT
 from napari_sam.runs import PixelBox, pixel_box
 from napari_sam.training.data import AnnotatedImage
+from napari_sam.training.looks import change_looks
 
 # Objects smaller than this (in pixels of the model's input), or cut off by more than this share, are not
 # asked for.
 _MIN_AREA = 20
 _MIN_VISIBLE = 0.4
 _SCALES = (0.5, 1.8)
+# The share of crops that are scaled so that a usual object of the image has a side between these, in pixels
+# of the model's input; but not more than so many times enlarged.
+_BY_OBJECTS, _OBJECT_SIDES, _MOST_ENLARGED = 0.3, (12.0, 150.0), 6.0
 # The share of crops from images larger than the model's input that are taken at the image's own scale, as
 # tiles of it are.
 _UNSCALED = 0.5
@@ -124,7 +128,7 @@ def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     offset (x, y) to that point in units of ``OFFSET_UNIT``.
     """
     seen = labels[_MAP_STRIDE // 2 :: _MAP_STRIDE, _MAP_STRIDE // 2 :: _MAP_STRIDE]
-    maps = np.zeros((CHANNELS, *seen.shape), np.float32)
+    maps = np.zeros((TAUGHT, *seen.shape), np.float32)
     numbers = np.unique(seen[seen > 0])
     if not len(numbers):
         return maps
@@ -164,7 +168,7 @@ def _sample_crop(
             image, labels = _turn(rng, image, labels)
             chosen = np.resize(rng.permutation(found), objects)
             masks = np.stack([labels == number for number in chosen])
-            return Crop(_change_looks(rng, image), masks, proposal_target(labels))
+            return Crop(change_looks(rng, image), masks, proposal_target(labels))
     raise ValueError(
         f"Of {_CROP_TRIES} crops none holds an object of {_MIN_AREA} pixels; check the labels of the sets."
     )
@@ -172,6 +176,9 @@ def _sample_crop(
 
 def _scale(rng: np.random.Generator, item: AnnotatedImage, image_size: int) -> float:
     """Choose the model's pixels per pixel of the image."""
+    if rng.random() < _BY_OBJECTS:
+        wanted = float(np.exp(rng.uniform(*np.log(_OBJECT_SIDES))))
+        return min(_MOST_ENLARGED, wanted / item.usual_side)
     fitting = image_size / max(item.labels.shape)
     base = 1.0 if fitting < 1 and rng.random() < _UNSCALED else fitting
     return base * float(np.exp(rng.uniform(*np.log(_SCALES))))
@@ -235,27 +242,6 @@ def _turn(
     if rng.random() < 0.5:
         image, labels = image[:, ::-1], labels[:, ::-1]
     return image, labels
-
-
-def _change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Change contrast, gamma, polarity, colours, sharpness and noise."""
-    x = image.astype(np.float32) / 255
-    if rng.random() < 0.1:
-        x = 1 - x
-    if rng.random() < 0.1:
-        x = np.repeat(x @ rng.dirichlet((1, 1, 1)).astype(np.float32)[:, None], 3, axis=2)
-    if rng.random() < 0.15:
-        x = x[..., rng.permutation(3)]
-    if rng.random() < 0.5:
-        x = np.clip(x, 0, 1) ** np.exp(rng.uniform(-0.5, 0.5))
-    if rng.random() < 0.3:
-        x = rng.uniform(0.5, 1.2) * x + rng.uniform(-0.1, 0.2)
-    if rng.random() < 0.15:
-        x = gaussian_filter(x, (sigma := rng.uniform(0.4, 2.0), sigma, 0))
-    if rng.random() < 0.25:
-        noise = rng.normal(size=x.shape[:2]).astype(np.float32)[..., None]
-        x = x + rng.uniform(0.01, 0.1) * noise
-    return np.clip(np.rint(255 * x), 0, 255).astype(np.uint8)
 
 
 def _point(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float64]:

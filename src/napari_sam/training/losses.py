@@ -45,6 +45,12 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
     return masks + _SCORE_WEIGHT * F.mse_loss(scores, iou, reduction="none").mean(1), iou
 
 
+def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
+    """Give the mean loss of prompts as they are drawn from votes, (B, 1, h, w); ``target`` as above."""
+    target = target[:, None]
+    return (_FOCAL_WEIGHT * focal_loss(drawn, target) + dice_loss(drawn, target)).mean()
+
+
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """Cross-entropy, weighted by how wrong a pixel is (Lin et al., 2017), per pixel of the object: (B, M)."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
@@ -60,10 +66,13 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def proposal_loss(maps: Tensor, target: Tensor) -> Tensor:
-    """Loss of the proposal head's (I, 4, h, w) ``maps``: cross-entropies, and the offsets on objects."""
+    """Loss of the proposal head's (I, 5, h, w) ``maps``: cross-entropies, and the offsets on objects.
+
+    The (I, 4, h, w) ``target`` teaches all but the reach of the votes, which `drawing_loss` does.
+    """
     on_object = target[:, :1]
     entropy = F.binary_cross_entropy_with_logits(maps[:, :2], target[:, :2])
-    offsets = F.smooth_l1_loss(maps[:, 2:], target[:, 2:], reduction="none", beta=_SMALL_OFFSET)
+    offsets = F.smooth_l1_loss(maps[:, 2:4], target[:, 2:], reduction="none", beta=_SMALL_OFFSET)
     return entropy + (offsets * on_object).sum() / on_object.sum().clamp(min=1)
 
 

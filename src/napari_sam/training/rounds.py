@@ -8,22 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE, drawn_boxes
+from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE
 from napari_sam.model.sam import Sam
 from napari_sam.training.crops import Batch
 
 # The share of corrective rounds in which the previous mask is not shown.
 _WITHOUT_MASK = 0.25
+# The share of first prompts that are not drawn, as those of a grid of points.
+_UNDRAWN = 0.2
 
 
 class Rounds:
-    """Decode all prompts of a batch in one call per round; the images are encoded once.
+    """Decode the prompts on the first ``decoded`` images of a batch in one call per round.
+
+    All images are encoded, once, and all prompts are drawn: ``maps`` are those of the proposal head, and
+    ``drawn`` (B, 1, h, w) and ``target`` (B, h, w) the drawn prompts and the covered share of each pixel.
 
     Points and boxes share a call: a point and its padding, like a box, are two tokens. The batch lies on
     the device of ``sam``; the ``generator``, of the corrective clicks, on the processor.
     """
 
-    def __init__(self, sam: Sam, batch: Batch, generator: torch.Generator) -> None:
+    def __init__(self, sam: Sam, batch: Batch, generator: torch.Generator, decoded: int) -> None:
         self._sam = sam
         self._generator = generator
         patch = sam.config.encoder.patch
@@ -31,17 +36,22 @@ class Rounds:
         side = batch.images.shape[-1]
         device = batch.images.device
         corners = batch.offsets // patch
-        self.embedded = sam.image_encoder(sam.normalise(batch.images), corners=corners)
-        self._embedding = self.embedded.repeat_interleave(objects, 0)
+        embedded = sam.image_encoder(sam.normalise(batch.images), corners=corners)
+        assert sam.proposal_head is not None
+        self.maps = sam.proposal_head(embedded).float()
+        self.target = F.avg_pool2d(batch.masks.float()[:, None], side // (4 * embedded.shape[-1]))[:, 0]
+        offsets = batch.offsets.float().repeat_interleave(objects, 0)
+        self.drawn = self._draw(batch, offsets, self.maps.repeat_interleave(objects, 0))
         with torch.autocast(device.type, enabled=False):
-            pe = _crop_pe(sam, corners, side // patch)
-        self._pe = pe.repeat_interleave(objects, 0)
-        self._offsets = batch.offsets.float().repeat_interleave(objects, 0)
-        self._target = F.avg_pool2d(batch.masks.float()[:, None], side // self._low_side)[:, 0]
-        self._clicks = batch.points[:, None]  # (B, n, 2)
+            pe = _crop_pe(sam, corners[:decoded], side // patch)
+        self._embedding, self._pe = (x[:decoded].repeat_interleave(objects, 0) for x in (embedded, pe))
+        prompts = decoded * objects
+        self._offsets = offsets[:prompts]
+        self._target = self.target[:prompts]
+        self._clicks = batch.points[:prompts, None]  # (B, n, 2)
         self._labels = torch.full(self._clicks.shape[:2], POSITIVE, device=device)
-        self._boxes = batch.boxes
-        self._by_box = batch.by_box
+        self._boxes = batch.boxes[:prompts]
+        self._by_box = batch.by_box[:prompts]
         self._low_pixel = patch / 4
 
     @property
@@ -51,7 +61,11 @@ class Rounds:
     def run(self, rounds: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (logits, scores, target) of each round; see `prompt_losses` for the shapes."""
         encoder, decoder = self._sam.prompt_encoder, self._sam.mask_decoder
-        unmasked = self._without_mask()
+        # What is drawn has a loss of its own.
+        drawn = encoder.embed_masks(self.drawn[: len(self._clicks)].detach())
+        undrawn = torch.rand(len(drawn), generator=self._generator) < _UNDRAWN
+        undrawn = undrawn.to(drawn.device)[:, None, None, None]
+        unmasked = torch.where(undrawn, encoder.no_mask(), drawn)
         dense = unmasked
         for number in range(rounds):
             # Positions are encoded in full precision: half of it moves them by pixels.
@@ -77,12 +91,15 @@ class Rounds:
         by_box = torch.cat([corrections, encoder.embed_boxes(self._boxes)], 1)
         return torch.where(self._by_box[:, None, None], by_box, by_point)
 
-    def _without_mask(self) -> Tensor:
-        """Give the dense map of the prompts that bring no mask: boxes are drawn, as at inference."""
-        encoder = self._sam.prompt_encoder
-        boxes = self._boxes - self._offsets.repeat(1, 2)
-        drawn = encoder.embed_masks(drawn_boxes(boxes, self._low_side, self._low_pixel))
-        return torch.where(self._by_box[:, None, None, None], drawn, encoder.no_mask())
+    def _draw(self, batch: Batch, offsets: Tensor, maps: Tensor) -> Tensor:
+        """Draw all first prompts as at inference, one map (B, 5, h, w) for each: (B, 1, h, w)."""
+        points = (batch.points - offsets)[:, None]
+        labels = torch.full(points.shape[:2], POSITIVE, device=maps.device)
+        with torch.autocast(maps.device.type, enabled=False):
+            by_point = self._sam.draw(maps, (points, labels))
+            by_box = self._sam.draw(maps, None, batch.boxes - offsets.repeat(1, 2))
+        assert by_point is not None and by_box is not None
+        return torch.where(batch.by_box[:, None, None, None], by_box, by_point)
 
     def _shown(self, logits: Tensor, scores: Tensor, first: bool) -> Tensor:
         """Give the mask that a user would see: the best candidate of a single point, else the single mask."""

@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.training.crops import Batch
-from napari_sam.training.losses import prompt_losses, proposal_loss
+from napari_sam.training.losses import drawing_loss, prompt_losses, proposal_loss
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.rounds import Rounds
 from napari_sam.weights.loading import ModelIdentity, load_model
@@ -39,25 +39,24 @@ class StepLosses(nn.Module):
         self.sam = sam
 
     def forward(
-        self, batch: Batch, rounds: int, generator: torch.Generator, proposals: float
+        self, batch: Batch, rounds: int, generator: torch.Generator, decoded: int, proposals: float
     ) -> dict[str, Tensor]:
-        """Give the total ``loss``, the loss of the ``proposals``, and the mean ``iou`` of the first round."""
-        assert self.sam.proposal_head is not None
+        """Give the total ``loss``, the parts of the head, and the mean ``iou`` of the first round."""
         device = batch.images.device
         losses, first_iou = [], None
         # Attention of a few tokens trains faster as plain products than as the fused call.
         with sdpa_kernel(SDPBackend.MATH):
-            prompted = Rounds(self.sam, batch, generator)
+            prompted = Rounds(self.sam, batch, generator, decoded)
             for logits, scores, target in prompted.run(rounds):
                 loss, iou = prompt_losses(logits, scores, target)
                 losses.append(loss.mean())
                 first_iou = iou[:, 1:].max(1).values.mean() if first_iou is None else first_iou
-            maps = self.sam.proposal_head(prompted.embedded)
         assert first_iou is not None
         with torch.autocast(device.type, enabled=False):
-            proposal = proposal_loss(maps.float(), batch.maps)
-            total = torch.stack(losses).mean() + proposals * proposal
-        return {"loss": total, "iou": first_iou, "proposals": proposal}
+            proposal = proposal_loss(prompted.maps, batch.maps)
+            drawing = drawing_loss(prompted.drawn, prompted.target)
+            total = torch.stack(losses).mean() + proposals * (proposal + drawing)
+        return {"loss": total, "iou": first_iou, "proposals": proposal, "drawing": drawing}
 
 
 class Trainer:
@@ -101,7 +100,10 @@ class Trainer:
         # Rounds and clicks depend on the step and the process alone, so a resumed run repeats them.
         generator = torch.Generator().manual_seed(recipe.clicks_seed(step, self.fabric.global_rank))
         here = batch.to(self.fabric.device)
-        measured: dict[str, Tensor] = self._losses(here, recipe.rounds_of(step), generator, recipe.proposals)
+        decoded = max(1, round(recipe.decoded * len(batch.images)))
+        measured: dict[str, Tensor] = self._losses(
+            here, recipe.rounds_of(step), generator, decoded, recipe.proposals
+        )
         self._stepping.zero_grad(set_to_none=True)
         self.fabric.backward(measured["loss"])
         # A scaled loss may overflow; then the scaler leaves the step out.

@@ -13,7 +13,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
-from napari_sam.inference.predictor import precisions
+from napari_sam.inference.loading import precisions
 from napari_sam.installation import conflict
 from napari_sam.starting import default_labels_path
 from napari_sam.weights.catalogue import CATALOGUE
