@@ -66,7 +66,7 @@ def _votes(maps: NDArray[np.float32], unit: float) -> tuple[NDArray[np.float64],
     foreground = expit(maps[0].astype(np.float64))
     rows, columns = np.nonzero(foreground >= _FOREGROUND)
     weights = foreground[rows, columns]
-    dx, dy = maps[2:, rows, columns] * unit
+    dx, dy = maps[2:4, rows, columns] * unit
     to_rows = np.clip(np.rint(rows + dy), 0, height - 1).astype(int)
     to_columns = np.clip(np.rint(columns + dx), 0, width - 1).astype(int)
     counts = []
