@@ -129,7 +129,7 @@ class Attention(nn.Module):
                 block = slice(row * w, (row + rows) * w)
                 bias = _relative_bias(q[:, some, block], rel_h[row : row + rows], rel_w, buffer)
                 out[:, some, block] = _attend(q[:, some, block], k[:, some], v[:, some], bias)
-            pause()
+                pause()
         return out.transpose(1, 2).reshape(b, h, w, c)
 
     def _attend_in_windows(self, x: Tensor, window: int, pause: Pause) -> Tensor:
