@@ -21,8 +21,8 @@ from seeded import seeded_image
 
 COUNT, SHAPE = 24, (40, 50)
 
-# Opens the labels and, when it is told to, encodes the planes that it reads, one after the other. What it does
-# it appends to a log that both share: a line is one write, so their order is that of what happened.
+# Opens the labels and, when it is told to, encodes the planes that it reads, one after the other. What it
+# does it appends to a log that both share: a line is one write, so their order is that of what happened.
 _PROCESS = """
 import os
 import sys

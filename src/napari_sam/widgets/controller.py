@@ -17,6 +17,7 @@ from napari_sam.annotation import Session
 from napari_sam.previews import Response
 from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
 from napari_sam.storage.records import Step
+from napari_sam.widgets.breathing import breathe
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown
 from napari_sam.widgets.history import History
@@ -64,6 +65,7 @@ class SessionController:
         self._viewer = viewer
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, points, boxes)
+        breathe()
         self._job = LatestJob()
         self._hover = Hover(viewer, self._layers.frame, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())

@@ -128,9 +128,8 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.stack)
         self.seen = SeenView()
         layout.addWidget(self.seen)
-        layout.addWidget(self.activity)
-        layout.addWidget(self.status)
         layout.addStretch(1)
+        self.footer = self._footer()
         self.axes.native.editingFinished.connect(lambda: self.axes_typed.emit(self.axes.value))
         self.model.changed.connect(lambda _: self._on_model_changed())
         self._on_model_changed()
@@ -348,6 +347,16 @@ class AnnotatePanel(QWidget):
         self.show_polarity(True)
         self.show_preview(None)
         return box
+
+    def _footer(self) -> QWidget:
+        """Put what is said and done now into one widget, to be laid below the panel."""
+        footer = QWidget()
+        layout = QVBoxLayout(footer)
+        layout.setContentsMargins(8, 0, 8, 4)
+        layout.setSpacing(0)
+        layout.addWidget(self.activity)
+        layout.addWidget(self.status)
+        return footer
 
     def _toggle_tool(self) -> None:
         """Go on to the next tool; from napari's own to points."""

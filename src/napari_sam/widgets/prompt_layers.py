@@ -15,6 +15,7 @@ from psygnal import Signal
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.shapes import Area, Drawing, Mask, Stroke, ellipse
 from napari_sam.planes import Plane
+from napari_sam.widgets.breathing import breathe
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,
     Units,
@@ -66,6 +67,7 @@ class PromptLayers:
         self._masks: dict[Plane, Mask] = {}
         size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
         self.points = points or viewer.add_layer(_new_points(image, size, self._place()))
+        breathe()
         self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, self._place()))
         self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
         self.points.events.data.connect(self._on_layer_data)

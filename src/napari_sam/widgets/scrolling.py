@@ -13,5 +13,8 @@ def scrolled(panel: QWidget) -> QScrollArea:
     area.setFrameShape(QScrollArea.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(panel)
-    area.setMinimumWidth(max(panel.minimumWidth(), panel.minimumSizeHint().width()))
+    bar = area.verticalScrollBar()
+    assert bar is not None
+    # The bar takes its room beside the panel: below it the panel's right edge would be hidden.
+    area.setMinimumWidth(max(panel.minimumWidth(), panel.minimumSizeHint().width()) + bar.sizeHint().width())
     return area

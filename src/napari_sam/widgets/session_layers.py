@@ -17,6 +17,7 @@ from napari_sam.planes import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
+from napari_sam.widgets.breathing import breathe
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     PlaneNotShown,
@@ -57,6 +58,7 @@ class SessionLayers:
         self.labels = self._labels_layer()
         self.labels.editable = not session.store.read_only
         self.labels.events.paint.connect(self._on_labels_paint)
+        breathe()
         self._preview = viewer.add_labels(
             np.zeros((1,) * image.ndim, np.uint8),
             name="SAM preview",
@@ -67,6 +69,7 @@ class SessionLayers:
         self._colours: object = _ONE_COLOUR
         self._preview.colormap = _ONE_COLOUR
         self._preview.editable = False
+        breathe()
         self.prompts = PromptLayers(viewer, self.frame, points, boxes)
         self._connections = Connections()
         for name in (*_TRANSFORM, "units"):

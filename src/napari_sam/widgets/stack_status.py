@@ -36,7 +36,7 @@ class ReadyStrip(QWidget):
             edges = np.flatnonzero(np.diff(self.ready.astype(np.int8), prepend=0, append=0))
             for start, stop in edges.reshape(-1, 2).tolist():
                 painter.fillRect(QRectF(start * width, 0, (stop - start) * width, self.height()), _READY)
-            mark = max(2.0, width)
+            mark = max(3.0, width)
             left = min(self.shown * width, self.width() - mark)
             painter.fillRect(QRectF(left, self.height() * 0.55, mark, self.height()), _SHOWN)
         painter.end()
