@@ -102,13 +102,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--images", type=int, default=30, help="of each set")
+    parser.add_argument("--sets", nargs="+", default=["dsb2018/val", "usiigaci/val", "axon_sem/val"])
     options = parser.parse_args()
     predictor = load_predictor(options.model)
     moves = " | ".join(f"untiled, moved by {move}" for move in _MOVES)
     print(f"| set | prompt | objects | untiled, tiled | 0.95 or more | {moves} ", end="")
     print("| tiled, truth | untiled, truth |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    for name in ("dsb2018/val", "usiigaci/val", "axon_sem/val"):
+    for name in options.sets:
         items = read_set(options.data / name)[: options.images]
         for kind, values in measure(predictor, items).items():
             same, *others = values.mean(0)

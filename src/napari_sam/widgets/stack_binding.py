@@ -134,7 +134,7 @@ class StackBinding(QObject):
         displayed, ready = found
         if displayed == self._displayed:
             self._ready |= ready
-            self.show()
+            self._show_strip()
 
     def _on_listing_failed(self, error: Exception) -> None:
         show_warning(f"Which planes are encoded already could not be found out: {error}")
