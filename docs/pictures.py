@@ -69,8 +69,9 @@ def main() -> None:
 
 def show_stack() -> None:
     """Write ``stack.png``: a window while a whole stack is being encoded."""
-    frames = np.concatenate([data for data, _, _ in sample_data()])
-    stack = np.concatenate([frames, frames[::-1]] * 8)
+    shown, count = 16, 64
+    first = sample_data()[0][0][0]
+    stack = np.stack([np.roll(first, 2 * (n - shown), axis=1) for n in range(count)])
     viewer = napari.Viewer()
     viewer.window.resize(1000, 720)
     viewer.add_image(stack, name="nuclei", axis_labels=("z", "y", "x"), contrast_limits=(0, 120))
@@ -83,11 +84,11 @@ def show_stack() -> None:
         _wait(lambda: widget.session is not None and not widget.is_busy)
         session = widget.session
         assert session is not None
-        session.go_to(z=len(frames) * 4)
-        session.set_prompt(Prompt([(310, 144)]))
+        session.go_to(z=shown)
+        session.set_prompt(Prompt([(243, 396)]))
         _wait(lambda: session.preview is not None and not widget.is_busy)
         widget.panel.stack.button.click()
-        _wait(lambda: np.count_nonzero(session.ready()) > 0.55 * len(stack))
+        _wait(lambda: np.count_nonzero(widget.panel.stack.strip.ready) > count / 2)
         area = widget.panel.parentWidget().parentWidget()
         area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
         _wait_ms(500)
