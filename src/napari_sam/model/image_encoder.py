@@ -156,8 +156,10 @@ class Attention(nn.Module):
     def _heads_of(self, x: Tensor, pause: Pause = go_on) -> tuple[Tensor, Tensor, Tensor]:
         """Project (B, H, W, C) tokens to queries, keys and values: each (B, heads, H * W, C / heads)."""
         b, h, w, c = x.shape
+        tokens = x.reshape(-1, c)
         pieces = []
-        for some in in_pieces(x.reshape(-1, c), 3 * c * c):
+        # Only a CPU needs pauses, which cost a copy here.
+        for some in in_pieces(tokens, 3 * c * c) if x.device.type == "cpu" else (tokens,):
             pieces.append(self.qkv(some))
             pause()
         qkv = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
