@@ -3,6 +3,11 @@
 ``python benchmarks/seams.py DATA`` takes annotated images (see `napari_sam.training.data`), each in the
 middle of a frame as large as the model's input, looked at as a whole, and anywhere in a plane of four
 times that side, which is looked at in tiles. Scale and surroundings are the same, so the masks should be.
+The pixels lie in both alike to the encoder's coarsest grid, as tiles do that begin at multiples of it.
+
+What a model makes of an object depends on that grid too, tiled or not. So the untiled look is repeated with
+the image moved within its frame, by less than the grid and by a quarter of the frame: as much as these
+differ, a model is unsure of an outline without any seam.
 """
 
 from __future__ import annotations
@@ -22,6 +27,9 @@ from napari_sam.training.data import AnnotatedImage, read_set
 from napari_sam.training.validation import iou
 
 _AGREE = 0.95
+# Pixels of the input per pixel of the encoder's coarsest map, and moves of an untiled image.
+_GRID = 32
+_MOVES = (4, 128)
 _OBJECTS = 4
 
 
@@ -50,37 +58,43 @@ def crossing(labels: NDArray[np.int32], stride: int) -> list[int]:
 
 
 def measure(predictor: Predictor, items: list[AnnotatedImage]) -> dict[str, NDArray[np.float64]]:
-    """IoU of tiled and untiled mask, and of each with the truth: (objects, 3) for each kind of prompt."""
+    """IoU of the untiled mask with the tiled and the moved ones, and of tiled and untiled with the truth.
+
+    (objects, 5) for each kind of prompt.
+    """
     side, rng = predictor.image_size, np.random.default_rng(0)
-    rows: dict[str, list[tuple[float, float, float]]] = {"click": [], "box": []}
+    rows: dict[str, list[tuple[float, ...]]] = {"click": [], "box": []}
     for full in items:
         item = AnnotatedImage(full.name, full.image[:side, :side], full.labels[:side, :side])
         height, width = item.labels.shape
         alone = ((side - height) // 2, (side - width) // 2)
-        corner = tuple(rng.integers(side, 3 * side - max(height, width), 2).tolist())
-        frame, _ = framed(item, side, alone)
-        plane, labels = framed(item, 4 * side, (corner[0], corner[1]))
-        whole, tiled = PlaneEmbeddings(predictor, frame), PlaneEmbeddings(predictor, plane)
+        drawn = rng.integers(side, 3 * side - max(height, width), 2)
+        row, column = (drawn - (drawn - alone) % _GRID).tolist()
+        plane, labels = framed(item, 4 * side, (row, column))
+        looks = [((row, column), plane)]
+        for move in (0, *_MOVES):
+            corner = (min(alone[0] + move, side - height), min(alone[1] + move, side - width))
+            looks.append((corner, framed(item, side, corner)[0]))
+        embeddings = [PlaneEmbeddings(predictor, image) for _, image in looks]
         for label in rng.permutation(crossing(labels, side // 2))[:_OBJECTS]:
             truth = item.labels == label
-            row, column = innermost_point(truth)
+            at = innermost_point(truth)
             box = tight_box(truth)
             for kind, compared in rows.items():
                 masks = []
-                for (down, across), shape, embed in (
-                    (corner, plane.shape[:2], tiled),
-                    (alone, frame.shape[:2], whole),
-                ):
+                for ((down, across), image), embed in zip(looks, embeddings, strict=True):
+                    shape = image.shape
                     prompt = (
-                        Prompt([(row + down, column + across)])
+                        Prompt([(at[0] + down, at[1] + across)])
                         if kind == "click"
                         else Prompt(box=(box[0] + down, box[1] + across, box[2] + down, box[3] + across))
                     )
                     found = predict_plane(predictor, (shape[0], shape[1]), prompt, embed)
                     mask = found.mask(found.best)
                     masks.append(mask[down : down + height, across : across + width])
-                one, other = masks
-                compared.append((iou(one, other), iou(one, truth), iou(other, truth)))
+                tiled, whole, *moved = masks
+                same = [iou(mask, whole) for mask in (tiled, *moved)]
+                compared.append((*same, iou(tiled, truth), iou(whole, truth)))
     return {kind: np.array(values) for kind, values in rows.items()}
 
 
@@ -89,18 +103,22 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--images", type=int, default=30, help="of each set")
+    parser.add_argument("--sets", nargs="+", default=["dsb2018/val", "usiigaci/val", "axon_sem/val"])
     options = parser.parse_args()
     predictor = load_predictor(options.model)
-    print("| set | prompt | objects | IoU tiled, untiled | 0.95 or more | tiled, truth | untiled, truth |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name in ("dsb2018/val", "usiigaci/val", "axon_sem/val"):
+    moves = " | ".join(f"untiled, moved by {move}" for move in _MOVES)
+    print(f"| set | prompt | objects | untiled, tiled | 0.95 or more | {moves} ", end="")
+    print("| tiled, truth | untiled, truth |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in options.sets:
         items = read_set(options.data / name)[: options.images]
         for kind, values in measure(predictor, items).items():
-            same, tiled, whole = values.mean(0)
+            same, *others = values.mean(0)
             share = np.mean(values[:, 0] >= _AGREE)
             print(
-                f"| {name} | {kind} | {len(values)} | {same:.3f} | {100 * share:.0f} % "
-                f"| {tiled:.3f} | {whole:.3f} |",
+                f"| {name} | {kind} | {len(values)} | {same:.3f} | {100 * share:.0f} % | "
+                + " | ".join(f"{value:.3f}" for value in others)
+                + " |",
                 flush=True,
             )
 

@@ -8,12 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import napari
+import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_sam.demo import run_headless
+from napari_sam.demo import run_headless, sample_data
 from napari_sam.inference.prompts import Prompt
+from napari_sam.widgets.annotate import AnnotateWidget
 from napari_sam.widgets.automatic import AutomaticWidget
-from napari_sam.widgets.demo_window import Demo, open_window
+from napari_sam.widgets.cache_settings import CacheChoice
+from napari_sam.widgets.demo_window import TITLE, Demo, open_window
 from napari_sam.widgets.objects_table import ObjectsWidget
 
 IMAGES = Path(__file__).parent / "images"
@@ -27,7 +32,7 @@ SHOWN = Prompt([(307, 232), (285, 215)], [1, 0])
 
 
 def main() -> None:
-    """Write ``window.png``, ``automatic.png``, ``overlay.png`` and ``objects.png``."""
+    """Write ``window.png``, ``automatic.png``, ``overlay.png``, ``objects.png`` and ``stack.png``."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         picture = run_headless(Path(folder)) / "overlay.png"
@@ -59,6 +64,38 @@ def main() -> None:
         _show_automatic_masks(demo)
         demo.viewer.window.screenshot(IMAGES / "automatic.png", canvas_only=False, flash=False)
         demo.viewer.close()
+    show_stack()
+
+
+def show_stack() -> None:
+    """Write ``stack.png``: a window while a whole stack is being encoded."""
+    shown, count = 16, 64
+    first = sample_data()[0][0][0]
+    stack = np.stack([np.roll(first, 2 * (n - shown), axis=1) for n in range(count)])
+    viewer = napari.Viewer()
+    viewer.window.resize(1000, 720)
+    viewer.add_image(stack, name="nuclei", axis_labels=("z", "y", "x"), contrast_limits=(0, 120))
+    widget = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(widget, name=TITLE, area="right")
+    with tempfile.TemporaryDirectory() as folder:
+        widget.panel.labels.value = Path(folder) / "labels.zarr"
+        widget._cache = CacheChoice("chosen", folder)  # noqa: SLF001 - yours is left alone
+        widget.start()
+        _wait(lambda: widget.session is not None and not widget.is_busy)
+        session = widget.session
+        assert session is not None
+        session.go_to(z=shown)
+        session.set_prompt(Prompt([(243, 396)]))
+        _wait(lambda: session.preview is not None and not widget.is_busy)
+        widget.panel.stack.button.click()
+        _wait(lambda: np.count_nonzero(widget.panel.stack.strip.ready) > count / 2)
+        area = widget.panel.parentWidget().parentWidget()
+        area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+        _wait_ms(500)
+        picture = viewer.window.screenshot(canvas_only=False, flash=False)
+        # Few colours keep the file small.
+        Image.fromarray(picture).convert("RGB").quantize(128).save(IMAGES / "stack.png", optimize=True)
+        viewer.close()
 
 
 def _show_automatic_masks(demo: Demo) -> None:

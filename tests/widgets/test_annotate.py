@@ -528,6 +528,26 @@ def test_nothing_is_cut_off_at_1280_by_800(user: User) -> None:
     assert user.viewer.window._qt_window.height() <= 800
 
 
+@pytest.mark.parametrize("size", [(1280, 800), (900, 600)], ids=str)
+def test_the_scroll_bar_covers_nothing_and_the_status_is_always_seen(
+    user: User, size: tuple[int, int]
+) -> None:
+    window, panel = user.viewer.window, user.panel
+    window.resize(*size)
+    panel.stack.show_run(480, 5000, 7200.0)
+    panel.show_status("The labels can only be read: " + "they are open elsewhere; " * 4, problem=True)
+    user.settle()
+    area = panel.parentWidget()
+    assert area is not None
+    assert panel.width() <= area.width()
+    stack = panel.stack
+    assert stack.caption.width() >= stack.caption.sizeHint().width()
+    assert stack.button.width() >= stack.button.sizeHint().width()
+    for each in (panel.status, panel.activity):
+        assert not each.visibleRegion().isEmpty()
+    assert panel.status.height() >= panel.status.heightForWidth(panel.status.width())
+
+
 def test_planes_of_a_2d_image_need_no_slider(
     open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from napari_sam.model.layers import (
     TokenLinear,
     go_on,
     ignore_progress,
+    in_pieces,
     neck,
     pause_of,
 )
@@ -61,6 +62,7 @@ class ImageEncoderViT(nn.Module):
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Encode (B, 3, S, S) images to (B, C, S / 16, S / 16) embeddings."""
         x = self.patch_embed(images) + self.pos_embed  # (B, H, W, C)
+        pause_of(progress, 0.0, x.device)()
         for done, block in enumerate(self.blocks):
             x = block(x, pause_of(progress, done / len(self.blocks), x.device))
             progress((done + 1) / len(self.blocks))
@@ -109,11 +111,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, window: int = 0, pause: Pause = go_on) -> Tensor:
         """Attend from (B, H, W, C) tokens to the whole grid or, if not 0, within each ``window``."""
         attended = self._attend_in_windows(x, window, pause) if window else self._attend_globally(x, pause)
-        return self.proj(attended)  # type: ignore[no-any-return]
+        projected: Tensor = self.proj(attended)
+        pause()
+        return projected
 
     def _attend_globally(self, x: Tensor, pause: Pause) -> Tensor:
         b, h, w, c = x.shape
-        q, k, v = self._heads_of(x)
+        q, k, v = self._heads_of(x, pause)
         rel_h, rel_w = self._offsets(q, h, w)
         heads, rows = (1, max(1, _QUERIES_PER_BLOCK // w)) if x.device.type == "cpu" else (self.heads, h)
         out = torch.empty_like(q)
@@ -125,7 +129,7 @@ class Attention(nn.Module):
                 block = slice(row * w, (row + rows) * w)
                 bias = _relative_bias(q[:, some, block], rel_h[row : row + rows], rel_w, buffer)
                 out[:, some, block] = _attend(q[:, some, block], k[:, some], v[:, some], bias)
-            pause()
+                pause()
         return out.transpose(1, 2).reshape(b, h, w, c)
 
     def _attend_in_windows(self, x: Tensor, window: int, pause: Pause) -> Tensor:
@@ -149,10 +153,17 @@ class Attention(nn.Module):
             pause()
         return torch.cat(attended, dim=1)
 
-    def _heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads_of(self, x: Tensor, pause: Pause = go_on) -> tuple[Tensor, Tensor, Tensor]:
         """Project (B, H, W, C) tokens to queries, keys and values: each (B, heads, H * W, C / heads)."""
-        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.contiguous()
+        b, h, w, c = x.shape
+        tokens = x.reshape(-1, c)
+        pieces = []
+        # Only a CPU needs pauses, which cost a copy here.
+        for some in in_pieces(tokens, 3 * c * c) if x.device.type == "cpu" else (tokens,):
+            pieces.append(self.qkv(some))
+            pause()
+        qkv = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        q, k, v = qkv.reshape(b, h * w, 3, self.heads, -1).permute(2, 0, 3, 1, 4).contiguous()
         return q, k, v
 
     def _offsets(self, q: Tensor, h: int, w: int) -> tuple[Tensor, Tensor]:

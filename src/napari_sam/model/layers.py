@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -38,9 +39,11 @@ _onednn_linear = (
 )
 # Fewer products than this (rows times columns) are faster without it.
 _MANY_PRODUCTS = 4096
-# Tokens that go through a feed-forward block at once: few enough that the widened ones are not fetched as
-# new pages of memory for every block.
-_TOKENS_PER_PIECE = 2048
+# Tokens that go through the products of a block at once, at most: few enough that the widened ones are not
+# fetched as new pages of memory for every block. With fewer than the least, products become slow.
+_MOST_TOKENS, _LEAST_TOKENS = 2048, 512
+# So many multiplications take two cores of a CPU a tenth of a second: there should be a pause after them.
+_PIECE = 5 * 10**9
 
 
 def project(x: Tensor, weight: Tensor, bias: Tensor | None = None, residual: Tensor | None = None) -> Tensor:
@@ -77,6 +80,14 @@ class TokenLinear(nn.Linear):
         return project(x.to(self.weight.dtype), self.weight, self.bias)
 
 
+def in_pieces(x: Tensor, products: int) -> tuple[Tensor, ...]:
+    """Cut (N, C) tokens so that a pause after each piece comes soon; ``products`` are those of one token."""
+    tokens = _MOST_TOKENS
+    if x.device.type == "cpu":
+        tokens = min(tokens, max(_LEAST_TOKENS, 2 ** int(math.log2(_PIECE / products))))
+    return x.split(tokens)  # type: ignore[no-any-return]
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of a (B, C, H, W) map, each pixel by itself."""
 
@@ -111,11 +122,11 @@ class MLPBlock(nn.Module):
         self.lin1 = TokenLinear(width, hidden)
         self.lin2 = TokenLinear(hidden, width)
         self.act = activation or gelu
+        self._products = 2 * width * hidden
 
     def forward(self, x: Tensor, pause: Pause = go_on) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
         pieces = []
-        for some in rows.split(_TOKENS_PER_PIECE):
+        for some in in_pieces(x.reshape(-1, x.shape[-1]), self._products):
             pieces.append(self.lin2(self.act(self.lin1(some))))
             pause()
         return torch.cat(pieces).reshape(x.shape) if len(pieces) > 1 else pieces[0].reshape(x.shape)

@@ -65,7 +65,8 @@ class AnnotateWidget(DockedWidget):
         self.panel = AnnotatePanel(model_choices())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scrolled(self.panel))
+        layout.addWidget(scrolled(self.panel), 1)
+        layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
         self._loading = LatestJob()
         self._choice = ImageChoice(self._viewer, self.panel)

@@ -97,7 +97,7 @@ def data_to_world(layer: Frame, units: Units = None) -> NDArray[np.float64]:
     matrix[:n, n] = origin
     for axis, unit in enumerate(np.eye(n)):
         matrix[:n, axis] = np.array(layer.data_to_world(unit)) - origin
-    if units is not None and len(units) >= n:
+    if units is not None and len(units) >= n and not _same_units(layer, units):
         of_world = [
             float((1 * own).to(world).magnitude) for own, world in zip(layer.units, units[-n:], strict=True)
         ]

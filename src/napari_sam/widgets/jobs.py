@@ -94,10 +94,15 @@ class LatestJob(QObject):
             return self._running
 
     def _run(self, job: _Job) -> None:
+        told: float | None = None
+
         def report(done: float) -> None:
+            nonlocal told
             if job.cancelled.is_set():
                 raise JobCancelled
-            self._emit(self.progressed, done)
+            if done != told:  # encoders report the same at each pause
+                told = done
+                self._emit(self.progressed, done)
 
         try:
             result: Any = job.work(report)

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -26,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.model.precision import FULL
+from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.seen import SeenView
@@ -105,9 +105,9 @@ class AnnotatePanel(QWidget):
         self.status = QLabel("Choose an image and start.")
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 100)
-        self.cancel = _button("Stop", "End what the bar shows.", self.cancel_requested.emit)
+        self.activity = Activity()
+        self.activity.cancel_requested.connect(self.cancel_requested)
+        self.progress, self.cancel = self.activity.bar, self.activity.cancel
         self.score = QLabel("-")
         self.live = QCheckBox("Preview at every change")
         self.live.setToolTip("Otherwise the preview is computed when you ask for it.")
@@ -128,14 +128,12 @@ class AnnotatePanel(QWidget):
         layout.addWidget(self.stack)
         self.seen = SeenView()
         layout.addWidget(self.seen)
-        layout.addWidget(self._activity())
-        layout.addWidget(self.status)
         layout.addStretch(1)
+        self.footer = self._footer()
         self.axes.native.editingFinished.connect(lambda: self.axes_typed.emit(self.axes.value))
         self.model.changed.connect(lambda _: self._on_model_changed())
         self._on_model_changed()
         self.show_session(False)
-        self.show_progress(None)
         self.setMinimumWidth(326)
 
     def add_shortcuts(self, window: QWidget) -> None:
@@ -184,7 +182,7 @@ class AnnotatePanel(QWidget):
         """Show what the next click means."""
         what, colour = ("object", POSITIVE_COLOUR) if positive else ("background", NEGATIVE_COLOUR)
         self.polarity.setText(f"Add {what} [{POLARITY.key}]")
-        self.polarity.setStyleSheet(f"QPushButton {{ border-left: 6px solid {colour}; }}")
+        _style(self.polarity, f"QPushButton {{ border-left: 6px solid {colour}; }}")
 
     def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
         """Show the score of the mask, and which of how many candidates it is."""
@@ -239,16 +237,12 @@ class AnnotatePanel(QWidget):
 
     def show_progress(self, done: float | None, what: str = "encoding") -> None:
         """Show how far the work is; None when nothing runs."""
-        visible = done is not None
-        self.progress.setFormat(f"{what} %p %")
-        self.progress.setVisible(visible)
-        self.cancel.setVisible(visible)
-        self.progress.setValue(round(100 * (done or 0.0)))
+        self.activity.show_progress(done, what)
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""
         self.status.setText(text)
-        self.status.setStyleSheet("color: #ff8a8a;" if problem else "")
+        _style(self.status, "color: #ff8a8a;" if problem else "")
 
     def _settings(self) -> QFormLayout:
         form = QFormLayout()
@@ -354,15 +348,15 @@ class AnnotatePanel(QWidget):
         self.show_preview(None)
         return box
 
-    def _activity(self) -> QWidget:
-        row = QWidget()
-        # The room is kept while nothing runs, so that the controls do not jump.
-        row.setFixedHeight(30)
-        grid = QGridLayout(row)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.progress, 0, 0)
-        grid.addWidget(self.cancel, 0, 1)
-        return row
+    def _footer(self) -> QWidget:
+        """Put what is said and done now into one widget, to be laid below the panel."""
+        footer = QWidget()
+        layout = QVBoxLayout(footer)
+        layout.setContentsMargins(8, 0, 8, 4)
+        layout.setSpacing(0)
+        layout.addWidget(self.activity)
+        layout.addWidget(self.status)
+        return footer
 
     def _toggle_tool(self) -> None:
         """Go on to the next tool; from napari's own to points."""
@@ -380,6 +374,12 @@ def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda _checked: clicked())
     return button
+
+
+def _style(widget: QWidget, sheet: str) -> None:
+    """Give a widget its style sheet, if it is another one: Qt lays the whole panel out again for each."""
+    if widget.styleSheet() != sheet:
+        widget.setStyleSheet(sheet)
 
 
 def _check(shortcut: Shortcut, on: bool) -> QCheckBox:

@@ -137,8 +137,9 @@ class PromptLayers:
 
     def drawing(self, plane: Plane) -> Drawing:
         """Give all that the layers hold for ``plane``, in its pixels."""
-        chosen = self._point_numbers(plane)
-        points = _pairs(self._points_on_image()[chosen], plane)
+        positions = self._points_on_image()
+        chosen = on_plane(plane, positions)
+        points = _pairs(positions[chosen], plane)
         labels = tuple(self._labels(self.points)[chosen].tolist())
         strokes, areas = [], []
         positive = self._labels(self.boxes)

@@ -116,7 +116,8 @@ class SessionLayers:
         """Lay the mask over its plane."""
         layer = self._preview
         if preview is None:
-            layer.visible = False
+            if layer.visible:  # napari draws anew also where nothing changes
+                layer.visible = False
             return
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
         self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), _ONE_COLOUR)

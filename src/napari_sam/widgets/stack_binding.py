@@ -66,7 +66,9 @@ class StackBinding(QObject):
         """Learn that a plane, or a tile of it, has become ready."""
         if plane.displayed == self._displayed:
             self._ready[plane.position] = True
-            self.show()
+            if plane == self._session.plane:
+                self.show_seen()
+            self._show_strip()
 
     def show_seen(self) -> None:
         """Show what the model looked at last on the shown plane, and which tiles of a large one are ready."""
@@ -87,8 +89,11 @@ class StackBinding(QObject):
             self._seen.caption.setText(f"{caption} {len(tiles)} tiles are ready.")
 
     def show(self) -> None:
-        """Show which planes along the slider's axis are ready."""
+        """Show which planes along the slider's axis are ready, and what the model saw of the shown one."""
         self.show_seen()
+        self._show_strip()
+
+    def _show_strip(self) -> None:
         plane, axis = self._session.plane, self._axis
         self._view.setVisible(axis is not None)
         if axis is not None:
@@ -129,7 +134,7 @@ class StackBinding(QObject):
         displayed, ready = found
         if displayed == self._displayed:
             self._ready |= ready
-            self.show()
+            self._show_strip()
 
     def _on_listing_failed(self, error: Exception) -> None:
         show_warning(f"Which planes are encoded already could not be found out: {error}")
@@ -141,8 +146,6 @@ class StackBinding(QObject):
             show_warning(report.problem)
         running = report.total > report.done
         self._view.show_run(report.done, report.total if running else 0, report.remaining_s)
-        if not running:
-            self.show()
 
     def _on_encode_requested(self) -> None:
         self._prefetcher.encode_all()
@@ -151,4 +154,3 @@ class StackBinding(QObject):
     def _on_stop_requested(self) -> None:
         self._prefetcher.cancel()
         self._view.show_run(0, 0, None)
-        self.show()

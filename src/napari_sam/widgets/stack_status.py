@@ -36,7 +36,7 @@ class ReadyStrip(QWidget):
             edges = np.flatnonzero(np.diff(self.ready.astype(np.int8), prepend=0, append=0))
             for start, stop in edges.reshape(-1, 2).tolist():
                 painter.fillRect(QRectF(start * width, 0, (stop - start) * width, self.height()), _READY)
-            mark = max(2.0, width)
+            mark = max(3.0, width)
             left = min(self.shown * width, self.width() - mark)
             painter.fillRect(QRectF(left, self.height() * 0.55, mark, self.height()), _SHOWN)
         painter.end()
@@ -55,6 +55,7 @@ class StackStatus(QWidget):
         self.button = QPushButton("Encode whole stack")
         self.button.clicked.connect(lambda _checked: self._on_clicked())
         self._running = False
+        self._ready = ""
         grid = QGridLayout(self)
         grid.setContentsMargins(8, 0, 8, 0)
         grid.setSpacing(4)
@@ -68,8 +69,9 @@ class StackStatus(QWidget):
         """Show which planes along ``axis`` are ready."""
         self.strip.show_ready(ready, shown)
         self.strip.setToolTip(f"Green: planes along {axis} that are encoded already. White: the one shown.")
+        self._ready = f"{np.count_nonzero(ready)} of {len(ready)} planes ready"
         if not self._running:
-            self.caption.setText(f"{np.count_nonzero(ready)} of {len(ready)} planes ready")
+            self.caption.setText(self._ready)
 
     def show_run(self, done: int, total: int, remaining_s: float | None) -> None:
         """Show how far the encoding of the whole stack is; a ``total`` of 0 says that it does not run."""
@@ -83,6 +85,8 @@ class StackStatus(QWidget):
         if self._running:
             left = "" if remaining_s is None else f", {_duration(remaining_s)} left"
             self.caption.setText(f"{done} of {total} planes{left}")
+        else:
+            self.caption.setText(self._ready)
 
     def _on_clicked(self) -> None:
         if self._running:

@@ -1,0 +1,47 @@
+"""How far slow work is, and the button that ends it: a view that decides nothing."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QGridLayout, QProgressBar, QPushButton, QWidget
+
+# What takes less shows nothing: each change of the bar draws the window, with napari's canvas, once more.
+_PATIENCE_MS = 200
+
+
+class Activity(QWidget):
+    """A row with a bar and a button, as high while nothing runs, so that no control jumps."""
+
+    cancel_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 100)
+        self.cancel = QPushButton("Stop")
+        self.cancel.setToolTip("End what the bar shows.")
+        self.cancel.clicked.connect(lambda _checked: self.cancel_requested.emit())
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(_PATIENCE_MS)
+        self._patience.timeout.connect(lambda: self._show(True))
+        self.setFixedHeight(30)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.addWidget(self.bar, 0, 0)
+        grid.addWidget(self.cancel, 0, 1)
+        self._show(False)
+
+    def show_progress(self, done: float | None, what: str) -> None:
+        """Show how far the work is, once it has taken a moment; None when nothing runs."""
+        self.bar.setFormat(f"{what} %p %")
+        self.bar.setValue(round(100 * (done or 0.0)))
+        if done is None:
+            self._patience.stop()
+            self._show(False)
+        elif self.bar.isHidden() and not self._patience.isActive():
+            self._patience.start()
+
+    def _show(self, visible: bool) -> None:
+        self.bar.setVisible(visible)
+        self.cancel.setVisible(visible)
