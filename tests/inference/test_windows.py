@@ -48,10 +48,11 @@ def test_a_mask_at_the_border_of_its_window(
     assert touches_border(mask, corner, 64) == touches
 
 
-@pytest.fixture(scope="module")
-def wide_predictor() -> Predictor:
-    """A tiny predictor whose embedding of 32 x 32 tokens has room for windows."""
-    return seeded_predictor(replace(tiny_config(), image_size=256))
+@pytest.fixture(scope="module", params=[False, True], ids=["not drawn", "drawn"])
+def wide_predictor(request: pytest.FixtureRequest) -> Predictor:
+    """A tiny predictor whose embedding of 32 x 32 tokens has room for windows, with drawn prompts or not."""
+    drawn = request.param
+    return seeded_predictor(replace(tiny_config(), image_size=256, proposals=drawn, draws_prompts=drawn))
 
 
 def test_a_window_is_decoded_as_an_embedding_of_its_own(wide_predictor: Predictor) -> None:
@@ -62,11 +63,18 @@ def test_a_window_is_decoded_as_an_embedding_of_its_own(wide_predictor: Predicto
     found = wide_predictor.best_passing(embedding, points, -np.inf, corners, 16)
     assert found.prompts.tolist() == [0, 1, 2] and found.logits.shape == (3, 64, 64)
     sam = wide_predictor._sam
+    positive = torch.ones(1, 1, dtype=torch.int64)
     for number, (row, column) in enumerate(corners):
         part = (..., slice(row, row + 16), slice(column, column + 16))
         xy = embedding.geometry.points_to_input(points[number])[None]
         with torch.inference_mode():
-            sparse, dense = sam.prompt_encoder((xy, torch.ones(1, 1, dtype=torch.int64)))
+            sparse, dense = sam.prompt_encoder((xy, positive))
+            if sam.config.draws_prompts:
+                maps = torch.from_numpy(wide_predictor.object_maps(embedding))[None]
+                inside = maps[..., 2 * row : 2 * row + 32, 2 * column : 2 * column + 32]
+                drawn = sam.draw(inside, (xy - 8 * torch.tensor([column, row]), positive))
+                assert drawn is not None
+                dense = sam.prompt_encoder.embed_masks(drawn)
             pe = sam.image_pe()[part]
             logits, scores = sam.mask_decoder(embedding.features[part], pe, sparse, dense, CANDIDATES)
         best = int(scores[0].argmax())

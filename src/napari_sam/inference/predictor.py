@@ -181,19 +181,27 @@ class Predictor:
         self._check(embedding)
         sparse, dense = self._points(embedding, points)
         features, pe = embedding.features.to(self.device), self._image_pe
-        maps = self._maps(embedding, features) if self._sam.config.draws_prompts else None
-        if windowed := side < pe.shape[-1]:
+        if self._sam.config.draws_prompts:
+            dense = self._drawn_in_windows(embedding, points, corners, side)
+        if side < pe.shape[-1]:
             features, pe = (_windows(x, corners, side) for x in (features, pe))
-        if maps is not None:
-            xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
-            if windowed:
-                maps = _windows(maps, SUBPIXELS * corners, SUBPIXELS * side)
-                first = self._sam.config.encoder.patch * torch.from_numpy(corners[:, ::-1].copy())
-                xy = xy - first[:, None].to(xy)
-            drawn = self._sam.draw(maps, (xy, xy.new_ones(xy.shape[:2]).long()))
-            assert drawn is not None
-            dense = self._sam.prompt_encoder.embed_masks(drawn)
         return self._sam.mask_decoder.best_passing(features, pe, sparse, dense, least_score)
+
+    def _drawn_in_windows(
+        self, embedding: Embedding, points: NDArray[np.floating], corners: NDArray[np.integer], side: int
+    ) -> Tensor:
+        """Draw (N, 2) points, each as a mask of its own window, and encode these: (N, C, side, side)."""
+        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
+        maps = self._maps(embedding, embedding.features.to(self.device))
+        if side < self._sam.config.grid:
+            maps = _windows(maps, SUBPIXELS * corners, SUBPIXELS * side)
+            first = self._sam.config.encoder.patch * torch.from_numpy(corners[:, ::-1].copy())
+            xy = xy - first[:, None].to(xy)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
+        drawn = self._sam.draw(maps, (xy, labels))
+        assert drawn is not None
+        masks: Tensor = self._sam.prompt_encoder.embed_masks(drawn)
+        return masks
 
     def _points(self, embedding: Embedding, points: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
         """Encode (N, 2) points ``(row, column)``, each a prompt by itself."""
