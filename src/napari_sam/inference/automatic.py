@@ -8,7 +8,7 @@ result are `Proposals`, from which thresholds choose without the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
@@ -35,12 +35,12 @@ _ENCODING = 0.2
 # What suits the bundled model, see `suited_selection`.
 _LEARNED_SELECTION = Selection(
     pred_iou_thresh=0.5,
-    stability_score_thresh=0.5,
+    stability_score_thresh=0.1,
     box_nms_thresh=0.5,
     crop_nms_thresh=0.5,
     max_overlap=0.5,
 )
-_GRID_SELECTION = _LEARNED_SELECTION
+_GRID_SELECTION = replace(_LEARNED_SELECTION, stability_score_thresh=0.5)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Generation:
     stability_score_offset: float = 1.0
     prompts: str | None = None
     score_floor: float = 0.4
-    stability_floor: float = 0.3
+    stability_floor: float = 0.1
 
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):

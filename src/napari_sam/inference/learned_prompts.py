@@ -16,15 +16,15 @@ from skimage.feature import peak_local_max
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.model.proposal_head import OFFSET_UNIT
 
-# Chosen on the training images of the 2018 Data Science Bowl.
+# Chosen on training images of all real sets.
 # A pixel votes if it is foreground with at least this probability.
 _FOREGROUND = 0.4
 # Votes are blurred by this, in pixels of the maps.
-_BLUR = 1.0
+_BLUR = 1.5
 # A peak has at least this many blurred votes per pixel: an object of few pixels has few.
 _LEAST_VOTES = 0.35
 # Around a peak no other one is looked for within this share of its object's radius.
-_RADII_APART = 0.5
+_RADII_APART = 0.8
 # The mean distance of the pixels of a disc to its middle, in units of its radius.
 _MEAN_DISTANCE = 2 / 3
 
