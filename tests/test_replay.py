@@ -189,7 +189,7 @@ def test_an_image_in_colours(nano_predictor: Predictor, tmp_path: Path) -> None:
     image = seeded_image(40, 50, seed=0)
     tifffile.imwrite(tmp_path / "colours.tif", image, photometric="rgb")
     session = open_session(image, rgb=True, labels=tmp_path / "cells.zarr")
-    label = object_at(session, A)
+    label = object_at(session, B)
     session.close()
     arguments = ["replay", str(tmp_path / "cells.zarr"), str(tmp_path / "colours.tif"), "--model", "nano"]
     assert main([*arguments, "--out", str(tmp_path / "new.zarr")]) == 0

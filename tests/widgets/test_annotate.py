@@ -461,7 +461,7 @@ def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -
     user.viewer.reset_view()
     user.settle()
     made_on = user.session.plane
-    user.session.add_point((1, 60))
+    user.session.set_box((0, 40, 2, 80))
     user.settle()
     user.press("C")
     user.viewer.dims.order = (0, 1, 2)
@@ -469,7 +469,7 @@ def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -
     user.press("Ctrl+Z")
     assert user.session.plane == made_on
     assert tuple(user.viewer.dims.displayed) == made_on.displayed
-    assert user.session.prompt.points == ((1, 60),)
+    assert user.session.prompt.box == (0, 40, 2, 80)
 
 
 def test_my_points_keep_their_own_columns_and_sizes(

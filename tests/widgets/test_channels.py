@@ -75,7 +75,8 @@ def test_layers_as_shown_are_what_the_model_sees(
 def test_along_an_axis_masks_and_prompts_are_shown_with_every_channel(
     open_window: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
 ) -> None:
-    three = np.concatenate([halves, halves[:1]]).transpose(1, 0, 2, 3)  # z, c, y, x
+    whole = halves.max(0)
+    three = np.stack([whole, whole // 2, whole], axis=1)  # z, c, y, x
     user = open_window(three, axis_labels=("z", "c", "y", "x"), scale=(2, 1, 0.5, 0.5))
     steps = user.viewer.dims.nsteps
     choose_channels(user, "along")

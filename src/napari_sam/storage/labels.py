@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import weakref
@@ -97,8 +98,9 @@ class LabelsStore(RecordedVolume):
         """
         path = Path(path).expanduser()
         geometry = Geometry(geometry) if isinstance(geometry, str) else geometry
-        # Made aside and moved in one step, so that a crash leaves no half of a store under this name.
-        partial = path.with_name(f".{path.name}.partial")
+        # Made aside and moved in one step, so that a crash leaves no half of a store under this name. Two
+        # processes that make the same store at once do so each in a folder of its own.
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
             if is_taken(path):
                 raise LabelsError(f"{path} exists already; open it, or choose another name.")
@@ -110,6 +112,7 @@ class LabelsStore(RecordedVolume):
                 path.rmdir()  # it is empty: a file dialog made it
             partial.rename(path)
         except (OSError, sqlite3.Error) as error:
+            shutil.rmtree(partial, ignore_errors=True)
             raise LabelsError(
                 f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
             ) from error
@@ -159,7 +162,12 @@ class LabelsStore(RecordedVolume):
         """Open the store at ``path`` if there is one, else make it; an empty folder becomes a store."""
         if is_taken(Path(path).expanduser()):
             return cls.open(path, shape)
-        return cls.create(path, shape, geometry)
+        try:
+            return cls.create(path, shape, geometry)
+        except LabelsError:
+            if not is_taken(Path(path).expanduser()):
+                raise
+            return cls.open(path, shape)  # another process has made it meanwhile
 
     def close(self) -> None:
         """Let others write; from here on the store can only be read from `array`.
