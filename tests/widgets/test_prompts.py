@@ -131,6 +131,8 @@ def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
 def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> None:
     layer = user.layer("SAM hover")
     assert not layer.visible
+    # A place on a plane that is not encoded yet is not outlined.
+    wait_until(lambda: bool(user.session.ready().all()))
     row, column, radius = CELLS[1]
     hover(user, 0, row, column)
     seen = user.widget._controller._hover

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
@@ -33,6 +34,8 @@ _DIGEST_BYTES = 32
 _MARK_BYTES = _DIGEST_BYTES + 4
 # What zarr raises where a store's files are missing, damaged or not as this module writes them.
 _DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+# For so long a store that cannot be read may be one that another process has just begun.
+_MAKING_S = 0.2
 # What no new store would mend.
 _NOT_WRITABLE = {
     *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
@@ -234,10 +237,16 @@ class EmbeddingCache:
         except _DAMAGES as error:
             if getattr(error, "errno", None) in _NOT_WRITABLE:
                 raise
-            # Not the disk but the store is at fault: nothing in it can be used, all of it can be made anew.
             self._opened.pop(displayed, None)
-            shutil.rmtree(self._folder / self._name(displayed))
-            _store(self._arrays(displayed, create=True), number, digest, features)
+            # Another process may be making the store at this moment; then it is whole a moment later.
+            time.sleep(_MAKING_S)
+            try:
+                _store(self._arrays(displayed, create=True), number, digest, features)
+            except _DAMAGES:
+                # Nothing in it can be used, all of it can be made anew.
+                self._opened.pop(displayed, None)
+                shutil.rmtree(self._folder / self._name(displayed))
+                _store(self._arrays(displayed, create=True), number, digest, features)
 
     def _arrays(self, displayed: tuple[int, int], create: bool = False) -> _Arrays:
         """Open, or make, the arrays of features and of marks for planes along these axes."""
