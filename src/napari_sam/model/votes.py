@@ -37,19 +37,16 @@ def drawn_points(maps: Tensor, points: Tensor, labels: Tensor, pixel: float) -> 
         Side of a pixel of the maps in pixels of the input, whose origins are the same.
     """
     h, w = maps.shape[-2:]
-    middles = _middles(maps)  # (1 or B, 2, h, w)
+    middles = _middles(maps, pixel)  # (1 or B, 2, h, w)
     xy = torch.div(points + 0.5, pixel, rounding_mode="floor").long()
     places = xy[..., 1].clamp(0, h - 1) * w + xy[..., 0].clamp(0, w - 1)  # (B, N)
-    said = torch.cat([middles, maps[:, 4:]], 1).flatten(2).expand(len(points), -1, -1)  # (B, 3, h * w)
-    seeds = said.gather(2, places[:, None].expand(-1, 3, -1))  # (B, 3, N)
+    seeds = _said(maps, middles, len(points)).gather(2, places[:, None].expand(-1, 3, -1))  # (B, 3, N)
     logits = [_agreement(middles, seeds[:, :, n]) for n in range(places.shape[1])]
     silent = maps.new_full((), -2 * _INSIDE)
     logits = [
         torch.where((labels[:, n] == POSITIVE)[:, None, None], each, silent) for n, each in enumerate(logits)
     ]
-    # Padding points are silent for every prompt; what is one for all prompts is made no larger than it is.
-    drawn = logits[0] if len(logits) == 1 else torch.stack(logits).amax(0)
-    return torch.minimum(drawn, _foreground(maps))[:, None]
+    return torch.minimum(torch.stack(logits).amax(0), _foreground(maps))[:, None]
 
 
 def drawn_boxes(boxes: Tensor, side: tuple[int, int], pixel: float) -> Tensor:
@@ -66,24 +63,28 @@ def voted_boxes(maps: Tensor, boxes: Tensor, pixel: float) -> Tensor:
     For ``maps`` and ``pixel`` see `drawn_points`.
     """
     size = (maps.shape[-2], maps.shape[-1])
-    middles, foreground = _middles(maps), _foreground(maps)
+    middles, foreground = _middles(maps, pixel), _foreground(maps)
     radii = _radii(boxes, size, pixel)
     weights = (_INNER - radii).clamp(min=0) * foreground.detach().sigmoid()
     # A box smaller than a pixel of the maps has the one nearest its middle.
     nearest = radii <= radii.flatten(1).amin(1)[:, None, None]
     weights = (weights + 1e-4 * nearest).flatten(1)
     weights = weights / weights.sum(1, keepdim=True)
-    said = torch.cat([middles, maps[:, 4:]], 1).flatten(2).expand(len(boxes), -1, -1)
-    seeds = torch.einsum("bp,bcp->bc", weights, said)
+    seeds = torch.einsum("bp,bcp->bc", weights, _said(maps, middles, len(boxes)))
     return torch.minimum(_agreement(middles, seeds), foreground)[:, None]
 
 
-def _middles(maps: Tensor) -> Tensor:
+def _middles(maps: Tensor, pixel: float) -> Tensor:
     """Give where each pixel says that its object's middle is, (x, y) in pixels of the maps: (B, 2, h, w)."""
     h, w = maps.shape[-2:]
     x, y = torch.arange(w, device=maps.device), torch.arange(h, device=maps.device)
     here = torch.stack([x.expand(h, w), y[:, None].expand(h, w)])
-    return here + maps[:, 2:4] * (OFFSET_UNIT / 4)
+    return here + maps[:, 2:4] * (OFFSET_UNIT / pixel)
+
+
+def _said(maps: Tensor, middles: Tensor, prompts: int) -> Tensor:
+    """Give what each pixel says for each prompt, its middle (x, y) and the reach: (B, 3, h * w)."""
+    return torch.cat([middles, maps[:, 4:]], 1).flatten(2).expand(prompts, -1, -1)
 
 
 def _foreground(maps: Tensor) -> Tensor:
