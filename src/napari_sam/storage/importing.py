@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,9 @@ import zarr
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
+from napari_sam.storage.making import made_aside
 from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
-from napari_sam.storage.opening import (
-    LEDGER,
-    LabelsError,
-    is_taken,
-    open_array,
-    reason_of,
-)
+from napari_sam.storage.opening import LEDGER, LabelsError, open_array
 from napari_sam.storage.reading import read_array
 from napari_sam.storage.volumes import objects_in
 
@@ -58,24 +51,8 @@ def import_labels(
     if isinstance(geometry, str):
         geometry = Geometry(geometry)
     geometry = geometry or known or read_geometry({}, (), len(array.shape))
-    if is_taken(path):
-        raise LabelsError(f"{path} exists already; choose another name.")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        _fill(partial, array, geometry)
-        if path.exists():
-            path.rmdir()
-        partial.rename(path)
-    except (OSError, sqlite3.Error) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise LabelsError(
-            f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
-        ) from error
-    except LabelsError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with made_aside(path) as folder:
+        _fill(folder, array, geometry)
     return LabelsStore.open(path)
 
 

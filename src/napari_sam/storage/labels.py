@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 import weakref
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ from napari_sam.storage.changes import (
 )
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
+from napari_sam.storage.making import made_aside
 from napari_sam.storage.ome import Geometry, make_group, read_geometry, write_axes
 from napari_sam.storage.opening import (
     LEDGER,
@@ -98,24 +97,9 @@ class LabelsStore(RecordedVolume):
         """
         path = Path(path).expanduser()
         geometry = Geometry(geometry) if isinstance(geometry, str) else geometry
-        # Made aside and moved in one step, so that a crash leaves no half of a store under this name. Two
-        # processes that make the same store at once do so each in a folder of its own.
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            if is_taken(path):
-                raise LabelsError(f"{path} exists already; open it, or choose another name.")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            make_group(partial, shape, geometry)
-            Ledger.create(partial / LEDGER).close()
-            if path.exists():
-                path.rmdir()  # it is empty: a file dialog made it
-            partial.rename(path)
-        except (OSError, sqlite3.Error) as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise LabelsError(
-                f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
-            ) from error
+        with made_aside(path) as folder:
+            make_group(folder, shape, geometry)
+            Ledger.create(folder / LEDGER).close()
         return cls.open(path, shape)
 
     @classmethod

@@ -1,0 +1,52 @@
+"""A store comes into being in one step: a crash leaves no half of one under its name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_sam.storage.opening import LabelsError, is_taken, reason_of
+
+# What a killed process left behind is removed when it is older than this, in seconds.
+_LEFT_BEHIND_S = 24 * 3600
+
+
+@contextmanager
+def made_aside(path: Path) -> Iterator[Path]:
+    """Give a hidden folder to fill, and move it to ``path`` at the end; two processes have one each.
+
+    Raises
+    ------
+    LabelsError
+        If there is something at ``path`` already, or it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        if is_taken(path):
+            raise LabelsError(f"{path} exists already; open it, or choose another name.")
+        _clear_up(path)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if path.exists():
+            path.rmdir()  # it is empty: a file dialog made it
+        partial.rename(path)
+    except (OSError, sqlite3.Error) as error:
+        raise LabelsError(
+            f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _clear_up(path: Path) -> None:
+    """Remove what processes left behind that were killed while they made this store."""
+    with suppress(OSError):
+        for left in path.parent.glob(f".{path.name}.*.partial"):
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+                shutil.rmtree(left, ignore_errors=True)
