@@ -88,7 +88,7 @@ class VitB:
     def _choose_thresholds(self) -> tuple[float, float, float]:
         """Choose an offset and thresholds that let the shares pass of the first points."""
         points = np.random.default_rng(1).uniform(0, 1024, (_BATCH, 2))
-        found = self.predictor.passing(self.embedding, points, -np.inf)
+        found = self.predictor.point_decoder(self.embedding).passing(points, -np.inf)
         offset = _OFFSET * float(found.logits.std())
         score = float(found.scores.quantile(1 - _PASSING_SCORE))
         best = found.logits[found.scores > score]

@@ -87,9 +87,16 @@ def real_image(name: str) -> NDArray[np.uint8]:
 
 
 def nano(steep: bool) -> Sam:
-    """Load nano without what Meta's model lacks, fine features and a head; with steeper logits if asked."""
+    """Load nano without all that Meta's model lacks; with steeper logits if asked."""
     whole, _ = load_model("nano")
-    sam = Sam(replace(whole.config, fine=False, proposals=False, draws_prompts=False)).eval()
+    plain = {
+        "fine": False,
+        "proposals": False,
+        "draws_prompts": False,
+        "close_up": False,
+        "takes_grain": True,
+    }
+    sam = Sam(replace(whole.config, **plain)).eval()
     own = sam.state_dict()
     sam.load_state_dict({key: value for key, value in whole.state_dict().items() if key in own})
     decoder = sam.mask_decoder

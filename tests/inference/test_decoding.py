@@ -37,7 +37,7 @@ def test_masks_and_scores_are_those_of_single_prompts(tiny_predictor: Predictor)
 def test_the_stability_is_the_official_one(tiny_predictor: Predictor) -> None:
     """The IoU of the full-size masks at a higher and a lower threshold."""
     embedding = tiny_predictor.encode(seeded_image(90, 120))
-    low = tiny_predictor.passing(embedding, POINTS, -np.inf).logits
+    low = tiny_predictor.point_decoder(embedding).passing(POINTS, -np.inf).logits
     full = interpolate_twice(low, embedding.geometry)
     high, wide = ((full > level).flatten(1).sum(1) for level in (0.1, -0.1))
     expected = (high / wide)[(full > 0).flatten(1).any(1)]

@@ -219,11 +219,11 @@ class TestStoredEmbedding:
         assert same(nano_predictor.predict(rebuilt, POINT), nano_predictor.predict(embedding, POINT))
 
     def test_features_of_another_shape_are_refused(self, nano_predictor: Predictor) -> None:
-        with pytest.raises(ValueError, match=r"\(96, 8, 8\).*\(192, 64, 64\)"):
+        with pytest.raises(ValueError, match=r"\(96, 8, 8\).*\(256, 64, 64\)"):
             nano_predictor.embedding_from(np.zeros((96, 8, 8), np.float16), SHAPE)
 
     def test_says_its_size(self, embedding: Embedding) -> None:
-        assert embedding.nbytes == 4 * 192 * 64 * 64
+        assert embedding.nbytes == 4 * 256 * 64 * 64
         assert embedding.geometry == Geometry(original=SHAPE, scaled=(381, 512), image_size=512)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_sam.inference.decoding import Limits, decode_objects
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.windows import touches_border, window_corners, window_sides
+from napari_sam.inference.windows import Windows, cut_off, window_sides
 from napari_sam.model.mask_decoder import CANDIDATES
 from seeded import seeded_image, seeded_predictor, tiny_config
 
@@ -25,7 +25,9 @@ def test_no_window_is_larger_than_the_embedding() -> None:
 
 def test_windows_lie_around_their_points_and_inside() -> None:
     points = np.array([[30.0, 41.5], [2.0, 63.0], [63.5, 0.2]])
-    assert window_corners(points, 16, 64).tolist() == [[22, 34], [0, 48], [48, 0]]
+    windows = Windows.around(points, 16, 64)
+    assert windows is not None and windows.corners.tolist() == [[22, 34], [0, 48], [48, 0]]
+    assert Windows.around(points, 64, 64) is None
 
 
 @pytest.mark.parametrize(
@@ -43,9 +45,11 @@ def test_windows_lie_around_their_points_and_inside() -> None:
 def test_a_mask_at_the_border_of_its_window(
     pixel: tuple[int, int], corner: tuple[int, int], touches: bool
 ) -> None:
-    mask = np.zeros((64, 64), bool)
-    mask[pixel] = True
-    assert touches_border(mask, corner, 64) == touches
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0][pixel] = True
+    windows = Windows(np.array([corner, corner]), 16)
+    assert cut_off(masks, windows, 64).tolist() == [touches, False]
+    assert cut_off(masks, None, 64).tolist() == [False, False]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["not drawn", "drawn"])
@@ -59,12 +63,13 @@ def test_a_window_is_decoded_as_an_embedding_of_its_own(wide_predictor: Predicto
     """All prompts together, each in its window, give what each gives alone on that part."""
     embedding = wide_predictor.encode(seeded_image(180, 256))
     points = np.array([[20.0, 31.5], [150.0, 11.0], [90.0, 249.0]])
-    corners = window_corners(points / 8, 16, 32)
-    found = wide_predictor.best_passing(embedding, points, -np.inf, corners, 16)
+    windows = Windows.around(points / 8, 16, 32)
+    assert windows is not None
+    found = wide_predictor.point_decoder(embedding).best_passing(points, -np.inf, windows)
     assert found.prompts.tolist() == [0, 1, 2] and found.logits.shape == (3, 64, 64)
     sam = wide_predictor._sam
     positive = torch.ones(1, 1, dtype=torch.int64)
-    for number, (row, column) in enumerate(corners):
+    for number, (row, column) in enumerate(windows.corners.tolist()):
         part = (..., slice(row, row + 16), slice(column, column + 16))
         xy = embedding.geometry.points_to_input(points[number])[None]
         with torch.inference_mode():

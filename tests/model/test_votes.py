@@ -114,7 +114,7 @@ class TestNano:
     def test_the_head_reads_the_fine_features_where_they_lie(self, sam: Sam) -> None:
         """Moving the embedding by a token moves the maps by two pixels, away from the borders."""
         assert sam.proposal_head is not None
-        embedding = torch.randn(1, sam.config.embedding_width, 12, 12)
+        embedding = torch.randn(1, sam.config.features_width, 12, 12)
         with torch.inference_mode():
             # The group norm sees the whole map; so the borders' part in it is moved along.
             maps, moved = (sam.proposal_head(x) for x in (embedding, embedding.roll((1, 1), (2, 3))))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from skimage.io import imread, imsave
 
 from napari_sam.inference.loading import load_predictor
@@ -134,6 +134,21 @@ class TestTrainer:
         frozen = {key for key in before if key.startswith(("image_encoder.stem.", "image_encoder.stages."))}
         assert frozen and not changed & frozen
         assert any(key.startswith("image_encoder.refine.") for key in changed)
+
+    def test_closely_only_the_close_ups_learn(self, tmp_path: Path) -> None:
+        """From weights of an earlier version, which have none, nothing else changes, statistics included."""
+        earlier = tmp_path / "earlier.safetensors"
+        state = Trainer(RECIPE, CPU).sam.state_dict()
+        save_file({key: value for key, value in state.items() if not key.startswith("close_up.")}, earlier)
+        trainer = Trainer(replace(RECIPE, seed=1, closely=True), CPU)
+        trainer.begin_with(earlier)
+        before = {key: value.clone() for key, value in trainer.sam.state_dict().items()}
+        batch = batch_of(0)
+        losses = [float(trainer.train_step(batch)["loss"]) for _ in range(6)]
+        assert losses[-1] < losses[0]
+        after = trainer.sam.state_dict()
+        changed = {key for key in before if not torch.equal(after[key], before[key])}
+        assert {key.split(".")[0] for key in changed} == {"close_up"}
 
     def test_exports_a_number_that_half_precision_cannot_hold_as_it_is(self, tmp_path: Path) -> None:
         """A batch norm whose variance became infinite in the file would put out its channel."""

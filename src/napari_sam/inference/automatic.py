@@ -34,13 +34,15 @@ _ENCODING = 0.2
 
 # What suits the bundled model, see `suited_selection`.
 _LEARNED_SELECTION = Selection(
-    pred_iou_thresh=0.5,
-    stability_score_thresh=0.1,
+    pred_iou_thresh=0.4,
+    stability_score_thresh=0.3,
     box_nms_thresh=0.5,
     crop_nms_thresh=0.5,
-    max_overlap=0.5,
+    max_overlap=0.2,
 )
-_GRID_SELECTION = replace(_LEARNED_SELECTION, stability_score_thresh=0.5)
+_GRID_SELECTION = replace(
+    _LEARNED_SELECTION, pred_iou_thresh=0.5, stability_score_thresh=0.5, max_overlap=0.5
+)
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,7 @@ def prompts_of(predictor: Predictor, generation: Generation) -> str:
 def suited_selection(predictor: Predictor, generation: Generation | None = None) -> Selection:
     """Give the selection to begin with: the paper's, or of a model whose logits are flatter, its own.
 
-    The paper's thresholds were chosen for ViT-H. Those of ``nano`` were chosen on the training images of the
-    2018 Data Science Bowl.
+    The paper's thresholds were chosen for ViT-H, those of ``nano`` on its training images.
     """
     prompts = prompts_of(predictor, Generation() if generation is None else generation)
     if not predictor.finds_objects:

@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.close_ups import window_of
 from napari_sam.inference.masks import upscale_window
+from napari_sam.inference.point_decoder import PointDecoder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
-from napari_sam.inference.windows import touches_border, window_corners, window_sides
+from napari_sam.inference.windows import POINT_WINDOW, Windows, cut_off, window_sides
 from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.model.mask_decoder import UPSCALING, PassingMasks
 from napari_sam.runs import MaskRuns, PixelBox
 
 
@@ -90,6 +92,9 @@ def decode_points(
     in the plane's own pixels, as the official code does: on the low-resolution logits it would be another
     number. Empty masks are left out.
 
+    A model that was trained on parts of planes decodes each point in a window of the embedding; points of
+    which a mask runs into its border are decoded anew on the whole.
+
     Parameters
     ----------
     predictor, embedding
@@ -105,16 +110,28 @@ def decode_points(
     progress
         Told the share of points that is done.
     """
-    least = _least(limits)
-    for first in range(0, len(points), at_once):
-        some = points[first : first + at_once]
-        passing = predictor.passing(embedding, some, least)
-        prompts, scores = passing.prompts.tolist(), passing.scores.tolist()
-        for prompt, score, logits in zip(prompts, scores, passing.logits, strict=True):
-            found = _measured(logits, embedding.geometry, limits, crop[:2], (0, 0), logits.shape[-1])
-            if found is not None:
-                yield Decoded(found[0], score, found[1], _moved(points[first + prompt], crop), crop)
-        progress(min(1.0, (first + at_once) / len(points)))
+    decoder = predictor.point_decoder(embedding)
+    least, grid = _least(limits), decoder.embedding_side
+    members, side = np.arange(len(points)), POINT_WINDOW if decoder.learned_from_parts else grid
+    done, told = 0, 0.0
+    while len(members):
+        again: list[int] = []
+        before = done
+        for first in range(0, len(members), at_once):
+            some = members[first : first + at_once]
+            windows = Windows.around(_tokens(points[some], embedding), side, grid)
+            found = decoder.passing(points[some], least, windows)
+            cut, prompts = _cut_off(found, windows, grid), found.prompts.cpu()
+            whole = ~torch.isin(prompts, prompts[cut])  # of a point all masks or none
+            again += sorted(set(some[prompts[cut].numpy()].tolist()))
+            kept = found.of(whole)
+            yield from _decoded(kept, embedding, points[some], windows, limits, crop)
+            done += len(some)
+            # What is to be done anew is known bit by bit.
+            told = max(told, done / (before + len(members) + len(again)))
+            progress(told)
+        members, side = np.array(again, np.intp), grid
+    progress(1.0)
 
 
 def decode_objects(
@@ -130,7 +147,7 @@ def decode_objects(
     """Decode the object at each of (N, 2) points and give of its masks the one with the highest score.
 
     Each is decoded in a window of the embedding that suits its size; a mask that reaches the window's border
-    is decoded anew on the whole embedding.
+    is decoded anew on the whole embedding. A model that redraws masks from close up does so with these.
 
     Parameters
     ----------
@@ -139,70 +156,118 @@ def decode_objects(
     predictor, embedding, points, limits, at_once, crop, progress
         As in `decode_points`.
     """
-    geometry, grid = embedding.geometry, embedding.features.shape[-1]
-    token = geometry.image_size / grid
-    places = geometry.points_to_input(points).numpy()[:, ::-1] / token
-    sides = window_sides(radii / token, grid)
+    decoder = predictor.point_decoder(embedding)
+    grid = decoder.embedding_side
+    sides = window_sides(radii * grid / embedding.geometry.image_size, grid)
+    # Where masks are redrawn, their scores are not yet known when they are decoded.
+    least = -inf if decoder.looks_closer else _least(limits)
     done = 0
     for side in sorted(set(sides.tolist()) | {grid}):
         members = np.flatnonzero(sides == side)
-        corners = window_corners(places, side, grid)
         for first in range(0, len(members), at_once):
             some = members[first : first + at_once]
-            passing = predictor.best_passing(embedding, points[some], _least(limits), corners[some], side)
-            done += len(some)
-            for prompt, score, inside in zip(
-                passing.prompts.tolist(), passing.scores.tolist(), passing.logits, strict=True
-            ):
-                number = some[prompt]
-                corner = (int(corners[number][0]), int(corners[number][1]))
-                if touches_border((inside > 0).cpu().numpy(), corner, grid):
-                    sides[number] = grid
-                    done -= 1
-                    continue
-                place = (4 * corner[0], 4 * corner[1])
-                found = _measured(inside, geometry, limits, crop[:2], place, 4 * grid)
-                if found is not None:
-                    yield Decoded(found[0], score, found[1], _moved(points[number], crop), crop)
+            windows = Windows.around(_tokens(points[some], embedding), side, grid)
+            found = decoder.best_passing(points[some], least, windows)
+            cut = _cut_off(found, windows, grid)
+            again = some[found.prompts.cpu()[cut].numpy()]
+            sides[again] = grid
+            kept = found.of(~cut)
+            if decoder.looks_closer:
+                yield from _closer(decoder, kept, embedding, points[some], windows, limits, crop)
+            else:
+                yield from _decoded(kept, embedding, points[some], windows, limits, crop)
+            done += len(some) - len(again)
             progress(done / len(points))
+
+
+def _tokens(points: NDArray[np.floating], embedding: Embedding) -> NDArray[np.float64]:
+    """Give (N, 2) points ``(row, column)`` of the plane in tokens of its embedding."""
+    geometry = embedding.geometry
+    token = geometry.image_size / embedding.features.shape[-1]
+    inside: NDArray[np.float64] = geometry.points_to_input(points).numpy()[:, ::-1] / token
+    return inside
+
+
+def _cut_off(found: PassingMasks, windows: Windows | None, grid: int) -> Tensor:
+    """Tell of each mask whether it runs out of the window of its prompt."""
+    its = None if windows is None else windows.of(found.prompts.cpu().numpy())
+    return cut_off(found.logits > 0, its, grid)
+
+
+def _decoded(
+    found: PassingMasks,
+    embedding: Embedding,
+    points: NDArray[np.floating],
+    windows: Windows | None,
+    limits: Limits,
+    crop: PixelBox,
+) -> Iterator[Decoded]:
+    """Give the masks that are stable enough, in the plane's pixels."""
+    grid = embedding.features.shape[-1]
+    for prompt, score, logits in zip(
+        found.prompts.tolist(), found.scores.tolist(), found.logits, strict=True
+    ):
+        place = (0, 0)
+        if windows is not None:
+            row, column = windows.corners[prompt].tolist()
+            place = (UPSCALING * row, UPSCALING * column)
+        # The interpolation is linear with weights that sum to one, so a threshold is moved with the logits.
+        levels = torch.stack([logits - limits.offset, logits, logits + limits.offset])
+        part, first = upscale_window(levels, embedding.geometry, place, UPSCALING * grid)
+        one = _stable(part.cpu().numpy(), first, score, points[prompt], limits, crop)
+        if one is not None:
+            yield one
+
+
+def _closer(
+    decoder: PointDecoder,
+    found: PassingMasks,
+    embedding: Embedding,
+    points: NDArray[np.floating],
+    windows: Windows | None,
+    limits: Limits,
+    crop: PixelBox,
+) -> Iterator[Decoded]:
+    """Redraw masks from close up, and give those that pass then, in the plane's pixels."""
+    prompts = found.prompts.cpu().numpy()
+    its = None if windows is None else windows.of(prompts)
+    close_ups, scores = decoder.closer(points[prompts], found.logits, its)
+    for number, (prompt, score) in enumerate(zip(prompts.tolist(), scores.tolist(), strict=True)):
+        if score > _least(limits):
+            logits, first = window_of(close_ups.one(number), embedding.geometry)
+            levels = np.stack([logits.numpy() > level for level in (limits.offset, 0.0, -limits.offset)])
+            one = _stable(levels, first, score, points[prompt], limits, crop)
+            if one is not None:
+                yield one
+
+
+def _stable(
+    levels: NDArray[np.bool_],
+    first: tuple[int, int],
+    score: float,
+    point: NDArray[np.floating],
+    limits: Limits,
+    crop: PixelBox,
+) -> Decoded | None:
+    """Give a mask with its stability; None if it is empty or not stable enough.
+
+    The stability is the IoU of the masks at thresholds above and below the usual one: ``levels`` (3, h, w)
+    are the mask at the higher, the usual and the lower one, on the pixels of the crop from ``first`` on.
+    """
+    inner, mask, outer = levels
+    union = np.count_nonzero(outer)
+    if not union or (stability := np.count_nonzero(inner) / union) < limits.stability:
+        return None
+    runs = MaskRuns.of(mask, (crop[0] + first[0], crop[1] + first[1]))
+    if runs is None:
+        return None
+    place = (float(point[0]) + crop[0], float(point[1]) + crop[1])
+    return Decoded(runs, score, stability, place, crop)
 
 
 def _least(limits: Limits) -> float:
     """Give what a score must exceed."""
     return limits.score if limits.score > 0 else -inf
-
-
-def _moved(point: NDArray[np.floating], crop: PixelBox) -> tuple[float, float]:
-    """Give a point of a crop in pixels of the plane."""
-    return float(point[0]) + crop[0], float(point[1]) + crop[1]
-
-
-def _measured(
-    logits: Tensor,
-    geometry: Geometry,
-    limits: Limits,
-    origin: tuple[int, int],
-    corner: tuple[int, int],
-    side: int,
-) -> tuple[MaskRuns, float] | None:
-    """Give the mask of (h, w) logits and its stability; None if it is empty or not stable enough.
-
-    The logits lie at ``corner`` of the model's ``side`` x ``side``, their plane's first pixel at ``origin``.
-
-    The stability is the IoU of the masks at thresholds above and below the usual one. The interpolation is
-    linear with weights that sum to one, so a threshold is moved by moving the logits.
-    """
-    levels = torch.stack([logits - limits.offset, logits, logits + limits.offset])
-    part, (row, column) = upscale_window(levels, geometry, corner, side)
-    inner, mask, outer = part.cpu().numpy()
-    union = np.count_nonzero(outer)
-    if not union:
-        return None
-    stability = np.count_nonzero(inner) / union
-    if stability < limits.stability:
-        return None
-    runs = MaskRuns.of(mask, (origin[0] + row, origin[1] + column))
-    return None if runs is None else (runs, stability)
 
 
 def between(progress: Progress, start: float, stop: float) -> Progress:

@@ -19,8 +19,9 @@ from napari_sam.model.proposal_head import OFFSET_UNIT
 # Chosen on training images of all real sets.
 # A pixel votes if it is foreground with at least this probability.
 _FOREGROUND = 0.4
-# Votes are blurred by this, in pixels of the maps.
-_BLUR = 1.5
+# Votes are blurred by this share of a usual object's radius, but by no less and no more, in pixels of the
+# maps: those of a large object lie far apart, those of tiny neighbours close together.
+_BLUR, _LEAST_BLUR, _MOST_BLUR = 0.4, 1.0, 2.0
 # A peak has at least this many blurred votes per pixel: an object of few pixels has few.
 _LEAST_VOTES = 0.35
 # Around a peak no other one is looked for within this share of its object's radius.
@@ -69,10 +70,12 @@ def _votes(maps: NDArray[np.float32], unit: float) -> tuple[NDArray[np.float64],
     dx, dy = maps[2:4, rows, columns] * unit
     to_rows = np.clip(np.rint(rows + dy), 0, height - 1).astype(int)
     to_columns = np.clip(np.rint(columns + dx), 0, width - 1).astype(int)
+    blur = _BLUR * float(np.median(np.hypot(dx, dy))) / _MEAN_DISTANCE if len(rows) else 0.0
+    blur = min(max(blur, _LEAST_BLUR), _MOST_BLUR)
     counts = []
     for values in (weights, weights * np.hypot(dx, dy)):
         count = np.bincount(to_rows * width + to_columns, values, minlength=height * width)
-        counts.append(gaussian_filter(count.reshape(height, width), _BLUR, mode="constant"))
+        counts.append(gaussian_filter(count.reshape(height, width), blur, mode="constant"))
     return counts[0], counts[1]
 
 

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam.contrast import stretched
+from napari_sam.inference.close_ups import CloseUps
 from napari_sam.inference.coordinates import Geometry
-from napari_sam.inference.last import OfLast
+from napari_sam.inference.noise import without_grain
+from napari_sam.inference.point_decoder import PointDecoder
+from napari_sam.inference.prepared import LastPrepared, Points, Prepared
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.inference.tiling import Tiling
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import CANDIDATES, SINGLE, PassingMasks
-from napari_sam.model.proposal_head import SUBPIXELS
+from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.sam import Sam
 from napari_sam.weights.loading import ModelIdentity
 
@@ -33,11 +35,7 @@ class Predictor:
         self.device = device
         self._sam = sam.to(device)
         sam.mask_decoder.lay_out()
-        with torch.inference_mode():
-            self._image_pe = sam.image_pe()
-        # What clicks on the same plane find made. It only saves time: each answer is as if it were not there.
-        self._look_at = OfLast(lambda features: sam.look_at(features, self._image_pe))
-        self._maps = OfLast(self._find_objects)
+        self._prepared = LastPrepared(sam)
 
     @property
     def image_size(self) -> int:
@@ -71,6 +69,8 @@ class Predictor:
         """
         image = _as_bytes(plane)
         geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
+        if not self._sam.config.takes_grain:
+            image = without_grain(image, self.image_size / max(geometry.original))
         features = self._sam.encode(geometry.scale_image(image).to(self.device), progress)
         features = features.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(features, geometry, self.identity)
@@ -94,121 +94,69 @@ class Predictor:
         ValueError
             If the prompt is empty or outside the plane, or the embedding is another model's.
         """
-        self._check(embedding)
+        prepared = self._prepare(embedding)
         if prompt.is_empty:
             raise ValueError("The prompt is empty; give at least one point, a box or a mask.")
         geometry = embedding.geometry
         prompt = prompt.inside(geometry.original)
         if multimask is None:
             multimask = prompt.is_ambiguous
-        candidates = CANDIDATES if multimask else [SINGLE]
-        features = embedding.features.to(self.device)
         points, boxes, masks = self._tensors(prompt, geometry)
+        logits, scores, close_ups = self._decode(
+            prepared, points, boxes, masks, CANDIDATES if multimask else [SINGLE]
+        )
+        low = logits[0]
+        if close_ups is not None:
+            low = close_ups.low_resolution(low.shape[-1], self.image_size)
+        return Prediction(scores[0].cpu().numpy(), low.cpu().numpy(), geometry, close_ups)
+
+    def _decode(
+        self,
+        prepared: Prepared,
+        points: Points | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        candidates: Sequence[int],
+    ) -> tuple[Tensor, Tensor, CloseUps | None]:
+        """Give (B, M, h, w) logits and (B, M) scores, and the B * M masks redrawn if the model does that."""
         if masks is None:
-            masks = self._drawn(embedding, points, boxes)
-        known = self._look_at(embedding, features) if masks is None else None
-        decoded = self._sam.decode(features, points, boxes, masks, candidates, self._image_pe, known)
-        logits, scores = (x[0] for x in decoded)
-        return Prediction(scores.cpu().numpy(), logits.cpu().numpy(), geometry)
+            masks = prepared.draw(points, boxes)
+        known = prepared.tokens if masks is None else None
+        logits, scores = self._sam.decode(
+            prepared.features, points, boxes, masks, candidates, prepared.image_pe, known
+        )
+        if self._sam.close_up is None:
+            return logits, scores, None
+        several = len(candidates)
+        if points is not None:
+            points = (points[0].repeat_interleave(several, 0), points[1].repeat_interleave(several, 0))
+        boxes = None if boxes is None else boxes.repeat_interleave(several, 0)
+        close_ups, said = prepared.closer(logits.flatten(0, 1), points, boxes)
+        return logits, said.unflatten(0, (-1, several)), close_ups
 
-    def _drawn(
-        self, embedding: Embedding, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None
-    ) -> Tensor | None:
-        """Draw prompts as masks, where the model does that and there is something to draw."""
-        if not self._sam.config.draws_prompts:
-            return None
-        maps = self._maps(embedding, embedding.features.to(self.device))
-        return self._sam.draw(maps, points, boxes)
+    def point_decoder(self, embedding: Embedding) -> PointDecoder:
+        """Give what decodes many points of one embedding, each a prompt by itself.
 
-    def _find_objects(self, features: Tensor) -> Tensor:
-        assert self._sam.proposal_head is not None
-        maps: Tensor = self._sam.proposal_head(features)
-        return maps
+        Raises
+        ------
+        ValueError
+            If the embedding is another model's.
+        """
+        return PointDecoder(self._prepare(embedding))
+
+    def _prepare(self, embedding: Embedding) -> Prepared:
+        """Prepare an embedding, after a check that it is this model's."""
+        if embedding.model != self.identity:
+            raise ValueError(
+                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
+                f"than this {self.identity.architecture}; encode the plane with the same predictor."
+            )
+        return self._prepared(embedding)
 
     @property
     def finds_objects(self) -> bool:
         """Whether the model has a head that tells where objects are, see `object_maps`."""
         return self._sam.proposal_head is not None
-
-    @torch.inference_mode()
-    def passing(self, embedding: Embedding, points: NDArray[np.floating], least_score: float) -> PassingMasks:
-        """Decode many points, each by itself, but only those of the three candidates that score higher.
-
-        Parameters
-        ----------
-        embedding
-            What `encode` gave for the plane.
-        points
-            (N, 2) positions ``(row, column)`` in pixels of the plane.
-        least_score
-            The score that a mask must exceed.
-
-        Raises
-        ------
-        ValueError
-            If the embedding is another model's.
-        """
-        self._check(embedding)
-        sparse, dense = self._points(embedding, points)
-        features = embedding.features.to(self.device)
-        return self._sam.mask_decoder.passing(features, self._image_pe, sparse, dense, least_score)
-
-    @torch.inference_mode()
-    def best_passing(
-        self,
-        embedding: Embedding,
-        points: NDArray[np.floating],
-        least_score: float,
-        corners: NDArray[np.integer],
-        side: int,
-    ) -> PassingMasks:
-        """Decode many points, each in its own window of the embedding, and of each the best candidate only.
-
-        Parameters
-        ----------
-        embedding, points, least_score
-            As in `passing`.
-        corners
-            (N, 2) first token ``(row, column)`` of each point's window.
-        side
-            Tokens along the sides of the windows; the logits that come have four pixels for each.
-
-        Raises
-        ------
-        ValueError
-            If the embedding is another model's.
-        """
-        self._check(embedding)
-        sparse, dense = self._points(embedding, points)
-        features, pe = embedding.features.to(self.device), self._image_pe
-        if self._sam.config.draws_prompts:
-            dense = self._drawn_in_windows(embedding, points, corners, side)
-        if side < pe.shape[-1]:
-            features, pe = (_windows(x, corners, side) for x in (features, pe))
-        return self._sam.mask_decoder.best_passing(features, pe, sparse, dense, least_score)
-
-    def _drawn_in_windows(
-        self, embedding: Embedding, points: NDArray[np.floating], corners: NDArray[np.integer], side: int
-    ) -> Tensor:
-        """Draw (N, 2) points, each as a mask of its own window, and encode these: (N, C, side, side)."""
-        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
-        maps = self._maps(embedding, embedding.features.to(self.device))
-        if side < self._sam.config.grid:
-            maps = _windows(maps, SUBPIXELS * corners, SUBPIXELS * side)
-            first = self._sam.config.encoder.patch * torch.from_numpy(corners[:, ::-1].copy())
-            xy = xy - first[:, None].to(xy)
-        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
-        drawn = self._sam.draw(maps, (xy, labels))
-        assert drawn is not None
-        masks: Tensor = self._sam.prompt_encoder.embed_masks(drawn)
-        return masks
-
-    def _points(self, embedding: Embedding, points: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
-        """Encode (N, 2) points ``(row, column)``, each a prompt by itself."""
-        xy = embedding.geometry.points_to_input(points)[:, None].to(self.device)
-        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=self.device)
-        encoded: tuple[Tensor, Tensor] = self._sam.prompt_encoder((xy, labels))
-        return encoded
 
     @torch.inference_mode()
     def object_maps(self, embedding: Embedding) -> NDArray[np.float32]:
@@ -222,10 +170,10 @@ class Predictor:
         ValueError
             If the model has no such head, or the embedding is another model's.
         """
-        self._check(embedding)
+        prepared = self._prepare(embedding)
         if self._sam.proposal_head is None:
             raise ValueError(f"{self.identity.architecture} has no head that finds objects; prompt it.")
-        maps: NDArray[np.float32] = self._maps(embedding, embedding.features.to(self.device))[0].cpu().numpy()
+        maps: NDArray[np.float32] = prepared.maps[0].cpu().numpy()
         return maps
 
     @torch.inference_mode()
@@ -256,7 +204,7 @@ class Predictor:
             raise ValueError(
                 "The prompts of a batch are not alike: give boxes alone, or single points alone."
             )
-        self._check(embedding)
+        prepared = self._prepare(embedding)
         geometry = embedding.geometry
         parts = [self._tensors(prompt.inside(geometry.original), geometry) for prompt in prompts]
         points = box = None
@@ -265,16 +213,17 @@ class Predictor:
         else:
             pairs = [part for part, _, _ in parts if part is not None]
             points = (torch.cat([xy for xy, _ in pairs]), torch.cat([labels for _, labels in pairs]))
-        features = embedding.features.to(self.device)
         candidates = [SINGLE] if boxes else CANDIDATES
-        masks = self._drawn(embedding, points, box)
-        known = self._look_at(embedding, features) if masks is None else None
-        logits, scores = self._sam.decode(features, points, box, masks, candidates, self._image_pe, known)
-        best = scores.argmax(1)
-        every = torch.arange(len(prompts), device=best.device)
-        logits, scores = logits[every, best], scores[every, best]
-        low, rated = logits.cpu().numpy(), scores.cpu().numpy()
-        return [Prediction(rated[n : n + 1], low[n : n + 1], geometry) for n in range(len(prompts))]
+        logits, scores, close_ups = self._decode(prepared, points, box, None, candidates)
+        found = []
+        for number, chosen in enumerate(scores.argmax(1).tolist()):
+            low, close_up = logits[number, [chosen]], None
+            if close_ups is not None:
+                close_up = close_ups.one(number * len(candidates) + chosen)
+                low = close_up.low_resolution(low.shape[-1], self.image_size)
+            score = scores[number, [chosen]].cpu().numpy()
+            found.append(Prediction(score, low.cpu().numpy(), geometry, close_up))
+        return found
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
         """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.
@@ -293,17 +242,9 @@ class Predictor:
         tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
         return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
 
-    def _check(self, embedding: Embedding) -> None:
-        """Raise a `ValueError` if the embedding is another model's."""
-        if embedding.model != self.identity:
-            raise ValueError(
-                f"The embedding was made by {embedding.model.architecture} with other weights or precision "
-                f"than this {self.identity.architecture}; encode the plane with the same predictor."
-            )
-
     def _tensors(
         self, prompt: Prompt, geometry: Geometry
-    ) -> tuple[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None]:
+    ) -> tuple[Points | None, Tensor | None, Tensor | None]:
         """Give the prompt as the model takes it, a batch of one: points with labels, boxes, masks."""
         points = boxes = masks = None
         if prompt.points:
@@ -325,13 +266,6 @@ class Predictor:
                 f"shape {(side, side)}. Give those of a Prediction, or a boolean mask of the plane."
             )
         return torch.from_numpy(np.array(mask, np.float32))  # a copy: the user's may be read-only
-
-
-def _windows(maps: Tensor, corners: NDArray[np.integer], side: int) -> Tensor:
-    """Cut a window of ``side`` at each of (N, 2) corners out of a (1, C, h, w) map: (N, C, side, side)."""
-    tokens = maps[0].permute(1, 2, 0)  # the channels lie last in memory
-    cut = [tokens[row : row + side, column : column + side] for row, column in corners.tolist()]
-    return torch.stack(cut).permute(0, 3, 1, 2)
 
 
 def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam.inference.close_ups import CloseUps, mask_of
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.weights.loading import ModelIdentity
@@ -55,11 +56,15 @@ class Prediction:
         (M, h, w) low-resolution logits: the mask prompt of a next round.
     geometry
         The plane's size and its size in the model's input.
+    close_ups
+        The masks as they were redrawn from close up, on the CPU, where the model does that; the logits are
+        then these in low resolution.
     """
 
     scores: NDArray[np.float32]
     logits: NDArray[np.float32]
     geometry: Geometry
+    close_ups: CloseUps | None = None
     _upscaled: dict[int, NDArray[np.bool_]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -70,8 +75,12 @@ class Prediction:
     def mask(self, number: int) -> NDArray[np.bool_]:
         """Give one (H, W) boolean mask in the plane's pixels, upscaled when it is first asked for."""
         if number not in self._upscaled:
-            logits = torch.from_numpy(self.logits[number])
-            self._upscaled[number] = upscale_masks(logits[None], self.geometry)[0].numpy()
+            if self.close_ups is None:
+                logits = torch.from_numpy(self.logits[number])
+                mask = upscale_masks(logits[None], self.geometry)[0].numpy()
+            else:
+                mask = mask_of(self.close_ups.one(number), self.geometry)
+            self._upscaled[number] = mask
         return self._upscaled[number]
 
     @cached_property

@@ -57,6 +57,13 @@ class PassingMasks:
     scores: Tensor
     logits: Tensor
 
+    def of(self, chosen: Tensor) -> PassingMasks:
+        """Give those that a (K,) boolean tensor chooses."""
+        chosen = chosen.to(self.prompts.device)
+        return PassingMasks(
+            self.prompts[chosen], self.candidates[chosen], self.scores[chosen], self.logits[chosen]
+        )
+
 
 class MaskDecoder(nn.Module):
     """Predict four masks, each with its estimated IoU, from an image embedding and prompt tokens."""
@@ -133,7 +140,7 @@ class MaskDecoder(nn.Module):
         """Decode ``B`` prompts, but only those masks whose score is above ``least_score``.
 
         The scores are known before a mask is upscaled, which is a third of the work. For the parameters see
-        `forward`.
+        `forward`; ``embedding`` and ``embedding_pe`` may be one map for each prompt.
         """
         size = (embedding.shape[-2], embedding.shape[-1])
         embedding, fine = self._parted(embedding)
@@ -145,7 +152,8 @@ class MaskDecoder(nn.Module):
             for row in (said > least_score).any(1).nonzero()[:, 0].tolist():
                 good = (said[row] > least_score).nonzero()[:, 0]
                 filters = self._filters(tokens[row : row + 1], wanted[good].tolist())
-                logits.append(self._upscaled_product(image[row : row + 1], fine, filters, size)[0])
+                its_fine = _of_prompts(fine, slice(first + row, first + row + 1))
+                logits.append(self._upscaled_product(image[row : row + 1], its_fine, filters, size)[0])
                 prompts.append(torch.full_like(good, first + row))
                 chosen.append(wanted[good])
                 scores.append(said[row, good])
@@ -157,7 +165,7 @@ class MaskDecoder(nn.Module):
     ) -> PassingMasks:
         """Decode ``B`` prompts, but of each only the candidate with the highest score, if it passes.
 
-        For the parameters see `passing`; ``embedding`` and ``embedding_pe`` may be one map for each prompt.
+        For the parameters see `passing`.
         """
         size = (embedding.shape[-2], embedding.shape[-1])
         embedding, fine = self._parted(embedding)

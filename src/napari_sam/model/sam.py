@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam.model.close_up import CloseUp, features_of, views_of
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import MASK_TOKENS, UPSCALING, MaskDecoder
 from napari_sam.model.prompt_encoder import POSITIVE, PromptEncoder
 from napari_sam.model.proposal_head import SUBPIXELS, ProposalHead
+from napari_sam.model.squares import squares_around
 from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
 from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens
 from napari_sam.model.votes import drawn_boxes, drawn_points, voted_boxes
@@ -32,10 +34,12 @@ class SamConfig:
     ``proposals`` says whether a `ProposalHead` stands on the image encoder. Of objects with less area than a
     square of side ``small`` in the input, the model gives better masks enlarged; 0 where none is so small.
 
-    Two things that the official models do not have: with ``fine`` the embedding carries finer features beside
-    its own, which sharpen the masks as they are upscaled (as Ravi et al., "SAM 2", 2024, do); with
+    Three things that the official models do not have: with ``fine`` the embedding carries finer features
+    beside its own, which sharpen the masks as they are upscaled (as Ravi et al., "SAM 2", 2024, do); with
     ``draws_prompts``, for which it needs the `ProposalHead`, points and boxes are also shown as mask prompts,
-    see `Sam.draw`.
+    see `Sam.draw`; with ``close_up`` the embedding also carries the brightness of its pixels, on which masks
+    are redrawn, see `Sam.look_closer`. Where ``takes_grain`` is false, small images that are noisy are to be
+    smoothed before they are enlarged.
     """
 
     architecture: str
@@ -46,6 +50,8 @@ class SamConfig:
     small: int = 0
     fine: bool = False
     draws_prompts: bool = False
+    close_up: bool = False
+    takes_grain: bool = True
 
     @property
     def fine_channels(self) -> int:
@@ -53,9 +59,14 @@ class SamConfig:
         return self.decoder.width // 4 if self.fine else 0
 
     @property
-    def embedding_width(self) -> int:
-        """Channels of an embedding, the fine ones included."""
+    def features_width(self) -> int:
+        """Channels of an embedding that mask decoder and proposal head read, the fine ones included."""
         return self.decoder.width + 4 * self.fine_channels
+
+    @property
+    def embedding_width(self) -> int:
+        """All channels of an embedding: behind the features the pixels, if masks are redrawn."""
+        return self.features_width + self.close_up * self.encoder.patch**2
 
     @property
     def grid(self) -> int:
@@ -75,6 +86,8 @@ CONFIGS = {
             small=24,
             fine=True,
             draws_prompts=True,
+            close_up=True,
+            takes_grain=False,
         ),
         SamConfig(
             "vit_t",
@@ -104,6 +117,7 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(width, config.image_size, config.grid)
         self.mask_decoder = MaskDecoder(config.decoder)
         self.proposal_head = ProposalHead(width, config.fine_channels) if config.proposals else None
+        self.close_up = CloseUp(width) if config.close_up else None
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring (B, 3, h, w) images of 0-255 to mean zero and deviation one of natural images."""
@@ -118,7 +132,21 @@ class Sam(nn.Module):
 
     def encode(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         """Embed (B, 3, h, w) images of 0-255, h and w at most ``image_size``: (B, C, grid, grid)."""
-        return self.image_encoder(self.preprocess(images), progress)  # type: ignore[no-any-return]
+        features: Tensor = self.image_encoder(self.preprocess(images), progress)
+        if self.close_up is None:
+            return features
+        size = self.config.image_size
+        grey = F.pad(brightness(images), (0, size - images.shape[-1], 0, size - images.shape[-2]))
+        pixels = F.pixel_unshuffle(grey, self.config.encoder.patch)
+        return torch.cat([features, pixels.to(features.dtype)], 1)
+
+    def features(self, embedding: Tensor) -> Tensor:
+        """Give the part of (B, C, grid, grid) embeddings that the mask decoder and the proposal head read."""
+        return embedding[:, : self.config.features_width]
+
+    def pixels(self, embedding: Tensor) -> Tensor:
+        """Give the brightness of the images that (B, C, grid, grid) embeddings carry: (B, 1, size, size)."""
+        return F.pixel_shuffle(embedding[:, self.config.features_width :], self.config.encoder.patch)
 
     def image_pe(self) -> Tensor:
         """Give the positional encoding of the embedding, as `decode` reads it: (1, C, grid, grid)."""
@@ -173,3 +201,42 @@ class Sam(nn.Module):
             drawn = drawn_points(maps, *points, patch / SUBPIXELS)
             return F.interpolate(drawn, scale_factor=upscale, mode="bilinear")
         return None
+
+    def look_closer(
+        self,
+        pixels: Tensor,
+        embedding: Tensor,
+        logits: Tensor,
+        points: tuple[Tensor, Tensor] | None = None,
+        boxes: Tensor | None = None,
+        origins: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Redraw masks on squares around them: the (B, 3) squares, (B, 64, 64) logits and (B,) scores.
+
+        See `napari_sam.model.close_up`.
+
+        Parameters
+        ----------
+        pixels
+            (1, 1, h, w) brightness of the image, without its padding.
+        embedding
+            (1, C, grid, grid) of the same image.
+        logits
+            (B, h, w) that `decode` gave, or (B, h, w) parts of such.
+        points, boxes
+            The prompts as for `decode`.
+        origins
+            (B, 2) pixel ``(x, y)`` of the input at which each part of the logits begins; zero if left out.
+        """
+        assert self.close_up is not None
+        stride = self.config.encoder.patch / UPSCALING
+        squares = squares_around(logits, stride, points, boxes, origins)
+        views = views_of(pixels, None, squares, logits, stride, points, boxes, origins)
+        features = features_of(embedding[:, : self.close_up.width], squares, self.config.encoder.patch)
+        drawn, scores = self.close_up(views.to(embedding.dtype), features)
+        return squares, drawn.float(), scores.float()
+
+
+def brightness(images: Tensor) -> Tensor:
+    """Give the rounded mean of the colours of (B, 3, h, w) images: (B, 1, h, w)."""
+    return images.float().mean(1, keepdim=True).round()

@@ -29,7 +29,7 @@ from napari_sam.planes import Plane, Planes
 from napari_sam.storage.eviction import make_room
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
-_PREPROCESSING = 3
+_PREPROCESSING = 4
 _DIGEST_BYTES = 32
 _MARK_BYTES = _DIGEST_BYTES + 4
 # What zarr raises where a store's files are missing, damaged or not as this module writes them.

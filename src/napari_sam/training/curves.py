@@ -19,7 +19,7 @@ except ModuleNotFoundError as missing:
 
 LOG, VALIDATION, PICTURE = "log.csv", "validation.csv", "curves.png"
 # The words of the tables.
-_TRAINING = ("loss", "iou", "proposals", "drawing")
+_TRAINING = ("loss", "iou", "proposals", "drawing", "closer", "closer_iou")
 _MEASURED = ("click", "box")
 # Points of a training curve that are averaged for its bold line.
 _SMOOTHED = 15
@@ -76,10 +76,11 @@ def draw_curves(folder: Path) -> None:
     steps = _numbers(log, "step")
     figure = Figure(figsize=(11, 8), layout="constrained")
     loss, crops, click, box = figure.subplots(2, 2, sharex=True).flat
-    for name, colour in (("loss", "C0"), ("proposals", "C1"), ("drawing", "C3")):
+    for name, colour in (("loss", "C0"), ("proposals", "C1"), ("drawing", "C3"), ("closer", "C4")):
         _draw_smoothed(loss, steps, _numbers(log, name), name, colour)
     loss.set(title="Loss of the training crops", yscale="log")
     _draw_smoothed(crops, steps, _numbers(log, "iou"), "best of three, first prompt", "C2")
+    _draw_smoothed(crops, steps, _numbers(log, "closer_iou"), "from close up, first prompt", "C4")
     crops.set(title="IoU of the training crops")
     for axes, name, title in ((click, "click", "one click"), (box, "box", "tight box")):
         for number, chosen in enumerate(dict.fromkeys(row["set"] for row in measured)):

@@ -47,6 +47,7 @@ class Recipe:
     proposals: float = 1.0
     half: bool = True
     freeze_stages: bool = False
+    closely: bool = False
     clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 250

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.prompt_encoder import NEGATIVE, PADDING, POSITIVE
-from napari_sam.model.sam import Sam
+from napari_sam.model.sam import Sam, brightness
+from napari_sam.model.squares import placed
+from napari_sam.training.close_ups import CloseUpRound, draw_close_ups
 from napari_sam.training.crops import Batch
 
 # The share of corrective rounds in which the previous mask is not shown.
 _WITHOUT_MASK = 0.25
 # The share of first prompts that are not drawn, as those of a grid of points.
 _UNDRAWN = 0.2
+# The share of first masks that are not the best to be redrawn: a user may look at the others.
+_OTHERS = 0.25
+# The label of a point that is none: that of a prompt by a box.
+_NO_POINT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What one round of ``B`` prompts gave.
+
+    Attributes
+    ----------
+    logits, scores
+        (B, 4, h, w) and (B, 4) of the mask decoder.
+    target
+        (B, h, w) covered share of each pixel of the logits.
+    close_ups
+        The masks that a user would see, redrawn, and once more turned.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    target: Tensor
+    close_ups: CloseUpRound
 
 
 class Rounds:
@@ -25,10 +53,18 @@ class Rounds:
     ``drawn`` (B, 1, h, w) and ``target`` (B, h, w) the drawn prompts and the covered share of each pixel.
 
     Points and boxes share a call: a point and its padding, like a box, are two tokens. The batch lies on
-    the device of ``sam``; the ``generator``, of the corrective clicks, on the processor.
+    the device of ``sam``; the ``generator``, of the corrective clicks, on the processor. With ``closely`` the
+    close-ups alone learn, the rest of the model is as at inference.
     """
 
-    def __init__(self, sam: Sam, batch: Batch, generator: torch.Generator, decoded: int) -> None:
+    def __init__(
+        self, sam: Sam, batch: Batch, generator: torch.Generator, decoded: int, closely: bool = False
+    ) -> None:
+        with torch.no_grad() if closely else nullcontext():
+            self._encode(sam, batch, generator, decoded)
+        self._closely = closely
+
+    def _encode(self, sam: Sam, batch: Batch, generator: torch.Generator, decoded: int) -> None:
         self._sam = sam
         self._generator = generator
         patch = sam.config.encoder.patch
@@ -53,33 +89,62 @@ class Rounds:
         self._boxes = batch.boxes[:prompts]
         self._by_box = batch.by_box[:prompts]
         self._low_pixel = patch / 4
+        self._pixels = brightness(batch.images[:decoded])
+        self._which = torch.arange(decoded, device=device).repeat_interleave(objects)
+        self._masks = batch.masks[:prompts]
 
     @property
     def _low_side(self) -> int:
         return 4 * int(self._embedding.shape[-1])
 
-    def run(self, rounds: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield (logits, scores, target) of each round; see `prompt_losses` for the shapes."""
+    def run(self, rounds: int) -> Iterator[Round]:
+        """Yield what each round gave."""
         encoder, decoder = self._sam.prompt_encoder, self._sam.mask_decoder
-        # What is drawn has a loss of its own.
-        drawn = encoder.embed_masks(self.drawn[: len(self._clicks)].detach())
-        undrawn = torch.rand(len(drawn), generator=self._generator) < _UNDRAWN
-        undrawn = undrawn.to(drawn.device)[:, None, None, None]
-        unmasked = torch.where(undrawn, encoder.no_mask(), drawn)
+        with torch.no_grad() if self._closely else nullcontext():
+            # What is drawn has a loss of its own.
+            drawn = encoder.embed_masks(self.drawn[: len(self._clicks)].detach())
+            undrawn = torch.rand(len(drawn), generator=self._generator) < _UNDRAWN * (not self._closely)
+            undrawn = undrawn.to(drawn.device)[:, None, None, None]
+            unmasked = torch.where(undrawn, encoder.no_mask(), drawn)
         dense = unmasked
         for number in range(rounds):
-            # Positions are encoded in full precision: half of it moves them by pixels.
-            with torch.autocast(self._embedding.device.type, enabled=False):
-                sparse = self._sparse()
-            logits, scores = decoder(self._embedding, self._pe, sparse, dense)
-            logits, scores = logits.float(), scores.float()
-            yield logits, scores, self._target
+            with torch.no_grad() if self._closely else nullcontext():
+                # Positions are encoded in full precision: half of it moves them by pixels.
+                with torch.autocast(self._embedding.device.type, enabled=False):
+                    sparse = self._sparse()
+                logits, scores = decoder(self._embedding, self._pe, sparse, dense)
+                logits, scores = logits.float(), scores.float()
+            shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
+            close_ups = self._redraw(shown)
+            yield Round(logits, scores, self._target, close_ups)
             if number + 1 < rounds:
-                shown = self._shown(logits.detach(), scores.detach(), first=number == 0)
+                pixel = (self._low_pixel, self._low_pixel)
+                size = (shown.shape[-2], shown.shape[-1])
+                drawn, squares = (x[: len(shown)] for x in (close_ups.logits.detach(), close_ups.squares))
+                seen = placed(drawn, squares, size, pixel)
                 # Now and then the clicks come without the mask, as in a batch of points from a file.
                 bare = float(torch.rand((), generator=self._generator)) < _WITHOUT_MASK
-                dense = unmasked if bare else encoder.embed_masks(shown[:, None])
-                self._add_click(shown)
+                with torch.no_grad() if self._closely else nullcontext():
+                    dense = unmasked if bare else encoder.embed_masks(seen[:, None])
+                self._add_click(seen)
+
+    def _redraw(self, shown: Tensor) -> CloseUpRound:
+        """Redraw the masks that a user would see, and some others, with all that the prompts say."""
+        points = self._clicks - self._offsets[:, None]
+        labels = self._labels.clone()
+        labels[:, 0] = torch.where(self._by_box, _NO_POINT, labels[:, 0])
+        boxes = self._boxes - self._offsets.repeat(1, 2)
+        features = self._embedding[:, : self._sam.config.decoder.width].detach()
+        assert self._sam.close_up is not None
+        return draw_close_ups(
+            self._sam.close_up,
+            (self._pixels, self._which, features),
+            shown,
+            self._low_pixel,
+            (points, labels, boxes, self._by_box),
+            self._masks,
+            self._generator,
+        )
 
     def _sparse(self) -> Tensor:
         """Encode the prompts: (B, n + 1, C); a box stands in for the first point and the padding."""
@@ -102,11 +167,17 @@ class Rounds:
         return torch.where(batch.by_box[:, None, None, None], by_box, by_point)
 
     def _shown(self, logits: Tensor, scores: Tensor, first: bool) -> Tensor:
-        """Give the mask that a user would see: the best candidate of a single point, else the single mask."""
-        best = logits[torch.arange(len(logits)), 1 + scores[:, 1:].argmax(1)]
+        """Give the mask that a user would see: the best candidate of a single point, else the single mask.
+
+        Of some first prompts it is another one.
+        """
         if not first:
             return logits[:, 0]
-        return torch.where(self._by_box[:, None, None], logits[:, 0], best)
+        chosen = torch.where(self._by_box, 0, 1 + scores[:, 1:].argmax(1))
+        others = torch.randint(logits.shape[1], (len(logits),), generator=self._generator)
+        other = torch.rand(len(logits), generator=self._generator) < _OTHERS
+        chosen = torch.where(other.to(chosen.device), others.to(chosen.device), chosen)
+        return logits[torch.arange(len(logits)), chosen]
 
     def _add_click(self, shown: Tensor) -> None:
         """Click at random where the mask is wrong: positive on a missed, negative on a surplus pixel."""

@@ -23,7 +23,8 @@ from napari_sam.training.crops import Batch
 from napari_sam.training.losses import drawing_loss, prompt_losses, proposal_loss
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.rounds import Rounds
-from napari_sam.weights.loading import ModelIdentity, load_model
+from napari_sam.weights.checkpoint import read_checkpoint
+from napari_sam.weights.loading import ModelIdentity, check_state
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -34,29 +35,38 @@ _HIGHEST_FREQUENCY = 6.0
 class StepLosses(nn.Module):
     """The losses of a batch. One module and one call hold the whole step, as several processes need it."""
 
-    def __init__(self, sam: Sam) -> None:
+    def __init__(self, sam: Sam, closely: bool = False) -> None:
         super().__init__()
         self.sam = sam
+        self._closely = closely
 
     def forward(
         self, batch: Batch, rounds: int, generator: torch.Generator, decoded: int, proposals: float
     ) -> dict[str, Tensor]:
-        """Give the total ``loss``, the parts of the head, and the mean ``iou`` of the first round."""
+        """Give the total ``loss``, its parts, and the mean ``iou`` of the first round and its close-ups."""
         device = batch.images.device
-        losses, first_iou = [], None
+        losses, close_ups, ious = [], [], []
         # Attention of a few tokens trains faster as plain products than as the fused call.
         with sdpa_kernel(SDPBackend.MATH):
-            prompted = Rounds(self.sam, batch, generator, decoded)
-            for logits, scores, target in prompted.run(rounds):
-                loss, iou = prompt_losses(logits, scores, target)
+            prompted = Rounds(self.sam, batch, generator, decoded, self._closely)
+            for each in prompted.run(rounds):
+                loss, iou = prompt_losses(each.logits, each.scores, each.target)
                 losses.append(loss.mean())
-                first_iou = iou[:, 1:].max(1).values.mean() if first_iou is None else first_iou
-        assert first_iou is not None
+                close_ups.append(each.close_ups.loss())
+                ious += [iou[:, 1:].max(1).values.mean(), each.close_ups.iou().mean()]
         with torch.autocast(device.type, enabled=False):
             proposal = proposal_loss(prompted.maps, batch.maps)
             drawing = drawing_loss(prompted.drawn, prompted.target)
-            total = torch.stack(losses).mean() + proposals * (proposal + drawing)
-        return {"loss": total, "iou": first_iou, "proposals": proposal, "drawing": drawing}
+            closer = torch.stack(close_ups).mean()
+            total = torch.stack(losses).mean() + proposals * (proposal + drawing) + closer
+        return {
+            "loss": closer if self._closely else total,
+            "iou": ious[0],
+            "proposals": proposal,
+            "drawing": drawing,
+            "closer": closer,
+            "closer_iou": ious[1],
+        }
 
 
 class Trainer:
@@ -80,6 +90,10 @@ class Trainer:
         if recipe.freeze_stages:
             for part in ("stem", "stages"):
                 self.sam.image_encoder.get_submodule(part).requires_grad_(False)
+        if recipe.closely:
+            self.sam.requires_grad_(False)
+            assert self.sam.close_up is not None
+            self.sam.close_up.requires_grad_(True)
         self.sam.to(fabric.device)
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
         # A fused step cannot give the gradients back as they are before clipping, where the loss is scaled.
@@ -88,7 +102,7 @@ class Trainer:
             _decayed(self.sam, recipe.weight_decay), betas=(0.9, 0.99), fused=not scaled
         )
         # What Fabric wraps for several processes and half precision; the states are those of what is inside.
-        self._losses, self._stepping = fabric.setup(StepLosses(self.sam), self.optimizer)
+        self._losses, self._stepping = fabric.setup(StepLosses(self.sam, recipe.closely), self.optimizer)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one step and return its losses and the mean IoU of its first round, on the device."""
@@ -119,14 +133,20 @@ class Trainer:
     def begin_with(self, weights: Path) -> None:
         """Begin with the weights of a ``safetensors`` file, as `export` writes it.
 
+        A part of the model that the file does not have at all begins at random.
+
         Raises
         ------
         CheckpointError
             If the file is missing, unreadable, or of another architecture.
         """
-        sam, _ = load_model("nano", weights)
+        known = read_checkpoint(weights).state
+        parts = {key.split(".")[0] for key in known}
+        own = self.sam.state_dict()
+        state = {key: value for key, value in own.items() if key.split(".")[0] not in parts} | known
+        check_state(self.sam, state, weights)
         for mine in (self.sam, self.average):
-            mine.load_state_dict(sam.state_dict())
+            mine.load_state_dict(state)
 
     def save(self, path: Path) -> None:
         """Write everything that a resumed run needs, replacing the file in one move."""
@@ -174,9 +194,12 @@ class Trainer:
         return Predictor(self.average, ModelIdentity("nano", f"step {self.step}"), self.fabric.device)
 
     def _freeze_norms(self) -> None:
-        """Keep the batch norms' statistics from the step on from which the crops are large."""
-        if self.step >= self.recipe.enlarge_at:
-            for module in self.sam.modules():
+        """Keep the batch norms' statistics from the step on from which the crops are large.
+
+        Those of the close-ups go on: their views have the same size as ever.
+        """
+        if self.step >= self.recipe.enlarge_at or self.recipe.closely:
+            for module in self.sam.image_encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
 
@@ -235,7 +258,7 @@ def _halved(value: Tensor) -> Tensor:
 
 def _decayed(sam: nn.Module, decay: float) -> list[dict[str, object]]:
     """Apply weight decay to matrices and convolutions only."""
-    parameters = list(sam.parameters())
+    parameters = [parameter for parameter in sam.parameters() if parameter.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2 and p.shape[0] > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim < 2 or p.shape[0] == 1], "weight_decay": 0.0},

@@ -16,7 +16,7 @@ from torch import Tensor
 SHOWN_KEYS = 3
 # Every key of a SAM, or of the head that nano has besides, begins with one of these, perhaps behind a prefix
 # that a wrapper gave it.
-_PART = re.compile(r"(^|.*?\.)(?:image_encoder|prompt_encoder|mask_decoder|proposal_head)\.")
+_PART = re.compile(r"(^|.*?\.)(?:image_encoder|prompt_encoder|mask_decoder|proposal_head|close_up)\.")
 
 
 class CheckpointError(ValueError):
