@@ -167,7 +167,7 @@ class TestDisk:
         for path in files - set(chunks.values()):
             assert path.name == "zarr.json"
             json.loads(path.read_text())
-        assert chunks["features"].stat().st_size == 2 * 192 * 64 * 64 + 4  # with its checksum
+        assert chunks["features"].stat().st_size == 2 * 256 * 64 * 64 + 4  # with its checksum
         assert chunks["digests"].read_bytes()[:32] == DIGEST
 
 

@@ -193,8 +193,11 @@ def _coarser(found: PlanePrediction, chosen: int, tiling: Tiling, prompt: Prompt
 
 
 def _enlarged(found: PlanePrediction, tiling: Tiling, prompt: Prompt) -> Tile | None:
-    """Choose a tile of the finest level for what is tiny; on large planes, for what is not sure too."""
-    if found.tile.level > 0 or tiling.finest == 0:
+    """Choose a tile of the finest level for what is tiny; on large planes, for what is not sure too.
+
+    A box says how large its object is: a mask is as good without.
+    """
+    if found.tile.level > 0 or tiling.finest == 0 or prompt.box is not None:
         return None
     unsure = tiling.coarsest > 0 and found.scores.max() < _SURE
     if not (unsure or _is_small(found, tiling)):
