@@ -109,7 +109,7 @@ def _show_automatic_masks(demo: Demo) -> None:
     session.go_to(p=1)
     masks.panel.propose.click()
     _wait(lambda: not (masks.is_busy or demo.widget.is_busy))
-    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.8)
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.6)
     masks.panel.selecting.areas["min_area"].setValue(60)
     _wait(lambda: not masks.is_busy)
     _wait_ms(500)

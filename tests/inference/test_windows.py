@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam.inference.decoding import Limits, decode_objects
+from napari_sam.inference.decoding import Limits, decode_objects, decode_points
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.windows import Windows, cut_off, window_sides
 from napari_sam.model.mask_decoder import CANDIDATES
@@ -52,11 +52,12 @@ def test_a_mask_at_the_border_of_its_window(
     assert cut_off(masks, None, 64).tolist() == [False, False]
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["not drawn", "drawn"])
+@pytest.fixture(scope="module", params=["not drawn", "drawn", "redrawn"])
 def wide_predictor(request: pytest.FixtureRequest) -> Predictor:
     """A tiny predictor whose embedding of 32 x 32 tokens has room for windows, with drawn prompts or not."""
-    drawn = request.param
-    return seeded_predictor(replace(tiny_config(), image_size=256, proposals=drawn, draws_prompts=drawn))
+    drawn, closer = request.param != "not drawn", request.param == "redrawn"
+    config = replace(tiny_config(), image_size=256, proposals=drawn, draws_prompts=drawn, close_up=closer)
+    return seeded_predictor(config)
 
 
 def test_a_window_is_decoded_as_an_embedding_of_its_own(wide_predictor: Predictor) -> None:
@@ -81,7 +82,9 @@ def test_a_window_is_decoded_as_an_embedding_of_its_own(wide_predictor: Predicto
                 assert drawn is not None
                 dense = sam.prompt_encoder.embed_masks(drawn)
             pe = sam.image_pe()[part]
-            logits, scores = sam.mask_decoder(embedding.features[part], pe, sparse, dense, CANDIDATES)
+            logits, scores = sam.mask_decoder(
+                sam.features(embedding.features)[part], pe, sparse, dense, CANDIDATES
+            )
         best = int(scores[0].argmax())
         assert found.candidates[number] == CANDIDATES[best]
         torch.testing.assert_close(found.scores[number], scores[0, best], rtol=0, atol=1e-5)
@@ -103,3 +106,14 @@ def test_each_object_gives_one_mask_at_most(wide_predictor: Predictor) -> None:
     assert set(where) <= {(row + 5, column + 7) for row, column in points}
     assert all(one.mask.box[0] >= 5 and one.mask.box[1] >= 7 for one in objects)
     assert shares[-1] == 1.0
+
+
+def test_nothing_comes_of_scores_that_none_reaches(wide_predictor: Predictor) -> None:
+    embedding = wide_predictor.encode(seeded_image(180, 256))
+    limits = Limits(score=1e6, stability=0.0, offset=0.1)
+    points = np.array([[20.0, 31.5], [150.0, 11.0]])
+    for radii in ([1.0, 1.0], [30.0, 30.0]):
+        assert not list(
+            decode_objects(wide_predictor, embedding, points, np.array(radii), limits, 1, (0, 0, 180, 256))
+        )
+    assert not list(decode_points(wide_predictor, embedding, points, limits, 1, (0, 0, 180, 256)))

@@ -230,6 +230,8 @@ def _closer(
 ) -> Iterator[Decoded]:
     """Redraw masks from close up, and give those that pass then, in the plane's pixels."""
     prompts = found.prompts.cpu().numpy()
+    if not len(prompts):
+        return
     its = None if windows is None else windows.of(prompts)
     close_ups, scores = decoder.closer(points[prompts], found.logits, its)
     for number, (prompt, score) in enumerate(zip(prompts.tolist(), scores.tolist(), strict=True)):
