@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from napari_sam.annotation import Session
+from napari_sam.demo import demo_stack
 from napari_sam.encoding import Embedder
 from napari_sam.hovering import mask_under
 from napari_sam.inference.loading import load_predictor
@@ -143,7 +144,7 @@ def memory_and_resuming(predictor: Predictor, count: int, folder: Path) -> tuple
 def agreement(predictor: Predictor) -> tuple[float, float]:
     """IoU of masks from the cache's half precision with those of full precision: the mean, and the least."""
     found = []
-    for image in (data.coins(), data.cell(), data.human_mitosis()):
+    for image in (data.coins(), data.cell(), demo_stack()[2]):
         full = predictor.encode(image)
         down, across = (np.linspace(0, length - 1, 10)[1:-1] for length in image.shape)
         for point in product(down, across):
