@@ -205,10 +205,10 @@ class Trainer:
 
     @torch.no_grad()
     def _share_statistics(self) -> None:
-        """Give the batch norms of all processes the mean of their statistics."""
-        if self.fabric.world_size == 1 or self.step >= self.recipe.enlarge_at:
+        """Give the batch norms of all processes the mean of their statistics, where these still change."""
+        norms = [x for x in self.sam.modules() if isinstance(x, nn.BatchNorm2d) and x.training]
+        if self.fabric.world_size == 1 or not norms:
             return
-        norms = [module for module in self.sam.modules() if isinstance(module, nn.BatchNorm2d)]
         statistics = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var)]
         together = self.fabric.all_reduce(torch.cat([x for x in statistics if x is not None]))
         assert isinstance(together, Tensor)
