@@ -77,9 +77,10 @@ class TestSquares:
 class TestViews:
     SQUARE = torch.tensor([[60, 20, 64]])  # one pixel of the view is one of the image
 
-    def drawn(self, image: Tensor, **prompts: object) -> Tensor:
-        given = {"points": None, "boxes": None} | prompts
-        return views_of(image, None, self.SQUARE, disc(50, 90, 16), STRIDE, **given)[0]  # type: ignore[arg-type]
+    def drawn(
+        self, image: Tensor, points: tuple[Tensor, Tensor] | None = None, boxes: Tensor | None = None
+    ) -> Tensor:
+        return views_of(image, None, self.SQUARE, disc(50, 90, 16), STRIDE, points, boxes)[0]
 
     def test_pixels_lie_where_the_prompts_lie(self) -> None:
         image = torch.full((1, 1, 120, 160), 20.0)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_sam.model.conv_encoder import ConvNorm, ResidualPair
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
-from napari_sam.model.squares import sampled
+from napari_sam.model.squares import sampled, scaled
 
 # Pixels along a side of a view, in which an object spans about a half.
 VIEW = 64
@@ -137,19 +137,14 @@ def views_of(
 
 def _pixels(image: Tensor, square: list[int]) -> Tensor:
     """Scale the square of a (C, h, w) image to a view, its contrast made the same as in any other."""
-    x, y, side = square
-    h, w = image.shape[-2:]
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, w), min(y + side, h)
-    if right <= left or bottom <= top:
-        return image.new_zeros(image.shape[0], VIEW, VIEW, dtype=torch.float32)
-    inside = image[:, top:bottom, left:right].float()
-    mean = inside.mean((1, 2), keepdim=True)
-    inside = inside - mean
-    inside = inside / (inside.square().mean().sqrt() + _LEAST_CONTRAST)
-    whole = F.pad(inside, (left - x, x + side - right, top - y, y + side - bottom))
-    return F.interpolate(whole[None], VIEW, mode="bilinear", antialias=True)[0]
+
+    def normalised(inside: Tensor) -> Tensor:
+        inside = inside - inside.mean((1, 2), keepdim=True)
+        return inside / (inside.square().mean().sqrt() + _LEAST_CONTRAST)
+
+    return scaled(image, square, VIEW, normalised)
 
 
-def features_of(embedding: Tensor, squares: Tensor, patch: int) -> Tensor:
+def features_of(embedding: Tensor, squares: Tensor, patch: float) -> Tensor:
     """Sample the features of each square from (B or 1, C, h, w): (B, C, 16, 16)."""
     return sampled(embedding, squares, patch, _FEATURES)

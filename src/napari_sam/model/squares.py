@@ -5,6 +5,8 @@ Squares are (B, 3) integers ``(x, y, side)``: the first pixel in the model's inp
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -73,6 +75,24 @@ def _with_points(
     wider = (high - low).amax(1) / 2 / _INNER
     moved = torch.where(some[:, None], (low + high) / 2, middle)
     return moved, torch.where(some, torch.maximum(wider, half), half)
+
+
+def scaled(
+    image: Tensor, square: list[int], side: int, change: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Scale a square of a (C, h, w) image to (C, side, side), with antialiasing; zero beside the image.
+
+    ``change`` is made to the pixels that lie in the image.
+    """
+    x, y, extent = square
+    h, w = image.shape[-2:]
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + extent, w), min(y + extent, h)
+    if right <= left or bottom <= top:
+        return image.new_zeros(image.shape[0], side, side, dtype=torch.float32)
+    inside = image[:, top:bottom, left:right].float()
+    inside = inside if change is None else change(inside)
+    whole = F.pad(inside, (left - x, x + extent - right, top - y, y + extent - bottom))
+    return F.interpolate(whole[None], side, mode="bilinear", antialias=True)[0]
 
 
 def sampled(maps: Tensor, squares: Tensor, stride: float, side: int) -> Tensor:

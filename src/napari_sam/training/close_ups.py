@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.close_up import VIEW, CloseUp, features_of, views_of
-from napari_sam.model.squares import squares_around
+from napari_sam.model.mask_decoder import UPSCALING
+from napari_sam.model.squares import scaled, squares_around
 from napari_sam.training.losses import dice_loss
 
 # Squares are scaled and moved at random by about these shares of their side: so what is learned does not hang
@@ -17,8 +18,6 @@ from napari_sam.training.losses import dice_loss
 _SCALED, _MOVED = 0.12, 0.04
 _LEAST_SIDE = 16
 _ENTROPY_WEIGHT = 2.0
-# Tokens of the embedding have this side, in pixels of the input.
-_PATCH = 8
 # Where a box is that is none: beside all views.
 _FAR = -1e6
 
@@ -30,7 +29,7 @@ class CloseUpRound:
     Attributes
     ----------
     squares
-        (B, 3), see `napari_sam.model.close_up`.
+        (B, 3), see `napari_sam.model.squares`.
     logits, scores
         (B, 64, 64) and (B,) of the network.
     target
@@ -95,7 +94,7 @@ def draw_close_ups(
         squares = _jittered(torch.where(by_box[:, None], around_boxes, around_points), generator)
         boxes = torch.where(by_box[:, None], boxes, _FAR)
         views = views_of(pixels, which, squares, shown, stride, (points, labels), boxes)
-        around = features_of(features.float(), squares, _PATCH)
+        around = features_of(features.float(), squares, UPSCALING * stride)
         target = _covered(masks, squares)
         areas = masks.flatten(1).sum(1) / (squares[:, 2] / VIEW).square()
         turn = int(torch.randint(4, (), generator=generator)), bool(torch.randint(2, (), generator=generator))
@@ -121,13 +120,6 @@ def _half_turned(x: Tensor, quarters: int, mirrored: bool) -> Tensor:
 
 def _covered(masks: Tensor, squares: Tensor) -> Tensor:
     """Give the covered share of the views' pixels: (B, 64, 64)."""
-    found = masks.new_zeros(len(masks), VIEW, VIEW, dtype=torch.float32)
-    height, width = masks.shape[-2:]
-    for number, (x, y, side) in enumerate(squares.tolist()):
-        left, top, right, bottom = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
-        if left < right and top < bottom:
-            inside = masks[number, top:bottom, left:right].float()
-            whole = F.pad(inside, (left - x, x + side - right, top - y, y + side - bottom))
-            scaled = F.interpolate(whole[None, None], VIEW, mode="bilinear", antialias=True)
-            found[number] = scaled[0, 0]
-    return found
+    return torch.cat(
+        [scaled(mask[None], square, VIEW) for mask, square in zip(masks, squares.tolist(), strict=True)]
+    )
