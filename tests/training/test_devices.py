@@ -135,11 +135,13 @@ def test_two_processes_take_the_mean_of_their_gradients(data: Path, tmp_path: Pa
     fabric.launch()
     trainer = Trainer(recipe, fabric)
     losses = StepLosses(trainer.sam).eval()
+    assert trainer.sam.close_up is not None
+    trainer.sam.close_up.train()  # its batch norms go on with the statistics of the batch
     sets = training_sets(data, recipe)
     for rank in (0, 1):
         clicks = torch.Generator().manual_seed(recipe.clicks_seed(0, rank))
         batch = Batches(recipe, sets, CONFIGS["nano"], rank)[0]
-        (losses(batch, 1, clicks, recipe.proposals)["loss"] / 2).backward()
+        (losses(batch, 1, clicks, 1, recipe.proposals)["loss"] / 2).backward()
     state = torch.load(tmp_path / "last.pt", weights_only=True)["optimizer"]
     compared = 0
     for kept, group in zip(state["param_groups"], trainer.optimizer.param_groups, strict=True):
