@@ -534,6 +534,8 @@ def test_the_scroll_bar_covers_nothing_and_the_status_is_always_seen(
 ) -> None:
     window, panel = user.viewer.window, user.panel
     window.resize(*size)
+    # Planes that become ready while the test looks would show their own progress.
+    wait_until(lambda: bool(panel.stack.strip.ready.all()))
     panel.stack.show_run(480, 5000, 7200.0)
     panel.show_status("The labels can only be read: " + "they are open elsewhere; " * 4, problem=True)
     user.settle()
