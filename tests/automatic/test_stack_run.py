@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
 from napari_sam.automatic.stack import StackRun, planes_along
-from napari_sam.inference.automatic import Generation
+from napari_sam.inference.automatic import Generation, propose
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.proposals import Selection
 from napari_sam.linking import Linking
 from napari_sam.planes import Plane
@@ -82,7 +84,11 @@ def test_objects_are_rejected_and_linked_anew(run: StackRun) -> None:
     tracks = run.tracks()
     assert through not in tracks[:, 0]
     run.relink(None)
-    assert run.object_count == sum(len(x) for x in run.found.values())
+    assert len(run.rejected) == 4, "the disc is rejected on each of its planes"
+    assert run.object_count == sum(len(x) for x in run.found.values()) - 4
+    run.rejected.remove(int(run.numbers(first)[_at(run, first, 60, 60)]))
+    run.relink(Linking(min_overlap=0.4))
+    assert run.object_count == everything, "an object of which a part is wanted is wanted"
 
 
 def test_tracks_are_rows_of_object_and_position(run: StackRun) -> None:
@@ -125,8 +131,36 @@ def test_a_constant_plane_has_no_masks_and_says_so(open_session: Callable[..., S
     run = StackRun(session, planes_along(session, "z"), QUICK, LENIENT)
     run.compute()
     assert set(run.messages) == set(run.planes)
-    with pytest.raises(ValueError, match="no masks to commit"):
+    with pytest.raises(ValueError, match="same value"):
         run.commit()
+
+
+def test_a_plane_of_one_colour_is_constant_too() -> None:
+    red = np.broadcast_to(np.array([200, 30, 0], np.uint8), (*SHAPE, 3))
+    assert "same value" in str(propose(load_predictor("nano"), red).message)
+
+
+@pytest.mark.parametrize(
+    ("selection", "linking", "message"),
+    [
+        (replace(LENIENT, pred_iou_thresh=0.99), None, r"no mask is left: pred_iou_thresh = 0\.99 took"),
+        (LENIENT, Linking(min_length=5), "no object is left: min_length = 5 took all"),
+    ],
+    ids=["scores", "lengths"],
+)
+def test_what_left_nothing_of_a_stack_is_named(
+    session: Session, selection: Selection, linking: Linking | None, message: str
+) -> None:
+    run = StackRun(session, planes_along(session, "z"), QUICK, selection, linking=linking)
+    run.compute()
+    assert run.object_count == 0
+    with pytest.raises(ValueError, match=message):
+        run.commit()
+
+
+def test_a_threshold_that_is_too_low_is_refused_before_the_model_is_asked(session: Session) -> None:
+    with pytest.raises(ValueError, match=r"pred_iou_thresh is 0\.2, but proposals are kept from 0\.4 on"):
+        StackRun(session, planes_along(session, "z"), QUICK, replace(LENIENT, pred_iou_thresh=0.2))
 
 
 def test_crops_are_encoded_from_the_plane_itself(session: Session) -> None:

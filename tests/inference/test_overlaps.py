@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam.inference.overlaps import label_image
+from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.proposals import Selected
 from napari_sam.runs import MaskRuns
 
@@ -28,6 +28,18 @@ def test_the_smaller_mask_is_on_top() -> None:
 
 def test_the_higher_score_is_on_top() -> None:
     assert np.bincount(label_image(LARGE_AND_SMALL, "score").ravel()).tolist() == [500, 100]
+
+
+@pytest.mark.parametrize("rule", ["smaller", "score"])
+def test_of_equal_masks_the_better_one_is_on_top(rule: Rule) -> None:
+    alike = selected((0, 0, 6, 6), (0, 3, 6, 9))
+    alike.scores[:] = 0.8 if rule == "score" else alike.scores
+    labels = label_image(alike, rule)
+    assert labels[2, 4] == 1 and labels[2, 7] == 2
+
+
+def test_masks_are_painted_with_what_is_given() -> None:
+    assert np.unique(label_image(LARGE_AND_SMALL, values=np.array([7, 40]))).tolist() == [0, 7, 40]
 
 
 def test_the_first_mask_is_not_the_background() -> None:

@@ -120,7 +120,7 @@ def test_where_nothing_was_proposed_it_says_why() -> None:
 def test_a_threshold_below_the_floor_is_refused() -> None:
     made = proposals((A, 0.9, 0.97), score_floor=0.5, stability_floor=0.6)
     made.select(Selection(pred_iou_thresh=0.5, stability_score_thresh=0.6))
-    with pytest.raises(ValueError, match=r"pred_iou_thresh is 0\.4, but proposals were kept from 0\.5"):
+    with pytest.raises(ValueError, match=r"pred_iou_thresh is 0\.4, but proposals are kept from 0\.5"):
         made.select(Selection(pred_iou_thresh=0.4))
     with pytest.raises(ValueError, match="lower stability_floor"):
         made.select(Selection(stability_score_thresh=0))

@@ -72,8 +72,16 @@ def _made(
     if generation.crop_n_layers > 0:
         return propose(session.predictor, session.planes.shown(raw), generation, progress)
     session.embedder.look_again(plane)  # the embedding has to be of the pixels that were just read
+    latest = 0.0
+
+    def told(done: float) -> None:
+        nonlocal latest
+        latest = done
+        progress(done)
+
     embedded = EmbeddedPlane(
         plane.shape(session.planes.shape),
-        lambda tile: session.embedder.embed(plane, tile, lambda _done: progress(0.0)),
+        # How far the encoding of one tile is says nothing of all; but here, too, the work can be ended.
+        lambda tile: session.embedder.embed(plane, tile, lambda _done: progress(latest)),
     )
-    return propose(session.predictor, embedded, generation, progress)
+    return propose(session.predictor, embedded, generation, told)

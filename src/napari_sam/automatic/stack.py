@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
@@ -74,8 +75,15 @@ class StackRun:
 
     Attributes
     ----------
+    linking
+        How `compute` links; what was linked before in another way is linked anew by its next call.
     rejected
         Objects, by number, that are not written.
+
+    Raises
+    ------
+    ValueError
+        If there are no planes, or a threshold of the selection is lower than what is proposed.
     """
 
     def __init__(
@@ -99,10 +107,13 @@ class StackRun:
         self._lock = threading.Lock()
         self._found: dict[Plane, PlaneMasks] = {}
         self._messages: dict[Plane, str] = {}
+        self._proposed = 0
+        self._removed: Counter[str] = Counter()
         self._numbers: list[NDArray[np.int64]] | None = None
         self._linked_by: Linking | None = None
         if not self.planes:
             raise ValueError("There are no planes to run on; give one or more.")
+        self.selection.check_floors(self.generation.score_floor, self.generation.stability_floor)
 
     @property
     def done(self) -> int:
@@ -116,6 +127,11 @@ class StackRun:
         return self._numbers is not None
 
     @property
+    def linked_by(self) -> Linking | None:
+        """How the masks are linked now; None also before they are."""
+        return self._linked_by
+
+    @property
     def found(self) -> Mapping[Plane, PlaneMasks]:
         """The masks of the planes that are done."""
         with self._lock:
@@ -126,6 +142,20 @@ class StackRun:
         """Why there is no mask on a plane, for those without."""
         with self._lock:
             return dict(self._messages)
+
+    @property
+    def message(self) -> str | None:
+        """Why no object of a complete run would be written; None if one would."""
+        if self.object_count:
+            return None
+        if self.rejected:
+            return "All objects are rejected; accept some of them."
+        count = sum(len(masks) for masks in self.found.values())
+        if count and self._linked_by is not None:
+            return f"Of {count} masks no object is left: min_length = {self._linked_by.min_length} took all."
+        if not self._proposed:
+            return next(iter(self.messages.values()), "There are no masks.")
+        return self.selection.why_nothing(self._proposed, self._removed)
 
     def compute(self, progress: Progress = ignore_progress) -> None:
         """Find and link the masks of all planes that are not done yet: slow, safe in any thread.
@@ -138,21 +168,22 @@ class StackRun:
             if plane in self.found:
                 continue
             progress(number / total)
-            proposals = propose_plane(
-                self.session,
-                plane,
-                self.generation,
-                lambda x, n=number: progress((n + x) / total),  # type: ignore[misc]
-            )
-            selected = proposals.select(self.selection)
-            masks = PlaneMasks.of(plane, proposals, selected, self.rule)
-            with self._lock:
-                self._found[plane] = masks
-                if selected.message is not None:
-                    self._messages[plane] = selected.message
+            self._find(plane, lambda x, n=number: progress((n + x) / total))  # type: ignore[misc]
         progress(1.0)
         if self._numbers is None or self.linking != self._linked_by:
             self.relink(self.linking)
+
+    def _find(self, plane: Plane, progress: Progress) -> None:
+        """Find the masks of one plane, and keep no proposals."""
+        proposals = propose_plane(self.session, plane, self.generation, progress)
+        selected = proposals.select(self.selection)
+        masks = PlaneMasks.of(plane, proposals, selected, self.rule)
+        with self._lock:
+            self._found[plane] = masks
+            self._proposed += len(proposals)
+            self._removed.update(selected.removed)
+            if selected.message is not None:
+                self._messages[plane] = selected.message
 
     def compute_and_give(self, progress: Progress = ignore_progress) -> StackRun:
         """Do `compute`, and give the run itself: what a thread hands back."""
@@ -165,17 +196,18 @@ class StackRun:
         return mine == theirs
 
     def relink(self, linking: Linking | None) -> None:
-        """Link the masks in another way; all objects are accepted again."""
+        """Link the masks in another way; an object stays rejected if all of its masks were."""
         found = self.found
         assert len(found) == len(set(self.planes)), "link once all planes are done"
         masks = [found[plane].masks for plane in self.planes]
+        before = self._numbers
         if linking is None:
             ends = np.cumsum([0, *(len(x) for x in masks)])
-            self._numbers = [np.arange(a, b) + 1 for a, b in pairwise(ends)]
+            numbers = [np.arange(a, b) + 1 for a, b in pairwise(ends)]
         else:
-            self._numbers = link(masks, linking)
-        self.linking = self._linked_by = linking
-        self.rejected.clear()
+            numbers = link(masks, linking)
+        self.rejected = set() if before is None else _still_rejected(before, self.rejected, numbers)
+        self.linking, self._linked_by, self._numbers = linking, linking, numbers
 
     def numbers(self, plane: Plane) -> NDArray[np.int64]:
         """Give the object of each mask of a plane, 0 for those that are too short.
@@ -211,8 +243,10 @@ class StackRun:
         Raises
         ------
         ValueError
-            If the run is not complete.
+            If the run is not complete, or no object is left.
         """
+        if (message := self.message) is not None:
+            raise ValueError(message)
         numbers = [_without(x, self.rejected) for x in self._linked()]
         found = self.found
         return [found[plane] for plane in self.planes], numbers
@@ -242,6 +276,15 @@ class StackRun:
                 f"{self.done} of {len(self.planes)} planes are done; call compute() to go on with the rest."
             )
         return self._numbers
+
+
+def _still_rejected(
+    before: Sequence[NDArray[np.int64]], rejected: Collection[int], after: Sequence[NDArray[np.int64]]
+) -> set[int]:
+    """Name the objects all of whose masks were rejected, as they are numbered ``after``."""
+    was = np.isin(np.concatenate(before), list(rejected))
+    now = np.concatenate(after)
+    return set(now[was & (now > 0)].tolist()) - set(now[~was].tolist())
 
 
 def _without(numbers: NDArray[np.int64], rejected: Collection[int]) -> NDArray[np.int64]:

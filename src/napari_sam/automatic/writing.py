@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, overload
 
@@ -100,7 +100,7 @@ def write_masks(
     store = session.store
     store.check_writable()
     with store.writing():
-        labels = _NewLabels(store.next_label)
+        labels = _NewLabels(store.next_label, store.check_label)
         changes, origins = PackedChanges(), []
         left_out: Counter[str] = Counter()
         for number, masks in enumerate(found):
@@ -119,7 +119,6 @@ def write_masks(
                 origins.append(Origin(label, masks.plane, masks.masks[index], making))
         if not origins:
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
-        store.check_label(labels.highest)
         return store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
 
 
@@ -156,9 +155,10 @@ class PackedChanges(Sequence[Change]):
 
 @dataclass
 class _NewLabels:
-    """Labels for objects, given when the first pixel of each is written."""
+    """Labels for objects, given when the first pixel of each is written, and checked before."""
 
     next: int
+    check: Callable[[int], None]
 
     def __post_init__(self) -> None:
         self._of: dict[int, int] = {}
@@ -167,14 +167,11 @@ class _NewLabels:
         """Give the label of an object; None is one of which there is no other mask."""
         if number is not None and number in self._of:
             return self._of[number]
+        self.check(self.next)
         label, self.next = self.next, self.next + 1
         if number is not None:
             self._of[number] = label
         return label
-
-    @property
-    def highest(self) -> int:
-        return self.next - 1
 
 
 def _painted(

@@ -256,10 +256,16 @@ def nothing_to_see(plane: NDArray[np.generic]) -> str | None:
     """Say why a plane can hold no object: it has no pixels, or one value; None if it can."""
     if plane.size == 0:
         return f"The plane of shape {plane.shape} has no pixels, so there is nothing to find."
-    finite = plane[np.isfinite(plane)] if plane.dtype.kind == "f" else plane
-    if finite.size == 0 or finite.min() == finite.max():
+    channels = plane.reshape(-1, plane.shape[2] if plane.ndim == 3 else 1)
+    if all(_is_constant(channels[:, number]) for number in range(channels.shape[1])):
         return "All pixels of the plane have the same value, so there is nothing to find."
     return None
+
+
+def _is_constant(values: NDArray[np.generic]) -> bool:
+    """Whether no two finite values differ."""
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    return finite.size == 0 or bool(finite.min() == finite.max())
 
 
 def _from_head(

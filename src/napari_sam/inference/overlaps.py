@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from napari_sam.inference.proposals import Selected
 Rule = Literal["smaller", "score"]
 
 
-def label_image(selected: Selected, rule: Rule = "smaller") -> NDArray[np.int32]:
+def label_image(
+    selected: Selected, rule: Rule = "smaller", values: NDArray[np.integer[Any]] | None = None
+) -> NDArray[np.int32]:
     """Paint the selected masks into one image.
 
     Parameters
@@ -21,13 +23,14 @@ def label_image(selected: Selected, rule: Rule = "smaller") -> NDArray[np.int32]
         What `Proposals.select` gave.
     rule
         Which mask is on top where several overlap: the ``"smaller"`` one, or the one with the higher
-        ``"score"``.
+        ``"score"``. Of equal ones it is the one that comes first.
+    values
+        (M,) what each mask is painted with; ``n + 1`` for the mask ``selected.masks[n]`` if left out.
 
     Returns
     -------
     labels
-        (H, W) int32: 0 is background, ``n + 1`` the mask ``selected.masks[n]``. A mask that others cover
-        wholly has no pixel.
+        (H, W) int32, 0 is background. A mask that others cover wholly has no pixel.
 
     Raises
     ------
@@ -37,8 +40,10 @@ def label_image(selected: Selected, rule: Rule = "smaller") -> NDArray[np.int32]
     if rule not in get_args(Rule):
         raise ValueError(f"The rule {rule!r} is unknown; choose one of {', '.join(get_args(Rule))}.")
     labels = np.zeros(selected.shape, np.int32)
+    values = np.arange(1, len(selected) + 1) if values is None else values
     preference = selected.scores if rule == "score" else -selected.areas
-    for number in np.argsort(preference, kind="stable"):
+    # The last one that is painted is on top.
+    for number in np.lexsort((-np.arange(len(selected)), preference)):
         mask = selected.masks[number]
-        labels[mask.index][mask.mask()] = number + 1
+        labels[mask.index][mask.mask()] = values[number]
     return labels

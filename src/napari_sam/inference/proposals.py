@@ -80,6 +80,32 @@ class Selection:
                 "give a larger one, or None for no limit."
             )
 
+    def check_floors(self, score_floor: float, stability_floor: float) -> None:
+        """Check the thresholds against what proposals are kept from on.
+
+        Raises
+        ------
+        ValueError
+            If a threshold is lower.
+        """
+        for name, floor, least in (
+            ("pred_iou_thresh", "score_floor", score_floor),
+            ("stability_score_thresh", "stability_floor", stability_floor),
+        ):
+            threshold = getattr(self, name)
+            if threshold < least:
+                raise ValueError(
+                    f"{name} is {threshold:g}, but proposals are kept from {least:g} on; raise it, or "
+                    f"propose with a lower {floor}."
+                )
+
+    def why_nothing(self, count: int, removed: Mapping[str, int]) -> str:
+        """Say which criteria left none of ``count`` proposals; ``removed`` is as that of `Selected`."""
+        reasons = [
+            f"{name} = {getattr(self, name):g} took {taken}" for name, taken in removed.items() if taken
+        ]
+        return f"Of {count} proposals no mask is left: {', '.join(reasons)}."
+
 
 @dataclass(frozen=True, eq=False)
 class Selected:
@@ -186,7 +212,7 @@ class Proposals:
             If a threshold is below the floor that the proposals were kept from.
         """
         selection = Selection() if selection is None else selection
-        self._check_floors(selection)
+        selection.check_floors(self.score_floor, self.stability_floor)
         removed: dict[str, int] = {}
         left = np.arange(len(self))
         for name, good in self._criteria(selection):
@@ -210,18 +236,6 @@ class Proposals:
             None,
         )
         return chosen if len(chosen) else replace(chosen, message=self._why_nothing(selection, removed))
-
-    def _check_floors(self, selection: Selection) -> None:
-        for name, floor in (
-            ("pred_iou_thresh", "score_floor"),
-            ("stability_score_thresh", "stability_floor"),
-        ):
-            threshold, least = getattr(selection, name), getattr(self, floor)
-            if threshold < least:
-                raise ValueError(
-                    f"{name} is {threshold:g}, but proposals were kept from {least:g} on; raise it, or "
-                    f"propose again with a lower {floor}."
-                )
 
     def _criteria(self, selection: Selection) -> list[tuple[str, NDArray[np.bool_]]]:
         """Give what is asked of each proposal alone."""
@@ -290,7 +304,4 @@ class Proposals:
             return self.message
         if not len(self):
             return "The model found nothing in this plane; a lower score_floor lets it propose more."
-        reasons = [
-            f"{name} = {getattr(selection, name):g} took {count}" for name, count in removed.items() if count
-        ]
-        return f"Of {len(self)} proposals no mask is left: {', '.join(reasons)}."
+        return selection.why_nothing(len(self), removed)
