@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 from napari.layers import Tracks
 from qtpy.QtWidgets import QApplication
 
+from automatic.discs import proposals_of
 from napari_sam.inference.proposals import Proposals, Selection
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.automatic import AutomaticWidget
 from napari_sam.widgets.automatic_panel import AutomaticPanel
-from napari_sam.widgets.automatic_shown import ShownPlane
+from napari_sam.widgets.automatic_shown import Judged, ShownPlane
 from napari_sam.widgets.histogram import Histogram
 from napari_sam.widgets.masks_layer import NAME
 from widgets.conftest import DISCS, disc
@@ -137,6 +139,41 @@ def test_each_plane_keeps_its_masks_and_what_was_rejected(masks: Masks) -> None:
     assert not masks.is_shown
 
 
+def test_what_was_committed_or_cleared_is_not_shown_again(masks: Masks) -> None:
+    for end in (masks.panel.clear, masks.panel.commit):
+        masks.find()
+        end.click()
+        masks.settle()
+        masks.user.go_to(0, 1)
+        masks.user.go_to(0, 0)
+        masks.settle()
+        assert not masks.is_shown and not masks.panel.commit.isEnabled()
+        assert masks.panel.status.text().startswith("Find the masks of this plane")
+
+
+def test_masks_are_found_anew_where_pixels_have_changed(masks: Masks) -> None:
+    masks.find()
+    masks.user.click(0, *centre(0))
+    masks.find()
+    assert masks.panel.count.text().endswith("1 rejected"), "the same masks are judged as before"
+    image = masks.user.image.data
+    image[0] = np.roll(image[0], 60, axis=1)
+    masks.find()
+    assert iou(masks.painted() > 1, np.roll(disc(centre(0), DISCS[0][2]), 60, axis=1)) > 0.85
+
+
+def test_a_second_click_on_a_mask_within_another_one_takes_it_back() -> None:
+    proposals = proposals_of([disc((60, 60), 30), disc((60, 60), 8)])
+    shown = ShownPlane(None, Judged(proposals))
+    shown.choose(Selection(0, 0, box_nms_thresh=1), "smaller")
+    for rejected in ({1}, set()):
+        assert shown.toggle(60, 60)
+        assert shown.rejected == rejected
+    shown.toggle(60, 60)
+    numbers, turned_down = shown.picture()
+    assert numbers[60, 60] == 1 and not turned_down.any(), "the mask below is seen there"
+
+
 def test_a_stack_is_run_linked_and_committed_as_one_step(masks: Masks) -> None:
     user, session = masks.user, masks.user.session
     assert masks.panel.stack.planes() == ("z", range(3)) and not masks.panel.stack.tracks.isEnabled()
@@ -160,18 +197,62 @@ def test_a_stack_is_run_linked_and_committed_as_one_step(masks: Masks) -> None:
     assert not session.labels[...].any()
 
 
+def test_a_run_is_linked_as_the_panel_says_at_its_end(masks: Masks) -> None:
+    progress = masks.widget._controller._stack.job.progressed
+    progress.connect(lambda _done: masks.panel.stack.linked.setChecked(False))
+    masks.run_stack()
+    run = masks.widget._controller._stack.run
+    assert run.linked_by is None and run.is_complete
+    assert masks.panel.status.text().startswith("3 objects on 3 planes")
+
+
+def test_thresholds_that_leave_nothing_of_a_stack_are_named(masks: Masks) -> None:
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.99)
+    masks.run_stack()
+    assert "pred_iou_thresh = 0.99 took" in masks.panel.status.text()
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.7)
+    masks.panel.stack.min_length.setValue(3)
+    masks.run_stack()
+    assert "min_length = 3 took all" in masks.panel.status.text()
+
+
+def test_a_run_beside_the_shown_plane_says_where_to_go(masks: Masks) -> None:
+    masks.panel.stack.first.setValue(1)
+    masks.run_stack()
+    assert "Go to one of these planes" in masks.panel.status.text() and not masks.is_shown
+    masks.user.go_to(0, 1)
+    masks.settle()
+    assert masks.is_shown and masks.panel.commit.isEnabled()
+
+
+@pytest.mark.parametrize(("axes", "along"), [("tczyx", "z"), ("ztyx", "t")])
+def test_tracks_that_napari_cannot_show_are_explained(
+    open_window: Callable[..., User], stack: np.ndarray, tmp_path: Path, axes: str, along: str
+) -> None:
+    shape = {"tczyx": (1, 1, 3), "ztyx": (1, 3)}[axes]
+    someone = open_window(stack.reshape(*shape, *stack.shape[1:]), axis_labels=tuple(axes))
+    someone.start(tmp_path / "cells.zarr")
+    masks = Masks(someone)
+    assert masks.panel.stack.planes()[0] == along
+    masks.run_stack()
+    masks.panel.stack.tracks.click()
+    assert f"{axes}, and the run goes along {along}" in masks.panel.status.text()
+    assert not any(isinstance(x, Tracks) for x in someone.viewer.layers)
+    masks.widget.close_masks()
+
+
 def test_a_run_is_stopped_and_goes_on(masks: Masks) -> None:
-    progress = masks.widget._controller._stack_job.progressed
+    progress = masks.widget._controller._stack.job.progressed
     progress.connect(lambda done: masks.panel.cancel.click() if done > 0 else None)
     masks.run_stack()
-    run = masks.widget._controller._run
+    run = masks.widget._controller._stack.run
     # The plane that was under way when the button was pressed may have been finished after it.
     assert run.done < 3 and "of 3 planes are done. Run again" in masks.panel.status.text()
     assert masks.panel.progress.isHidden()
     progress.disconnect()
-    masks.widget._controller._stack_job.progressed.connect(masks.widget._controller._on_run_progressed)
+    masks.widget._controller._stack.job.progressed.connect(masks.widget._controller._stack._on_progressed)
     masks.run_stack()
-    assert masks.widget._controller._run is run and run.is_complete
+    assert masks.widget._controller._stack.run is run and run.is_complete
 
 
 def test_only_the_drawn_region_changes(masks: Masks) -> None:
@@ -335,11 +416,11 @@ def test_choosing_anew_takes_at_most_a_tenth_of_a_second() -> None:
         np.zeros((600, 2)),
         np.tile([0, 0, 1024, 1024], (600, 1)),
     )
-    shown = ShownPlane(None, proposals)
+    shown = ShownPlane(None, Judged(proposals))
     times = []
     for threshold in (0.5, 0.6, 0.7):
         start = time.perf_counter()
-        shown.choose(Selection(threshold, 0.5), "smaller")
+        shown.choose(Selection(threshold, 0.5, min_mask_region_area=100), "smaller")
         shown.picture()
         times.append(time.perf_counter() - start)
     assert min(times) <= 0.1

@@ -12,9 +12,7 @@ _LARGEST_GRAIN = 5
 _MOST_NOISE = 0.12
 
 
-def change_looks(
-    rng: np.random.Generator, image: NDArray[np.uint8], share: float = 1.0
-) -> NDArray[np.uint8]:
+def change_looks(rng: np.random.Generator, image: NDArray[np.uint8], share: float = 1.0) -> NDArray[np.uint8]:
     """Change contrast, gamma, polarity, colours, sharpness and noise of a (H, W, 3) image.
 
     Only this ``share`` of images is changed; the others stay as they were taken.

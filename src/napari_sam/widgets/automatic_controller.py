@@ -14,12 +14,12 @@ from qtpy.QtCore import QTimer
 from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
-from napari_sam.automatic.stack import StackRun, planes_along
 from napari_sam.inference.automatic import Generation
 from napari_sam.inference.proposals import Proposals
 from napari_sam.planes import Plane
 from napari_sam.widgets.automatic_panel import AutomaticPanel
-from napari_sam.widgets.automatic_shown import ShownMasks, ShownPlane, ShownStack
+from napari_sam.widgets.automatic_shown import Judged, ShownMasks, ShownPlane, ShownStack
+from napari_sam.widgets.automatic_stack import StackMasks
 from napari_sam.widgets.automatic_write import MasksWriter
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
@@ -27,6 +27,7 @@ from napari_sam.widgets.masks_layer import MasksLayer
 
 # Proposals of so many planes are kept, as run lengths, to be chosen from again.
 _KEPT_PLANES = 32
+_FIND = "Find the masks of this plane, then choose among them."
 
 Asked = tuple[Plane, Generation]
 
@@ -53,14 +54,14 @@ class AutomaticController:
         add_tracks: Callable[[NDArray[np.float64]], None],
     ) -> None:
         self._session, self._panel, self._layer = session, panel, layer
-        self._region_on, self._add_tracks = region_on, add_tracks
+        self._region_on = region_on
         self._presets = presets(session.predictor)
-        self._kept: OrderedDict[Asked, ShownPlane] = OrderedDict()
+        self._kept: OrderedDict[Asked, Judged] = OrderedDict()
         self._asked: Asked | None = None
         self._shown: ShownMasks | None = None
-        self._run: StackRun | None = None
         self._lengths: dict[str, int] | None = None
-        self._plane_job, self._stack_job = LatestJob(), LatestJob()
+        self._plane_job = LatestJob()
+        self._stack = StackMasks(session, panel, self._show_stack, self._tell, add_tracks, self._on_idle)
         self._writer = MasksWriter(session, panel, self._on_written, self._on_failed)
         # Of the many values that a slider passes only the last one is shown.
         self._settle = QTimer()
@@ -74,12 +75,12 @@ class AutomaticController:
         self._offer_axes()
         self._on_preset_chosen(0)
         panel.show_session(True)
-        panel.show_status("Find the masks of this plane, then choose among them.")
+        panel.show_status(_FIND)
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
-        jobs = (self._plane_job, self._stack_job, self._writer)
+        jobs = (self._plane_job, self._stack, self._writer)
         return self._settle.isActive() or any(job.is_busy for job in jobs)
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class AutomaticController:
         self._settle.stop()
         self._connections.close()
         self._plane_job.close()
-        self._stack_job.close()
+        self._stack.close()
         self._writer.close()
         self._layer.clear()
         self._panel.show_session(False)
@@ -107,20 +108,13 @@ class AutomaticController:
             (panel.writing.rule_changed, self._settle.start),
             (panel.commit_requested, self._on_commit_requested),
             (panel.accept_all_requested, self._on_accept_all_requested),
-            (panel.clear_requested, self._clear),
+            (panel.clear_requested, self._on_clear_requested),
             (panel.cancel_requested, self._on_cancel_requested),
-            (panel.stack.run_requested, self._on_run_requested),
-            (panel.stack.linking_changed, self._on_linking_changed),
-            (panel.stack.tracks_requested, self._on_tracks_requested),
             (self._settle.timeout, self._choose),
             (self._plane_job.progressed, self._on_proposing_progressed),
             (self._plane_job.finished, self._on_proposed),
             (self._plane_job.failed, self._on_failed),
             (self._plane_job.idle, self._on_idle),
-            (self._stack_job.progressed, self._on_run_progressed),
-            (self._stack_job.finished, self._on_run_finished),
-            (self._stack_job.failed, self._on_failed),
-            (self._stack_job.idle, self._on_idle),
         ]
 
     # One plane
@@ -138,10 +132,7 @@ class AutomaticController:
         except ValueError as error:
             self._tell(str(error), problem=True)
             return
-        if asked in self._kept:
-            self._show_plane()
-            self._layer.take_clicks()
-            return
+        # Also what was found before: the pixels may have changed since, and if not it is found at once.
         self._panel.show_status("Looking for masks ...")
         self._plane_job.submit(
             lambda progress: (asked, propose_plane(session, *asked, progress)),
@@ -150,21 +141,24 @@ class AutomaticController:
 
     def _on_proposed(self, answer: tuple[Asked, Proposals]) -> None:
         asked, proposals = answer
-        self._kept[asked] = ShownPlane(asked[0], proposals)
+        before = self._kept.pop(asked, None)
+        self._kept[asked] = Judged(proposals) if before is None else before.of(proposals)
         if len(self._kept) > _KEPT_PLANES:
             self._kept.popitem(last=False)
         if asked == self._asked and asked[0] == self._session.plane:
             self._show_plane()
             self._layer.take_clicks()
+        else:
+            self._panel.show_status(f"The masks of the plane at {asked[0].position} are found.")
 
     def _show_plane(self) -> None:
         """Show the masks of the shown plane, if they were found in the way that was asked for last."""
         self._shown = None
         if self._asked is not None:
             self._asked = (self._session.plane, self._asked[1])
-            if (shown := self._kept.get(self._asked)) is not None:
+            if (judged := self._kept.get(self._asked)) is not None:
                 self._kept.move_to_end(self._asked)
-                self._shown = shown
+                self._shown = ShownPlane(self._session.plane, judged)
         self._choose()
 
     def _choose(self) -> None:
@@ -190,6 +184,8 @@ class AutomaticController:
         if shown is None or shown.plane != self._session.plane:
             self._layer.clear()
             self._panel.show_count(None)
+            if shown is None:
+                self._panel.show_status(_FIND)
             return
         numbers, rejected = shown.picture()
         self._layer.show(shown.plane, numbers, rejected)
@@ -208,9 +204,20 @@ class AutomaticController:
             self._shown.accept_all()
             self._show()
 
-    def _clear(self) -> None:
-        self._shown = None
+    def _on_clear_requested(self) -> None:
+        self._forget_plane()
         self._show()
+
+    def _forget_plane(self) -> None:
+        """Show no masks of the shown plane any more, until they are asked for again."""
+        for asked in [x for x in self._kept if x[0] == self._session.plane]:
+            del self._kept[asked]
+        self._shown = None
+
+    def _show_stack(self, shown: ShownStack) -> None:
+        self._shown = shown
+        self._show()
+        self._layer.take_clicks()
 
     def _on_plane_changed(self) -> None:
         self._offer_axes()
@@ -219,62 +226,6 @@ class AutomaticController:
             self._show()
         elif self._asked is not None:
             self._show_plane()
-
-    # A stack
-
-    def _on_run_requested(self) -> None:
-        stack = self._panel.stack
-        try:
-            axis, indices = stack.planes()
-            run = StackRun(
-                self._session,
-                planes_along(self._session, axis, indices),
-                self._panel.finding.generation(),
-                self._panel.selecting.selection(),
-                self._panel.writing.rule(),
-                stack.linking(),
-            )
-        except ValueError as error:
-            self._tell(str(error), problem=True)
-            return
-        if self._run is not None and self._run.does_the_same_as(run):
-            self._run.linking = run.linking
-        else:
-            self._run = run
-        earlier = f" {self._run.done} planes are done already." if self._run.done else ""
-        self._panel.show_status(f"Looking for masks on {len(self._run.planes)} planes.{earlier}")
-        self._stack_job.submit(self._run.compute_and_give, key=self._run)
-
-    def _on_linking_changed(self) -> None:
-        run = self._run
-        if run is not None and run.is_complete:
-            try:
-                linking = self._panel.stack.linking()
-            except ValueError as error:
-                self._tell(str(error), problem=True)
-                return
-            run.linking = linking
-            self._stack_job.submit(run.compute_and_give, key=run)
-
-    def _on_run_finished(self, run: StackRun) -> None:
-        if run is not self._run:
-            return
-        self._panel.stack.show_ready(True)
-        self._shown = ShownStack(run, run.planes[0]).on(self._session.plane) or ShownStack(run, run.planes[0])
-        self._show()
-        self._layer.take_clicks()
-        without = len(run.messages)
-        empty = f" {without} planes have no mask." if without else ""
-        self._panel.show_status(f"{run.object_count} objects on {len(run.planes)} planes.{empty}")
-
-    def _on_tracks_requested(self) -> None:
-        if self._run is None or not self._run.is_complete:
-            return
-        rows = self._run.tracks()
-        if len(rows):
-            self._add_tracks(rows)
-        else:
-            self._tell("There are no objects to make tracks of.", problem=True)
 
     # Writing
 
@@ -289,7 +240,8 @@ class AutomaticController:
             self._tell(str(error), problem=True)
 
     def _on_written(self, count: int) -> None:
-        self._clear()
+        self._forget_plane()
+        self._show()
         objects = "1 object was" if count == 1 else f"{count} objects were"
         self._panel.show_status(f"{objects} committed, as one step; undo takes it back.")
 
@@ -297,32 +249,21 @@ class AutomaticController:
 
     def _on_cancel_requested(self) -> None:
         self._plane_job.cancel()
-        self._stack_job.cancel()
+        stopped = self._stack.cancel()
         self._writer.cancel()
-        run = self._run
         if self._writer.is_busy:
-            self._panel.show_status("Stopping; what was written is taken back ...")
-        elif run is not None and not run.is_complete:
-            self._panel.show_status(
-                f"Stopped; {run.done} of {len(run.planes)} planes are done. Run again to go on."
-            )
-        else:
-            self._panel.show_status("Stopped.")
+            stopped = "Stopping; what was written is taken back ..."
+        self._panel.show_status(stopped)
 
     def _on_proposing_progressed(self, done: float) -> None:
-        if not (self._stack_job.is_busy or self._writer.is_busy):
+        if not (self._stack.is_busy or self._writer.is_busy):
             self._panel.show_progress(done, "finding masks")
-
-    def _on_run_progressed(self, done: float) -> None:
-        if self._run is not None and not self._writer.is_busy:
-            planes = len(self._run.planes)
-            self._panel.show_progress(done, f"plane {min(planes, int(done * planes) + 1)} of {planes},")
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__, problem=True)
 
     def _on_idle(self) -> None:
-        if not (self._plane_job.is_busy or self._stack_job.is_busy or self._writer.is_busy):
+        if not (self._plane_job.is_busy or self._stack.is_busy or self._writer.is_busy):
             self._panel.show_progress(None)
 
     def _offer_axes(self) -> None:

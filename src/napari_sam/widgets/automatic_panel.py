@@ -60,7 +60,7 @@ class AutomaticPanel(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._has_masks = self._is_writing = False
+        self._has_masks = self.is_writing = False
         self._lay_out()
         self.show_session(False)
         self.show_progress(None)
@@ -88,7 +88,7 @@ class AutomaticPanel(QWidget):
 
     def show_writing(self, active: bool) -> None:
         """Let nothing be committed twice, or be cleared, while it is being written."""
-        self._is_writing = active
+        self.is_writing = active
         self._enable_masks()
 
     def show_progress(self, done: float | None, what: str = "") -> None:
@@ -105,7 +105,7 @@ class AutomaticPanel(QWidget):
 
     def _enable_masks(self) -> None:
         for each in (self.commit, self.accept_all, self.clear):
-            each.setEnabled(self._has_masks and not self._is_writing)
+            each.setEnabled(self._has_masks and not self.is_writing)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,21 +52,35 @@ class ShownMasks(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The proposals of a plane, and the numbers of those that are rejected."""
+
+    proposals: Proposals
+    rejected: set[int] = field(default_factory=set)
+
+    def of(self, proposals: Proposals) -> Judged:
+        """Judge proposals that were made anew: as before, if they are the same."""
+        return Judged(proposals, self.rejected if proposals.masks == self.proposals.masks else set())
+
+
 class ShownPlane:
     """The masks that a selection leaves of one plane's proposals."""
 
-    def __init__(self, plane: Plane, proposals: Proposals) -> None:
+    def __init__(self, plane: Plane, judged: Judged) -> None:
         self.plane = plane
-        self.proposals = proposals
-        self.rejected: set[int] = set()
+        self.proposals = judged.proposals
+        self.rejected = judged.rejected
         self._rule: Rule = "smaller"
         self._selected: Selected | None = None
-        self._numbers: NDArray[np.integer[Any]] = np.zeros(proposals.shape, np.int64)
-        self._turned_down: NDArray[np.integer[Any]] = self._numbers
+        # Numbers of proposals, from 1 on: of all that are selected, and of those that are accepted.
+        self._all: NDArray[np.int32] = np.zeros(self.proposals.shape, np.int32)
+        self._accepted = self._all
 
     def choose(self, selection: Selection, rule: Rule) -> None:
         """Select among the proposals; what is rejected stays rejected."""
         self._selected, self._rule = self.proposals.select(selection), rule
+        self._all = _numbered(self._selected, rule)
         self._paint()
 
     @property
@@ -84,13 +99,13 @@ class ShownPlane:
 
     def picture(self) -> Picture:
         """Give (H, W): the numbers of accepted masks, and what is rejected."""
-        return self._numbers, (self._turned_down > 0) & (self._numbers == 0)
+        return self._accepted, (self._all > 0) & (self._accepted == 0)
 
     def toggle(self, row: int, column: int) -> bool:
         """Reject the mask at a place, or accept it again; False if there is none."""
         if not (0 <= row < self.proposals.shape[0] and 0 <= column < self.proposals.shape[1]):
             return False
-        number = int(self._numbers[row, column] or self._turned_down[row, column])
+        number = int(self._all[row, column])  # whether it is rejected or not: the next click means the same
         if number:
             self.rejected ^= {number - 1}
             self._paint()
@@ -113,9 +128,8 @@ class ShownPlane:
         if self._selected is None:
             return
         turned_down = self._rejected_here(self._selected)
-        self._numbers = _numbered(without(self._selected, turned_down), self._rule)
-        others = set(self._selected.indices.tolist()) - turned_down
-        self._turned_down = _numbered(without(self._selected, others), self._rule)
+        accepted = without(self._selected, turned_down)
+        self._accepted = _numbered(accepted, self._rule) if turned_down else self._all
 
 
 class ShownStack:
@@ -168,6 +182,6 @@ class ShownStack:
         return self.run.accepted()
 
 
-def _numbered(selected: Selected, rule: Rule) -> NDArray[np.integer[Any]]:
+def _numbered(selected: Selected, rule: Rule) -> NDArray[np.int32]:
     """Paint masks with the number of their proposal, from 1 on, which no slider changes."""
-    return np.concatenate([[0], selected.indices + 1])[label_image(selected, rule)]
+    return label_image(selected, rule, selected.indices + 1)
