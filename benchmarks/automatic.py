@@ -65,7 +65,8 @@ def print_parity(official: ModuleType, names: list[str] | None) -> None:
         if names and case.name not in names:
             continue
         image, sam = real_image(case.image), nano(case.steep)
-        theirs = generate_official(official, official_with_encoder(official, sam), image, case.settings)
+        model = official_with_encoder(official, sam)
+        theirs = generate_official(official, model, image, case.official_settings)
         masks = [mask.on(image.shape[:2]) for mask in generate_ours(case)]
         ious = pairwise_iou(theirs, masks)
         worst = [f"{ious.max(axis).min():.4f}" if ious.size else "-" for axis in (1, 0)]
@@ -196,14 +197,15 @@ def _memory(entry: str) -> float:
     return int(next(line for line in status.splitlines() if line.startswith(entry)).split()[1]) / 1024
 
 
-def print_nano(image: Path | None) -> None:
+def print_nano(image: Path | None, device: str | None) -> None:
     """Time a plane of 512 x 512 by nano, from pixels to selected masks."""
     plane = demo_stack()[0][:512, :512] if image is None else imread(image)
-    predictor = load_predictor("nano")
-    predictor.encode(plane)  # warms up
-    print(f"\n| nano, {plane.shape[0]} x {plane.shape[1]}, {torch.get_num_threads()} threads ", end="")
-    print("| encode and propose | proposals | select | masks |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    predictor = load_predictor("nano", device=device)
+    propose(predictor, plane, Generation())  # warms up
+    where = f"{predictor.device}, {torch.get_num_threads()} threads"
+    print(f"\n| nano, {plane.shape[0]} x {plane.shape[1]}, {where} ", end="")
+    print("| encode and propose | images per second | proposals | select | masks |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for prompts in (GRID, LEARNED):
         generation = Generation(prompts=prompts)
         start = perf_counter()
@@ -212,7 +214,7 @@ def print_nano(image: Path | None) -> None:
         selected = proposals.select(suited_selection(predictor, generation))
         chosen = perf_counter()
         print(
-            f"| {prompts} | {proposed - start:.2f} s | {len(proposals)} "
+            f"| {prompts} | {proposed - start:.2f} s | {1 / (proposed - start):.1f} | {len(proposals)} "
             f"| {1000 * (chosen - proposed):.0f} ms | {len(selected)} |",
             flush=True,
         )
@@ -226,6 +228,7 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true", help="measure peaks of memory")
     parser.add_argument("--nano", action="store_true", help="time nano from pixels to masks")
     parser.add_argument("--image", type=Path, help="the plane for --nano instead of a bundled one")
+    parser.add_argument("--device", help="for --nano; the fastest one there is, if left out")
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     add_option(parser)
     options = parser.parse_args()
@@ -241,7 +244,7 @@ def main() -> None:
     if options.memory:
         print_memory(options.torchvision_stand_in)
     if options.nano:
-        print_nano(options.image)
+        print_nano(options.image, options.device)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _automatic(official: ModuleType) -> dict[str, NDArray[np.generic]]:
     results: dict[str, NDArray[np.generic]] = {"weights": np.array(load_model("nano")[1].weights_hash)}
     for case in QUICK:
         model = official_with_encoder(official, nano(case.steep))
-        masks = generate_official(official, model, real_image(case.image), case.settings)
+        masks = generate_official(official, model, real_image(case.image), case.official_settings)
         results[case.name] = np.packbits(np.stack(masks))
         print(f"{case.name}: {len(masks)} masks")
     return results

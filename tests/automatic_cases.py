@@ -29,21 +29,42 @@ _STEEP = 8
 
 @dataclass(frozen=True)
 class Case:
-    """Settings by the official names; what is not named has its default."""
+    """Settings by the official names; what is not named has its default.
+
+    ``grid`` are points ``(row, column)``, as fractions, in place of a regular grid.
+    """
 
     name: str
     image: str
     settings: Mapping[str, float] = field(default_factory=dict)
     steep: bool = False
+    grid: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def official_settings(self) -> Mapping[str, object]:
+        """The settings as the official generator takes them: its points are ``(x, y)``."""
+        if not self.grid:
+            return self.settings
+        return {**self.settings, "points_per_side": None, "point_grids": [np.array(self.grid)[:, ::-1]]}
 
 
 _LOW = {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.5}
+_LOWER = {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.3}
 _LESS, _FEW = {"points_per_side": 16}, {"points_per_side": 10}
+# Twice as dense in one direction as in the other, so that exchanged axes show.
+_SCATTERED = tuple((row / 8, column / 17) for row in range(1, 8) for column in range(1, 17))
+_TWO_LAYERS = {
+    **_LOW,
+    "crop_n_layers": 2,
+    "crop_n_points_downscale_factor": 2,
+    "crop_overlap_ratio": 0.25,
+    "crop_nms_thresh": 0.5,
+}
 CASES = (
     Case("defaults, steep", "coins", steep=True),
     Case("a layer of crops, steep", "coins", {"crop_n_layers": 1, "points_per_side": 16}, steep=True),
     Case("lower thresholds", "nuclei", {**_LOW, **_LESS}),
-    Case("colour", "tissue", {**_LOW, **_LESS}),
+    Case("colour", "tissue", {**_LOWER, **_LESS}),
     Case("a tall crop", "tall", {**_LOW, **_LESS}),
     Case("a small piece", "small", {**_LOW, **_LESS}),
     Case(
@@ -58,6 +79,8 @@ CASES = (
         {**_LOW, **_LESS, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
     ),
     Case("no small regions", "coins", {**_LOW, **_LESS, "min_mask_region_area": 200}),
+    Case("two layers of crops", "small", {**_TWO_LAYERS, "points_per_side": 12}),
+    Case("points of one's own", "nuclei", _LOW, grid=_SCATTERED),
 )
 QUICK = (
     Case("default thresholds, steep", "coins", _FEW, steep=True),
@@ -69,6 +92,9 @@ QUICK = (
         {**_LOW, "points_per_side": 8, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
     ),
     Case("no small regions", "coins", {**_LOW, **_FEW, "min_mask_region_area": 200}),
+    Case("colour", "tissue", {**_LOWER, **_FEW}),
+    Case("two layers of crops", "small", {**_TWO_LAYERS, "points_per_side": 6}),
+    Case("points of one's own", "nuclei", _LOW, grid=_SCATTERED),
 )
 
 
@@ -112,6 +138,8 @@ def generate_ours(case: Case) -> list[MaskRuns]:
     """Generate the masks of a case, keeping no proposal below its thresholds."""
     choosing = {name: value for name, value in case.settings.items() if hasattr(Selection, name)}
     proposing = {name: value for name, value in case.settings.items() if name not in choosing}
+    if case.grid:
+        proposing |= {"points_per_side": None, "point_grids": [case.grid]}
     selection = Selection(**choosing)
     generation = Generation(
         prompts=GRID,

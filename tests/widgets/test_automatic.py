@@ -263,9 +263,17 @@ def test_only_the_drawn_region_changes(masks: Masks) -> None:
     masks.find()
     masks.commit()
     assert "no closed shape" in masks.panel.status.text() and not session.labels[...].any()
+    far = np.array([[0, 150, 10], [0, 150, 60], [0, 180, 60], [0, 180, 10]])
+    shapes.add(far, shape_type="polygon")
+    masks.settle()
+    assert not masks.panel.commit.isEnabled() and "outside the region" in masks.panel.status.text()
+    shapes.selected_data = {0}
+    shapes.remove_selected()
     row, column = centre(0)
     left_half = [[0, row - 30, column - 30], [0, row - 30, column + 4], [0, row + 30, column + 4]]
     shapes.add([*left_half, [0, row + 30, column - 30]], shape_type="polygon")
+    masks.settle()
+    assert masks.panel.count.text().startswith("1 of")
     masks.commit()
     written = np.array(session.labels[0]) > 0
     assert written[row, column - 5] and not written[:, column + 5 :].any()

@@ -75,6 +75,16 @@ class PlaneMasks:
         return len(self.masks)
 
 
+def within(selected: Selected, region: NDArray[np.bool_]) -> Selected:
+    """Leave out the masks of which half or more lies outside an (H, W) region."""
+    inside = [np.count_nonzero(mask.mask() & region[mask.index]) for mask in selected.masks]
+    outside = selected.indices[2 * np.array(inside, np.int64) <= selected.areas]
+    left = without(selected, outside.tolist())
+    if len(left) or not len(selected):
+        return left
+    return replace(left, message=f"All {len(selected)} masks lie outside the region by half or more.")
+
+
 def without(selected: Selected, rejected: Collection[int]) -> Selected:
     """Leave proposals out of a selection, by their numbers."""
     kept = np.flatnonzero(~np.isin(selected.indices, list(rejected)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.sam import Sam
 from napari_sam.weights.loading import ModelIdentity
+
+if TYPE_CHECKING:
+    from napari_sam.inference.automatic import Generation, Source
+    from napari_sam.inference.proposals import Proposals
 
 
 class Predictor:
@@ -224,6 +229,14 @@ class Predictor:
             score = scores[number, [chosen]].cpu().numpy()
             found.append(Prediction(score, low.cpu().numpy(), geometry, close_up))
         return found
+
+    def propose(
+        self, plane: Source, generation: Generation | None = None, progress: Progress = ignore_progress
+    ) -> Proposals:
+        """Propose masks for all objects of a plane or of its embedding; see `napari_sam.propose`."""
+        from napari_sam.inference.automatic import propose  # noqa: PLC0415 - it is made of predictions
+
+        return propose(self, plane, generation, progress)
 
     def embedding_from(self, features: NDArray[np.floating], plane_shape: tuple[int, int]) -> Embedding:
         """Rebuild the embedding of a plane of ``plane_shape`` from its stored (C, grid, grid) features.

@@ -44,9 +44,10 @@ class AutomaticWidget(DockedWidget):
         layout.addWidget(scrolled(self.panel))
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
-        self._connections = Connections()
+        self._connections, self._drawn = Connections(), Connections()
         self._connections.add(running.changed, self._on_running_changed)
         self._connections.add(self.panel.writing.draw_requested, self._on_draw_requested)
+        self._connections.add(self.panel.writing.region_changed, self._on_region_chosen)
         self._connections.add(self._viewer.layers.events.inserted, self._on_layers_changed)
         self._connections.add(self._viewer.layers.events.removed, self._on_layers_changed)
         self._follow(running.get(self._viewer))
@@ -60,6 +61,7 @@ class AutomaticWidget(DockedWidget):
     def close_masks(self) -> None:
         """Let go of the session and the viewer; the threads end by themselves."""
         self._connections.close()
+        self._drawn.close()
         self._follow(None)
 
     def let_go(self) -> None:
@@ -111,6 +113,18 @@ class AutomaticWidget(DockedWidget):
             self._offer_regions(layer)
         self._viewer.layers.selection.active = layer
         layer.mode = "add_polygon"
+
+    def _on_region_chosen(self) -> None:
+        """Follow what is drawn in the layer of the region."""
+        self._drawn.close()
+        self._drawn = Connections()
+        if (layer := self.panel.writing.region()) is not None:
+            self._drawn.add(layer.events.data, self._on_drawn)
+        self._on_drawn()
+
+    def _on_drawn(self, _event: Any = None) -> None:
+        if self._controller is not None:
+            self._controller.region_changed()
 
     def _add_tracks(self, rows: NDArray[np.float64]) -> None:
         assert self._labels is not None, "a controller has a session"

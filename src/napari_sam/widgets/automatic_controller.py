@@ -173,10 +173,22 @@ class AutomaticController:
         self._panel.selecting.show_proposals(proposals, selection)
         selection = self._panel.selecting.selection()  # which the floors of the proposals may have raised
         if isinstance(shown, ShownPlane):
-            shown.choose(selection, self._panel.writing.rule())
+            shown.choose(selection, self._panel.writing.rule(), self._region_drawn())
         self._show()
         if isinstance(shown, ShownStack) and shown.run.selection != selection:
             self._panel.show_status("Run again, so that the stack's masks are chosen like this.")
+
+    def _region_drawn(self) -> NDArray[np.bool_] | None:
+        """Give the region on the shown plane, None also where none is drawn yet."""
+        try:
+            return self._region_on(self._session.plane)
+        except ValueError:
+            return None
+
+    def region_changed(self) -> None:
+        """Choose anew among the shown masks: another region counts."""
+        if isinstance(self._shown, ShownPlane):
+            self._settle.start()
 
     def _show(self) -> None:
         """Lay what is shown over the image, and say how much it is."""

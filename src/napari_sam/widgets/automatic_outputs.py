@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from napari.layers import Shapes
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QSpinBox, QWidget
 
 from napari_sam.automatic.writing import Annotated
@@ -20,11 +20,12 @@ class WritePage(QWidget):
 
     Attributes
     ----------
-    rule_changed, draw_requested
-        Emitted when another rule was chosen, and when the user wants to draw a region.
+    rule_changed, region_changed, draw_requested
+        Emitted when another rule or region was chosen, and when the user wants to draw a region.
     """
 
     rule_changed = Signal()
+    region_changed = Signal()
     draw_requested = Signal()
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class WritePage(QWidget):
         )
         add_row(form, "what is annotated", self.existing, tip)
         self.where = combo([("the whole plane", None)])
+        self.where.currentIndexChanged.connect(lambda _index: self.region_changed.emit())
         add_row(form, "region", self.where, "Outside, nothing is changed; masks mostly outside are left out.")
         tip = "Add a layer of shapes and draw a polygon in it."
         self.draw = button("Draw a region", tip, self.draw_requested.emit)
@@ -62,12 +64,16 @@ class WritePage(QWidget):
 
     def offer_regions(self, layers: Sequence[Shapes], chosen: Shapes | None = None) -> None:
         """Offer layers to draw regions in, keeping the choice unless another is given."""
-        chosen = self.region() if chosen is None else chosen
-        self.where.clear()
-        self.where.addItem("the whole plane", None)
-        for layer in layers:
-            self.where.addItem(f"in the shapes of {layer.name!r}", layer)
-        self.where.setCurrentIndex(1 + layers.index(chosen) if chosen in layers else 0)
+        before = self.region()
+        chosen = before if chosen is None else chosen
+        with QSignalBlocker(self.where):  # which would tell of each layer while they are laid out
+            self.where.clear()
+            self.where.addItem("the whole plane", None)
+            for layer in layers:
+                self.where.addItem(f"in the shapes of {layer.name!r}", layer)
+            self.where.setCurrentIndex(1 + layers.index(chosen) if chosen in layers else 0)
+        if self.region() is not before:
+            self.region_changed.emit()
 
 
 class StackPage(QWidget):

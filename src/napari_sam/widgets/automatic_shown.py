@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.automatic.masks import PlaneMasks, without
+from napari_sam.automatic.masks import PlaneMasks, within, without
 from napari_sam.automatic.stack import StackRun
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.proposals import Proposals, Selected, Selection
@@ -77,9 +77,10 @@ class ShownPlane:
         self._all: NDArray[np.int32] = np.zeros(self.proposals.shape, np.int32)
         self._accepted = self._all
 
-    def choose(self, selection: Selection, rule: Rule) -> None:
-        """Select among the proposals; what is rejected stays rejected."""
-        self._selected, self._rule = self.proposals.select(selection), rule
+    def choose(self, selection: Selection, rule: Rule, region: NDArray[np.bool_] | None = None) -> None:
+        """Select among the proposals, those in a region if there is one; what is rejected stays rejected."""
+        selected = self.proposals.select(selection)
+        self._selected, self._rule = selected if region is None else within(selected, region), rule
         self._all = _numbered(self._selected, rule)
         self._paint()
 
