@@ -44,8 +44,9 @@ class MasksLayer:
 
     def show(self, plane: Plane, numbers: NDArray[np.integer[Any]], rejected: NDArray[np.bool_]) -> None:
         """Show masks on their plane: each number in a colour of its own, rejected pixels in grey."""
-        coloured = np.where(numbers > 0, _FIRST_COLOUR + (numbers - 1) % _COLOURS, 0)
-        painted = np.where(rejected, _REJECTED, coloured).astype(np.uint8)
+        painted = np.where(rejected, np.uint8(_REJECTED), np.uint8(0))
+        there = numbers > 0
+        painted[there] = _FIRST_COLOUR + (numbers[there] - 1) % _COLOURS
         shape = [1] * len(plane.position)
         for axis, length in zip(plane.displayed, painted.shape, strict=True):
             shape[axis] = length
