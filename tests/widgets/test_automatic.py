@@ -139,6 +139,20 @@ def test_each_plane_keeps_its_masks_and_what_was_rejected(masks: Masks) -> None:
     assert not masks.is_shown
 
 
+def test_thresholds_follow_the_way_of_prompting_unless_they_were_moved(masks: Masks) -> None:
+    finding, thresholds = masks.panel.finding, masks.panel.selecting.thresholds
+    thresholds["box_nms_thresh"].setValue(0.6)
+    finding.prompts.setCurrentIndex(finding.prompts.findData("grid"))
+    finding.boxes["points_per_side"].setValue(6)
+    masks.find()
+    values = [round(thresholds[x].value(), 2) for x in ("pred_iou_thresh", "max_overlap", "box_nms_thresh")]
+    assert values == [0.5, 0.5, 0.6]
+    finding.boxes["points_per_side"].setValue(32)
+    finding.prompts.setCurrentIndex(finding.prompts.findData("learned"))
+    masks.find()
+    assert round(thresholds["pred_iou_thresh"].value(), 2) == 0.4
+
+
 def test_what_was_committed_or_cleared_is_not_shown_again(masks: Masks) -> None:
     for end in (masks.panel.clear, masks.panel.commit):
         masks.find()

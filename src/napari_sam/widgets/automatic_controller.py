@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
-from napari_sam.inference.automatic import Generation
+from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.proposals import Proposals
 from napari_sam.planes import Plane
 from napari_sam.widgets.automatic_panel import AutomaticPanel
@@ -58,6 +59,7 @@ class AutomaticController:
         self._presets = presets(session.predictor)
         self._kept: OrderedDict[Asked, Judged] = OrderedDict()
         self._asked: Asked | None = None
+        self._suited = suited_selection(session.predictor)
         self._shown: ShownMasks | None = None
         self._lengths: dict[str, int] | None = None
         self._plane_job = LatestJob()
@@ -121,6 +123,7 @@ class AutomaticController:
 
     def _on_preset_chosen(self, number: int) -> None:
         preset = self._presets[number]
+        self._suited = suited_selection(self._session.predictor, preset.generation)
         self._panel.finding.show_generation(preset.generation)
         self._panel.selecting.show_selection(preset.selection)
         self._settle.start()
@@ -129,6 +132,7 @@ class AutomaticController:
         session = self._session
         try:
             self._asked = asked = (session.plane, self._panel.finding.generation())
+            self._suit_thresholds(asked[1])
         except ValueError as error:
             self._tell(str(error), problem=True)
             return
@@ -138,6 +142,19 @@ class AutomaticController:
             lambda progress: (asked, propose_plane(session, *asked, progress)),
             key=asked,
         )
+
+    def _suit_thresholds(self, generation: Generation) -> None:
+        """Move the thresholds that the user has left alone to what suits another way of prompting."""
+        suited = suited_selection(self._session.predictor, generation)
+        now = self._panel.selecting.selection()
+        moved = {
+            name: value
+            for name, value in vars(suited).items()
+            if getattr(now, name) == getattr(self._suited, name) != value
+        }
+        self._suited = suited
+        if moved:
+            self._panel.selecting.show_selection(replace(now, **moved))
 
     def _on_proposed(self, answer: tuple[Asked, Proposals]) -> None:
         asked, proposals = answer
