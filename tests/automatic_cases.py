@@ -49,12 +49,12 @@ class Case:
 
 
 _LOW = {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.5}
-_LOWER = {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.3}
+_LOWER = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
 _LESS, _FEW = {"points_per_side": 16}, {"points_per_side": 10}
 # Twice as dense in one direction as in the other, so that exchanged axes show.
 _SCATTERED = tuple((row / 8, column / 17) for row in range(1, 8) for column in range(1, 17))
 _TWO_LAYERS = {
-    **_LOW,
+    **_LOWER,
     "crop_n_layers": 2,
     "crop_n_points_downscale_factor": 2,
     "crop_overlap_ratio": 0.25,
@@ -64,7 +64,7 @@ CASES = (
     Case("defaults, steep", "coins", steep=True),
     Case("a layer of crops, steep", "coins", {"crop_n_layers": 1, "points_per_side": 16}, steep=True),
     Case("lower thresholds", "nuclei", {**_LOW, **_LESS}),
-    Case("colour", "tissue", {**_LOWER, **_LESS}),
+    Case("colour, steep", "tissue", {**_LOWER, **_LESS}, steep=True),
     Case("a tall crop", "tall", {**_LOW, **_LESS}),
     Case("a small piece", "small", {**_LOW, **_LESS}),
     Case(
@@ -92,7 +92,7 @@ QUICK = (
         {**_LOW, "points_per_side": 8, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
     ),
     Case("no small regions", "coins", {**_LOW, **_FEW, "min_mask_region_area": 200}),
-    Case("colour", "tissue", {**_LOWER, **_FEW}),
+    Case("colour, steep", "tissue", {**_LOWER, **_FEW}, steep=True),
     Case("two layers of crops", "small", {**_TWO_LAYERS, "points_per_side": 6}),
     Case("points of one's own", "nuclei", _LOW, grid=_SCATTERED),
 )

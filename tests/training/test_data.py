@@ -12,7 +12,8 @@ from scipy.ndimage import binary_dilation
 from skimage.io import imsave
 
 from napari_sam.training.data import SYNTHETIC_KINDS, TRAINING_SETS, AnnotatedImage, read_pair, read_set
-from napari_sam.training.synthetic import KINDS, SIDE, draw, draw_set
+from napari_sam.training.synthetic import KINDS, draw, draw_set
+from napari_sam.training.synthetic_shapes import SIDE
 
 LABELS = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40) // 300
 RAMP = np.arange(30 * 40).reshape(30, 40)

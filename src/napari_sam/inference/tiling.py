@@ -171,18 +171,7 @@ class Tiling:
         """Give all tiles in the order of their numbers."""
         coarser = [level for level in range(self.finest, self.coarsest + 1) if level >= 0]
         for level in (*coarser, *range(self.finest, 0)):
-            if level >= self.coarsest:
-                yield self.whole
-                continue
-            stride, extent = self._extent(level) // 2, self._extent(level)
-            down, across = (self._across(length, level) for length in self.shape)
-            for row in range(down):
-                for column in range(across):
-                    corner = (
-                        min(n * stride, max(0, length - extent))
-                        for n, length in zip((row, column), self.shape, strict=True)
-                    )
-                    yield Tile(level, *corner, *(min(extent, length) for length in self.shape))
+            yield from self.of_level(level)
 
     def _extent(self, level: int) -> int:
         """Give the side of a tile of ``level`` in pixels of the plane."""

@@ -54,7 +54,7 @@ def drawn_boxes(boxes: Tensor, side: tuple[int, int], pixel: float) -> Tensor:
 
     Most objects in microscopy are closer to the ellipse in their tight box than to the box.
     """
-    return (_INSIDE * (1 - _radii(boxes, side, pixel))).clamp(-2 * _INSIDE, _INSIDE)[:, None]
+    return (_INSIDE * (1 - _squared_radii(boxes, side, pixel))).clamp(-2 * _INSIDE, _INSIDE)[:, None]
 
 
 def voted_boxes(maps: Tensor, boxes: Tensor, pixel: float) -> Tensor:
@@ -64,7 +64,7 @@ def voted_boxes(maps: Tensor, boxes: Tensor, pixel: float) -> Tensor:
     """
     size = (maps.shape[-2], maps.shape[-1])
     middles, foreground = _middles(maps, pixel), _foreground(maps)
-    radii = _radii(boxes, size, pixel)
+    radii = _squared_radii(boxes, size, pixel)
     weights = (_INNER - radii).clamp(min=0) * foreground.detach().sigmoid()
     # A box smaller than a pixel of the maps has the one nearest its middle.
     nearest = radii <= radii.flatten(1).amin(1)[:, None, None]
@@ -99,7 +99,7 @@ def _agreement(middles: Tensor, seeds: Tensor) -> Tensor:
     return (_INSIDE * (1 - distances / reach[:, None, None])).clamp(-2 * _INSIDE, _INSIDE)
 
 
-def _radii(boxes: Tensor, size: tuple[int, int], pixel: float) -> Tensor:
+def _squared_radii(boxes: Tensor, size: tuple[int, int], pixel: float) -> Tensor:
     """Give squared distances from the middles of (B, 4) boxes, 1 along the ellipses in them: (B, h, w)."""
     squares = []
     for axis, length in ((1, size[0]), (0, size[1])):

@@ -26,9 +26,10 @@ class Recipe:
     ``proposals`` weighs the loss of the proposal head, which sees every pixel and so teaches the encoder much
     at each step. It is cheap, and the mask decoder is not: it decodes the prompts of only the share
     ``decoded`` of the crops. ``half`` takes the products in half precision. With ``freeze_stages`` the
-    convolutions above the feature pyramid stay as they are, which halves the time of a step. Each process
-    of a run takes ``crops`` crops. The share ``changed`` of these gets random looks; the others are as they
-    were taken, as most are that the model will meet.
+    convolutions above the feature pyramid stay as they are, which halves the time of a step; with ``closely``
+    all stays as it is but the close-ups, which learn alone. Each process of a run takes ``crops`` crops. The
+    share ``changed`` of these gets random looks; the others are as they were taken, as most are that the
+    model will meet.
     """
 
     steps: int = 8000

@@ -22,8 +22,6 @@ _WITHOUT_MASK = 0.25
 _UNDRAWN = 0.2
 # The share of first masks that are not the best to be redrawn: a user may look at the others.
 _OTHERS = 0.25
-# The label of a point that is none: that of a prompt by a box.
-_NO_POINT = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +130,7 @@ class Rounds:
         """Redraw the masks that a user would see, and some others, with all that the prompts say."""
         points = self._clicks - self._offsets[:, None]
         labels = self._labels.clone()
-        labels[:, 0] = torch.where(self._by_box, _NO_POINT, labels[:, 0])
+        labels[:, 0] = torch.where(self._by_box, PADDING, labels[:, 0])
         boxes = self._boxes - self._offsets.repeat(1, 2)
         features = self._embedding[:, : self._sam.config.decoder.width].detach()
         assert self._sam.close_up is not None

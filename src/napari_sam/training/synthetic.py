@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_sam.contrast import Contrast
 from napari_sam.training.data import SYNTHETIC_KINDS, AnnotatedImage
 from napari_sam.training.synthetic_looks import (
+    Picture,
     axons,
     fluorescence,
     membranes,
@@ -18,10 +18,7 @@ from napari_sam.training.synthetic_looks import (
     phase_contrast,
     stained,
 )
-from napari_sam.training.synthetic_shapes import SIDE, bodies, fibres, rods, tissue
-
-Labels = NDArray[np.int32]
-Picture = NDArray[np.float64]
+from napari_sam.training.synthetic_shapes import Labels, bodies, fibres, rods, tissue
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,3 @@ def draw(rng: np.random.Generator, kind: str | None = None) -> AnnotatedImage:
     if picture.ndim == 3:
         return AnnotatedImage(kind, np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8), labels)
     return AnnotatedImage(kind, Contrast.of(picture).apply(picture), labels)
-
-
-__all__ = ["KINDS", "SIDE", "Kind", "draw", "draw_set"]
