@@ -35,9 +35,7 @@ class Batches(Dataset[Batch]):
         size, patch = self.config.image_size, self.config.encoder.patch
         layout = self.recipe.layout_of(step, size)
         rng = np.random.default_rng(self.recipe.crops_seed(step, self.rank))
-        return sample_batch(
-            rng, self.sets, layout.crops, layout.objects, layout.side, size, patch, self.recipe.changed
-        )
+        return sample_batch(rng, self.sets, layout.crops, layout.objects, layout.side, size, patch)
 
     def ahead(self, first: int, workers: int = 0) -> Iterator[Batch]:
         """Give the batches from step ``first`` on, made by a thread or by ``workers`` processes.

@@ -82,13 +82,9 @@ def sample_batch(
     side: int,
     image_size: int,
     patch: int,
-    changed: float = 1.0,
 ) -> Batch:
-    """Draw ``crops`` crops of the ``sets``, each with its weight, and ``objects`` objects in each.
-
-    The looks of the share ``changed`` of the crops are changed.
-    """
-    chosen = [_sample_crop(rng, sets, objects, side, image_size, changed) for _ in range(crops)]
+    """Draw ``crops`` crops of the ``sets``, each with its weight, and ``objects`` objects in each."""
+    chosen = [_sample_crop(rng, sets, objects, side, image_size) for _ in range(crops)]
     offsets = rng.integers(0, (image_size - side) // patch + 1, (crops, 2)) * patch
     masks = np.concatenate([crop.masks for crop in chosen])
     shift = np.repeat(offsets, objects, axis=0)
@@ -160,7 +156,6 @@ def _sample_crop(
     objects: int,
     side: int,
     image_size: int,
-    changed: float,
 ) -> Crop:
     """Try crops until one holds an object."""
     for _ in range(_CROP_TRIES):
@@ -173,7 +168,7 @@ def _sample_crop(
             image, labels = _turn(rng, image, labels)
             chosen = np.resize(rng.permutation(found), objects)
             masks = np.stack([labels == number for number in chosen])
-            return Crop(change_looks(rng, image, changed), masks, proposal_target(labels))
+            return Crop(change_looks(rng, image), masks, proposal_target(labels))
     raise ValueError(
         f"Of {_CROP_TRIES} crops none holds an object of {_MIN_AREA} pixels; check the labels of the sets."
     )

@@ -12,13 +12,8 @@ _LARGEST_GRAIN = 5
 _MOST_NOISE = 0.12
 
 
-def change_looks(rng: np.random.Generator, image: NDArray[np.uint8], share: float = 1.0) -> NDArray[np.uint8]:
-    """Change contrast, gamma, polarity, colours, sharpness and noise of a (H, W, 3) image.
-
-    Only this ``share`` of images is changed; the others stay as they were taken.
-    """
-    if rng.random() >= share:
-        return image
+def change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Change contrast, gamma, polarity, colours, sharpness and noise of a (H, W, 3) image."""
     x = image.astype(np.float32) / 255
     if rng.random() < 0.1:
         x = 1 - x

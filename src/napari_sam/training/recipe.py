@@ -27,9 +27,7 @@ class Recipe:
     at each step. It is cheap, and the mask decoder is not: it decodes the prompts of only the share
     ``decoded`` of the crops. ``half`` takes the products in half precision. With ``freeze_stages`` the
     convolutions above the feature pyramid stay as they are, which halves the time of a step; with ``closely``
-    all stays as it is but the close-ups, which learn alone. Each process of a run takes ``crops`` crops. The
-    share ``changed`` of these gets random looks; the others are as they were taken, as most are that the
-    model will meet.
+    all stays as it is but the close-ups, which learn alone. Each process of a run takes ``crops`` crops.
     """
 
     steps: int = 8000
@@ -50,7 +48,6 @@ class Recipe:
     half: bool = True
     freeze_stages: bool = False
     closely: bool = False
-    changed: float = 1.0
     clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 250
