@@ -461,6 +461,24 @@ class TestTakeUp:
         assert session.prompt.mask is not None
         assert_array_equal(session.prompt.mask, session.labels[0] == 5)
 
+    def test_ends_where_an_undo_brings_another_objects_prompt(self, session: Session) -> None:
+        first, second = object_at(session, A), object_at(session, C)
+        mask = session.labels[0] == first
+        session.take_up(first)
+        assert labels_of(session.undo()) == second
+        assert (session.prompt, session.target) == (Prompt([C]), None)
+        session.predict()
+        assert session.commit() == 3
+        assert_array_equal(session.labels[0] == first, mask)
+
+    def test_of_an_object_that_is_deleted_meanwhile_makes_a_new_one(self, session: Session) -> None:
+        first = object_at(session, A)
+        session.take_up(first)
+        session.objects.delete([first])
+        assert session.target is None
+        session.predict()
+        assert session.commit() == 2
+
     def test_of_nothing_changes_nothing(self, session: Session) -> None:
         session.add_point(A)
         with pytest.raises(ValueError, match="There is no object 3"):
