@@ -45,6 +45,12 @@ def make_session(predictor: Predictor, folder: Path, cache: Path | None = None) 
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, cache))
 
 
+def channels_last(predictor: Predictor, folder: Path) -> Session:
+    planes = Planes(np.stack([STACK, STACK], -1), "zyxc", channels="c")
+    store = LabelsStore.create(folder / "channels.zarr", planes.shape, planes.axes)
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, None))
+
+
 def object_at(session: Session, point: tuple[float, float]) -> int:
     """Commit what one point gives."""
     session.add_point(point)
@@ -434,6 +440,40 @@ class TestUndo:
         assert [labels_of(step) for step in steps] == [1, 2, None]
         assert_array_equal(session.labels[:], both)
         assert (session.plane.position[0], session.prompt.is_empty) == (3, True)
+
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            pytest.param(lambda s: s.objects.renumber(2, 7), id="renumber"),
+            pytest.param(lambda s: s.objects.merge([1, 2]), id="merge"),
+        ],
+    )
+    def test_of_an_edit_leaves_the_unfinished_prompt(
+        self, session: Session, edit: Callable[[Session], object]
+    ) -> None:
+        object_at(session, A)
+        session.go_to(z=1)
+        object_at(session, A)
+        edit(session)
+        session.add_point(B)
+        session.undo()
+        assert session.prompt == Prompt([B])
+
+    def test_of_a_stroke_keeps_the_way_the_planes_lie(self, session: Session) -> None:
+        session.show(Plane((0, 2), (0, 20, 0)))
+        session.labels[1, 20, 5:9] = 3
+        session.undo()
+        assert session.plane == Plane((0, 2), (0, 20, 0))
+        session.show(Plane((0, 2), (0, 4, 0)))
+        session.redo()
+        assert session.plane == Plane((0, 2), (0, 20, 0))
+
+    def test_of_a_stroke_where_channels_come_last(self, nano_predictor: Predictor, tmp_path: Path) -> None:
+        session = channels_last(nano_predictor, tmp_path)
+        session.labels[1, 20, 5:9] = 3
+        session.undo()
+        assert session.plane == Plane((1, 2), (1, 0, 0, 0))
 
 
 class TestTakeUp:

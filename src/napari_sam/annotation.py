@@ -29,10 +29,13 @@ from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Making, Source
+from napari_sam.storage.origins import Making, Origin, Source
 from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
+
+# Steps that give the user his prompt back when they are undone.
+_COMMITS = ("commit", "refine")
 
 
 class Session:
@@ -334,11 +337,10 @@ class Session:
         self.store.changed.emit(step)
         self.undone.emit(step)
         self._show_step(step)
-        for origin in self.store.ledger.origins_of(step)[:1]:
-            if origin.making.source == "click" and not origin.making.prompt.is_empty:
-                target = step.label if step.kind == "refine" else None
-                prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target)
-                self._put_prompt(origin.plane, prompt)
+        if (origin := self._prompted(step)) is not None:
+            target = step.label if step.kind == "refine" else None
+            prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target)
+            self._put_prompt(origin.plane, prompt)
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, as long as nothing else was done since.
@@ -386,11 +388,19 @@ class Session:
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
 
+    def _prompted(self, step: Step) -> Origin | None:
+        """Give what a commit made of the user's prompt; an edit only names the prompts of its objects."""
+        if step.kind not in _COMMITS:
+            return None
+        origin = next(iter(self.store.ledger.origins_of(step)), None)
+        if origin is None or origin.making.source != "click" or origin.making.prompt.is_empty:
+            return None
+        return origin
+
     def _show_step(self, step: Step) -> None:
         """Show a plane on which a step changed something, unless the shown one is such."""
-        made = [origin.plane for origin in self.store.ledger.origins_of(step)]
-        if made:
-            self.show(self._plane if self._plane in made else made[0])
+        if (origin := self._prompted(step)) is not None:
+            self.show(origin.plane)
             return
         regions = self.store.ledger.regions(step.number)
         displayed, position = self._plane.displayed, self._plane.position
