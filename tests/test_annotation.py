@@ -441,6 +441,19 @@ class TestUndo:
         assert_array_equal(session.labels[:], both)
         assert (session.plane.position[0], session.prompt.is_empty) == (3, True)
 
+    def test_and_redo_clear_the_same_prompt_alone(self, session: Session) -> None:
+        masks = [np.zeros((40, 50), bool) for _ in range(2)]
+        masks[0][10:30, 10:30] = masks[1][5:20, 20:45] = True
+        session.set_prompt(Prompt(mask=masks[0]))
+        session.predict()
+        session.commit()
+        session.undo()
+        session.redo()
+        assert session.prompt.is_empty
+        session.undo()
+        session.set_prompt(Prompt(mask=masks[1]))
+        session.redo()
+        assert session.prompt.mask is masks[1]
 
     @pytest.mark.parametrize(
         "edit",
@@ -518,6 +531,23 @@ class TestTakeUp:
         assert session.target is None
         session.predict()
         assert session.commit() == 2
+
+    def test_of_what_was_painted_elsewhere_shows_a_plane_that_lies_as_the_shown_one(
+        self, session: Session
+    ) -> None:
+        session.labels[1, 20:23, 5:9] = 3
+        session.show(Plane((0, 2), (0, 4, 0)))
+        session.take_up(3)
+        assert session.plane == Plane((0, 2), (0, 21, 0))
+        assert session.prompt.mask is not None
+        assert_array_equal(session.prompt.mask, session.labels[:, 21] == 3)
+
+    def test_where_channels_come_last(self, nano_predictor: Predictor, tmp_path: Path) -> None:
+        session = channels_last(nano_predictor, tmp_path)
+        session.labels[1, 20, 5:9] = 3
+        session.take_up(3)
+        assert session.plane == Plane((1, 2), (1, 0, 0, 0))
+        assert (session.prompt.mask is not None, session.target) == (True, 3)
 
     def test_of_nothing_changes_nothing(self, session: Session) -> None:
         session.add_point(A)

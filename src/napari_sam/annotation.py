@@ -291,25 +291,24 @@ class Session:
     def take_up(self, label: int) -> None:
         """Take an object up again: show its prompts, so that the next commit replaces its mask on that plane.
 
-        On the shown plane if the object is there, else on the plane where it was made first. An object
-        without prompts, painted or imported, is its own mask prompt.
+        On the shown plane if the object is there, else on the plane of its first prompts, or on one that lies
+        as the shown plane does. What has no prompts, painted or imported, is its own mask prompt.
 
         Raises
         ------
         ValueError
             If there is no such object.
         """
-        origins = {origin.plane: origin for origin in self.store.ledger.origins(label)}
-        here = self.store.read(self._plane) == label
-        if not origins and not here.any():
-            raise ValueError(f"There is no object {label}; choose one that is there.")
-        plane = self._plane if self._plane in origins or here.any() else next(iter(origins))
+        origins = self.store.ledger.origins(label)
+        makings = {x.plane: x.making for x in origins if not x.making.prompt.is_empty}
+        plane = self._plane
+        if plane not in makings and not (self.store.read(plane) == label).any():
+            plane = next(iter(makings), None) or self._plane_through(label)
         self.show(plane)
-        origin = origins.get(plane)
-        if origin is None or origin.making.prompt.is_empty:
-            taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label)
+        if (making := makings.get(plane)) is not None:
+            taken = PlanePrompt(making.prompt, making.candidate, label)
         else:
-            taken = PlanePrompt(origin.making.prompt, origin.making.candidate, label)
+            taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label)
         self._put_prompt(plane, taken)
 
     def undo(self) -> Step | None:
@@ -365,9 +364,9 @@ class Session:
         self.store.changed.emit(step)
         self.redone.emit(step)
         self._show_step(step)
-        for origin in self.store.ledger.origins_of(step)[:1]:
-            if origin.making.prompt == self.prompt and not self.prompt.is_empty:
-                self.clear_prompt()
+        origin = self._prompted(step)
+        if origin is not None and is_same(origin.making.prompt, self._prompts[origin.plane].prompt):
+            self._put_prompt(origin.plane, PlanePrompt())
 
     def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
         """Make all objects anew from their prompts with another model, in a new store at ``path``.
@@ -387,6 +386,14 @@ class Session:
         identity = self.predictor.identity
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
+
+    def _plane_through(self, label: int) -> Plane:
+        """Find a plane through an object that lies as the shown one does."""
+        position, runs = next(iter(self.store.ledger.masks(label).items()), ((), None))
+        if runs is None:
+            raise ValueError(f"There is no object {label}; choose one that is there.")
+        pixels = np.argwhere(runs.mask()) + runs.box[:2]
+        return Plane.at(self._plane.displayed, [*position, *pixels[len(pixels) // 2].tolist()])
 
     def _prompted(self, step: Step) -> Origin | None:
         """Give what a commit made of the user's prompt; an edit only names the prompts of its objects."""
