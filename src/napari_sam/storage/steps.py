@@ -227,7 +227,7 @@ class RecordedVolume:
             move(step)
             try:
                 self._apply(changes if forward else reversed(changes), forward)
-            except OSError:
+            except BaseException:  # the disk refuses, or a chunk is damaged
                 self._revert(changes, not forward)
                 with suppress(sqlite3.Error):
                     back(step)
@@ -281,7 +281,7 @@ class RecordedVolume:
     def _apply(self, changes: Iterable[Change], forward: bool = True) -> None:
         """Write the pixels of changes; or those that were there before them, the last change first."""
         for change in changes:
-            now = np.asarray(self.array[change.region])
+            now = self.block(change.region)
             then = change.apply(now, forward)
             if not np.array_equal(now, then):
                 self._put(change.region, then)
