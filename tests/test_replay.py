@@ -15,6 +15,7 @@ from napari_sam.cli import main
 from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
 from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
@@ -86,6 +87,23 @@ class TestWithTheSameModel:
         _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
         assert_array_equal(new.array[:], session.labels[:])
 
+    def test_what_was_wholly_erased_on_a_plane_is_not_made_anew(
+        self, session: Session, tmp_path: Path
+    ) -> None:
+        """Another model would draw what its mask has beyond the old one."""
+        object_at(session, A)
+        session.show(Plane((0, 2), (0, 20, 0)))
+        session.add_point((2.0, 25.0))
+        session.predict()
+        session.commit("replace", label=1)
+        session.labels[3, 5:9, 5:9] = 1
+        session.labels[:, 20] = 0
+        session.labels[0] = 0
+        other = seeded_predictor(CONFIGS["nano"], seed=1)
+        found, new = replayed(session, other, tmp_path / "new.zarr")
+        assert [x.how for x in found.objects] == ["copied"]
+        assert_array_equal(new.array[:], session.labels[:])
+
     def test_planes_of_every_direction_are_made_anew(self, session: Session, tmp_path: Path) -> None:
         session.show(Plane((0, 2), (0, 20, 0)))
         object_at(session, (2.0, 25.0))
@@ -128,8 +146,6 @@ class TestWithoutPrompts:
 class TestWithAnotherModel:
     @pytest.fixture
     def other(self) -> Predictor:
-        from napari_sam.model.sam import CONFIGS
-
         return seeded_predictor(CONFIGS["nano"], seed=1)
 
     def test_the_change_is_measured(self, session: Session, other: Predictor, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
+from napari_sam.previews import shown_first
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position, region_of, to_block
 from napari_sam.storage.embeddings import EmbeddingCache
@@ -248,7 +249,7 @@ def _parted(
 ) -> tuple[dict[Plane, list[Origin]], dict[Position, list[int]]]:
     """Tell what is asked of the model, by plane in the order in which it was made, from what is copied."""
     own = (store.array.ndim - 2, store.array.ndim - 1)
-    asked = [x for x in store.ledger.origins() if not x.making.prompt.is_empty]
+    asked = [x for x in store.ledger.origins() if not x.making.prompt.is_empty and _is_there(x, store, own)]
     # An object that was prompted across the stack has pixels on planes that no prompt names.
     across = {x.label for x in asked if x.plane.displayed != own}
     prompted = {(x.label, x.plane.position[:-2]) for x in asked}
@@ -269,6 +270,13 @@ def _parted(
     return by_plane, kept
 
 
+def _is_there(origin: Origin, store: LabelsStore, own: tuple[int, int]) -> bool:
+    """Tell whether anything is left on its plane: an object that was erased there is not made anew."""
+    if origin.plane.displayed == own:
+        return store.ledger.mask(origin.label, origin.plane.position[:-2]) is not None
+    return bool((store.read(origin.plane) == origin.label).any())
+
+
 def _made_anew(origin: Origin, planes: Planes, predictor: Predictor, embedder: Embedder) -> Origin | None:
     """Ask the model what the ledger says it was asked; None where it finds nothing."""
     plane, prompt, candidate = origin.plane, origin.making.prompt, origin.making.candidate
@@ -277,9 +285,7 @@ def _made_anew(origin: Origin, planes: Planes, predictor: Predictor, embedder: E
         # Logits are another model's; what they say in pixels, every model understands.
         prompt = replace(prompt, mask=origin.mask.on(shape))
     found = predict_plane(predictor, shape, prompt, lambda tile: embedder.embed(plane, tile), candidate)
-    chosen = found.best
-    if prompt.is_ambiguous and candidate is not None:
-        chosen = min(candidate, len(found.scores) - 1)
+    chosen = shown_first(found, prompt, candidate)
     runs = MaskRuns.of(found.masks[chosen])
     if runs is None:
         return None
