@@ -191,6 +191,18 @@ class TestNothingIsLeft:
         assert set(tmp_path.iterdir()) == before
         assert told == [0.5]
 
+    def test_where_another_took_the_name_meanwhile(self, session: Session, tmp_path: Path) -> None:
+        object_at(session, A)
+        path = tmp_path / "new.zarr"
+
+        def take(_done: float) -> None:
+            replay_labels(session.store, session.planes, session.predictor, path)
+
+        with pytest.raises(LabelsError, match=r"cannot be stored at .*new\.zarr"):
+            replay_labels(session.store, session.planes, session.predictor, path, progress=take)
+        assert_array_equal(LabelsStore.open(path).array[:], session.labels[:])
+        assert {x.name for x in tmp_path.iterdir()} == {"cells.zarr", "new.zarr"}
+
     def test_over_a_store_that_is_there(self, session: Session, tmp_path: Path) -> None:
         with pytest.raises(LabelsError, match="needs a new name"):
             replay_labels(session.store, session.planes, session.predictor, session.store.path)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +24,7 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position, region_of, to_block
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.making import made_aside
 from napari_sam.storage.opening import LabelsError, is_taken
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.reading import read_array
@@ -163,13 +163,8 @@ def replay_labels(
         )
     if is_taken(path):
         raise LabelsError(f"{path} exists already; a replay needs a new name.")
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     folder = None if cache is None else Path(cache).expanduser()
-    new = LabelsStore.create(partial, store.array.shape, store.geometry)
-    try:
-        for category in store.ledger.categories():
-            new.ledger.put_category(category)
+    with made_aside(path) as partial, closing(_like(store, partial)) as new:
         asked, kept = _parted(store, masks_as_prompts)
         work = _Work(store, new)
         work.copy(kept)
@@ -183,14 +178,6 @@ def replay_labels(
                 progress(done / count)
             work.draw(plane, origins, made)
         objects = tuple(_compared(store.ledger, new.ledger, asked, kept))
-        new.close()
-        if path.exists():
-            path.rmdir()  # it is empty: a file dialog made it
-        partial.rename(path)
-    except BaseException:
-        new.close()
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return Replay(path, predictor.identity.architecture, objects)
 
 
@@ -242,6 +229,14 @@ def _recorded_contrast(ledger: LedgerView) -> tuple[float, float] | None:
             if low < high:  # a constant image has none
                 return low, high
     return None
+
+
+def _like(store: LabelsStore, path: Path) -> LabelsStore:
+    """Make an empty store of the same shape, axes and categories."""
+    new = LabelsStore.create(path, store.array.shape, store.geometry)
+    for category in store.ledger.categories():
+        new.ledger.put_category(category)
+    return new
 
 
 def _parted(
