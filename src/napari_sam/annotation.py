@@ -29,13 +29,11 @@ from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Making, Origin, Source
+from napari_sam.storage.origins import Making, Source
+from napari_sam.storage.places import plane_of_step, plane_through, prompted
 from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
-
-# Steps that give the user his prompt back when they are undone.
-_COMMITS = ("commit", "refine")
 
 
 class Session:
@@ -303,7 +301,7 @@ class Session:
         makings = {x.plane: x.making for x in origins if not x.making.prompt.is_empty}
         plane = self._plane
         if plane not in makings and not (self.store.read(plane) == label).any():
-            plane = next(iter(makings), None) or self._plane_through(label)
+            plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
         self.show(plane)
         if (making := makings.get(plane)) is not None:
             taken = PlanePrompt(making.prompt, making.candidate, label)
@@ -335,8 +333,8 @@ class Session:
         """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it."""
         self.store.changed.emit(step)
         self.undone.emit(step)
-        self._show_step(step)
-        if (origin := self._prompted(step)) is not None:
+        self.show(plane_of_step(self.store.ledger, step, self._plane))
+        if (origin := prompted(self.store.ledger, step)) is not None:
             target = step.label if step.kind == "refine" else None
             prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target)
             self._put_prompt(origin.plane, prompt)
@@ -363,8 +361,8 @@ class Session:
         """Tell those who listen of a step that `LabelsStore.redo_aside` did again, and show it."""
         self.store.changed.emit(step)
         self.redone.emit(step)
-        self._show_step(step)
-        origin = self._prompted(step)
+        self.show(plane_of_step(self.store.ledger, step, self._plane))
+        origin = prompted(self.store.ledger, step)
         if origin is not None and is_same(origin.making.prompt, self._prompts[origin.plane].prompt):
             self._put_prompt(origin.plane, PlanePrompt())
 
@@ -386,34 +384,6 @@ class Session:
         identity = self.predictor.identity
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
-
-    def _plane_through(self, label: int) -> Plane:
-        """Find a plane through an object that lies as the shown one does."""
-        position, runs = next(iter(self.store.ledger.masks(label).items()), ((), None))
-        if runs is None:
-            raise ValueError(f"There is no object {label}; choose one that is there.")
-        pixels = np.argwhere(runs.mask()) + runs.box[:2]
-        return Plane.at(self._plane.displayed, [*position, *pixels[len(pixels) // 2].tolist()])
-
-    def _prompted(self, step: Step) -> Origin | None:
-        """Give what a commit made of the user's prompt; an edit only names the prompts of its objects."""
-        if step.kind not in _COMMITS:
-            return None
-        origin = next(iter(self.store.ledger.origins_of(step)), None)
-        if origin is None or origin.making.source != "click" or origin.making.prompt.is_empty:
-            return None
-        return origin
-
-    def _show_step(self, step: Step) -> None:
-        """Show a plane on which a step changed something, unless the shown one is such."""
-        if (origin := self._prompted(step)) is not None:
-            self.show(origin.plane)
-            return
-        regions = self.store.ledger.regions(step.number)
-        displayed, position = self._plane.displayed, self._plane.position
-        others = [axis for axis in range(self.planes.ndim) if axis not in displayed]
-        if regions and not any(all(x[i].start <= position[i] < x[i].stop for i in others) for x in regions):
-            self.show(Plane.at(displayed, [x.start for x in regions[0]]))
 
     def _put_prompt(self, plane: Plane, value: PlanePrompt) -> None:
         """Replace all that is prompted on ``plane``."""
