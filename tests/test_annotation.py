@@ -45,6 +45,12 @@ def make_session(predictor: Predictor, folder: Path, cache: Path | None = None) 
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, cache))
 
 
+def channels_last(predictor: Predictor, folder: Path) -> Session:
+    planes = Planes(np.stack([STACK, STACK], -1), "zyxc", channels="c")
+    store = LabelsStore.create(folder / "channels.zarr", planes.shape, planes.axes)
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, None))
+
+
 def object_at(session: Session, point: tuple[float, float]) -> int:
     """Commit what one point gives."""
     session.add_point(point)
@@ -435,6 +441,53 @@ class TestUndo:
         assert_array_equal(session.labels[:], both)
         assert (session.plane.position[0], session.prompt.is_empty) == (3, True)
 
+    def test_and_redo_clear_the_same_prompt_alone(self, session: Session) -> None:
+        masks = [np.zeros((40, 50), bool) for _ in range(2)]
+        masks[0][10:30, 10:30] = masks[1][5:20, 20:45] = True
+        session.set_prompt(Prompt(mask=masks[0]))
+        session.predict()
+        session.commit()
+        session.undo()
+        session.redo()
+        assert session.prompt.is_empty
+        session.undo()
+        session.set_prompt(Prompt(mask=masks[1]))
+        session.redo()
+        assert session.prompt.mask is masks[1]
+
+    @pytest.mark.parametrize(
+        "edit",
+        [
+            pytest.param(lambda s: s.objects.renumber(2, 7), id="renumber"),
+            pytest.param(lambda s: s.objects.merge([1, 2]), id="merge"),
+        ],
+    )
+    def test_of_an_edit_leaves_the_unfinished_prompt(
+        self, session: Session, edit: Callable[[Session], object]
+    ) -> None:
+        object_at(session, A)
+        session.go_to(z=1)
+        object_at(session, A)
+        edit(session)
+        session.add_point(B)
+        session.undo()
+        assert session.prompt == Prompt([B])
+
+    def test_of_a_stroke_keeps_the_way_the_planes_lie(self, session: Session) -> None:
+        session.show(Plane((0, 2), (0, 20, 0)))
+        session.labels[1, 20, 5:9] = 3
+        session.undo()
+        assert session.plane == Plane((0, 2), (0, 20, 0))
+        session.show(Plane((0, 2), (0, 4, 0)))
+        session.redo()
+        assert session.plane == Plane((0, 2), (0, 20, 0))
+
+    def test_of_a_stroke_where_channels_come_last(self, nano_predictor: Predictor, tmp_path: Path) -> None:
+        session = channels_last(nano_predictor, tmp_path)
+        session.labels[1, 20, 5:9] = 3
+        session.undo()
+        assert session.plane == Plane((1, 2), (1, 0, 0, 0))
+
 
 class TestTakeUp:
     def test_shows_the_prompts_and_the_next_commit_replaces_the_mask(self, session: Session) -> None:
@@ -460,6 +513,41 @@ class TestTakeUp:
         session.take_up(5)
         assert session.prompt.mask is not None
         assert_array_equal(session.prompt.mask, session.labels[0] == 5)
+
+    def test_ends_where_an_undo_brings_another_objects_prompt(self, session: Session) -> None:
+        first, second = object_at(session, A), object_at(session, C)
+        mask = session.labels[0] == first
+        session.take_up(first)
+        assert labels_of(session.undo()) == second
+        assert (session.prompt, session.target) == (Prompt([C]), None)
+        session.predict()
+        assert session.commit() == 3
+        assert_array_equal(session.labels[0] == first, mask)
+
+    def test_of_an_object_that_is_deleted_meanwhile_makes_a_new_one(self, session: Session) -> None:
+        first = object_at(session, A)
+        session.take_up(first)
+        session.objects.delete([first])
+        assert session.target is None
+        session.predict()
+        assert session.commit() == 2
+
+    def test_of_what_was_painted_elsewhere_shows_a_plane_that_lies_as_the_shown_one(
+        self, session: Session
+    ) -> None:
+        session.labels[1, 20:23, 5:9] = 3
+        session.show(Plane((0, 2), (0, 4, 0)))
+        session.take_up(3)
+        assert session.plane == Plane((0, 2), (0, 21, 0))
+        assert session.prompt.mask is not None
+        assert_array_equal(session.prompt.mask, session.labels[:, 21] == 3)
+
+    def test_where_channels_come_last(self, nano_predictor: Predictor, tmp_path: Path) -> None:
+        session = channels_last(nano_predictor, tmp_path)
+        session.labels[1, 20, 5:9] = 3
+        session.take_up(3)
+        assert session.plane == Plane((1, 2), (1, 0, 0, 0))
+        assert (session.prompt.mask is not None, session.target) == (True, 3)
 
     def test_of_nothing_changes_nothing(self, session: Session) -> None:
         session.add_point(A)

@@ -15,6 +15,7 @@ from napari_sam.cli import main
 from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
 from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
@@ -86,6 +87,23 @@ class TestWithTheSameModel:
         _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
         assert_array_equal(new.array[:], session.labels[:])
 
+    def test_what_was_wholly_erased_on_a_plane_is_not_made_anew(
+        self, session: Session, tmp_path: Path
+    ) -> None:
+        """Another model would draw what its mask has beyond the old one."""
+        object_at(session, A)
+        session.show(Plane((0, 2), (0, 20, 0)))
+        session.add_point((2.0, 25.0))
+        session.predict()
+        session.commit("replace", label=1)
+        session.labels[3, 5:9, 5:9] = 1
+        session.labels[:, 20] = 0
+        session.labels[0] = 0
+        other = seeded_predictor(CONFIGS["nano"], seed=1)
+        found, new = replayed(session, other, tmp_path / "new.zarr")
+        assert [x.how for x in found.objects] == ["copied"]
+        assert_array_equal(new.array[:], session.labels[:])
+
     def test_planes_of_every_direction_are_made_anew(self, session: Session, tmp_path: Path) -> None:
         session.show(Plane((0, 2), (0, 20, 0)))
         object_at(session, (2.0, 25.0))
@@ -128,8 +146,6 @@ class TestWithoutPrompts:
 class TestWithAnotherModel:
     @pytest.fixture
     def other(self) -> Predictor:
-        from napari_sam.model.sam import CONFIGS
-
         return seeded_predictor(CONFIGS["nano"], seed=1)
 
     def test_the_change_is_measured(self, session: Session, other: Predictor, tmp_path: Path) -> None:
@@ -174,6 +190,18 @@ class TestNothingIsLeft:
             )
         assert set(tmp_path.iterdir()) == before
         assert told == [0.5]
+
+    def test_where_another_took_the_name_meanwhile(self, session: Session, tmp_path: Path) -> None:
+        object_at(session, A)
+        path = tmp_path / "new.zarr"
+
+        def take(_done: float) -> None:
+            replay_labels(session.store, session.planes, session.predictor, path)
+
+        with pytest.raises(LabelsError, match=r"cannot be stored at .*new\.zarr"):
+            replay_labels(session.store, session.planes, session.predictor, path, progress=take)
+        assert_array_equal(LabelsStore.open(path).array[:], session.labels[:])
+        assert {x.name for x in tmp_path.iterdir()} == {"cells.zarr", "new.zarr"}
 
     def test_over_a_store_that_is_there(self, session: Session, tmp_path: Path) -> None:
         with pytest.raises(LabelsError, match="needs a new name"):

@@ -18,18 +18,19 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
-from napari_sam.inference.refinement import first_step
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.editing import Objects
+from napari_sam.plane_prompts import PlanePrompt, PlanePrompts, is_same
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
-from napari_sam.previews import Preview, Request, Response
+from napari_sam.previews import Preview, Request, Response, shown_first
 from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Source
+from napari_sam.storage.places import plane_of_step, plane_through, prompted
 from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
@@ -72,9 +73,7 @@ class Session:
         self.embedder = Embedder(planes, predictor, cache)
         self.proposal_files = ProposalFiles(cache.folder, predictor)
         self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
-        self._prompts: dict[Plane, Prompt] = {}
-        self._candidates: dict[Plane, int] = {}
-        self._targets: dict[Plane, int] = {}
+        self._prompts = PlanePrompts()
         self._preview: Preview | None = None
         self._generation = 0
         self._told_problem = False
@@ -94,7 +93,7 @@ class Session:
     @property
     def prompt(self) -> Prompt:
         """The prompt on the shown plane."""
-        return self._prompts.get(self._plane, Prompt())
+        return self._prompts[self._plane].prompt
 
     @property
     def preview(self) -> Preview | None:
@@ -140,11 +139,8 @@ class Session:
             If a point or the whole box lies outside the plane.
         """
         prompt = prompt.inside(self._plane.shape(self.planes.shape))
-        if prompt == self.prompt and prompt.mask is self.prompt.mask:
-            return
-        # A candidate that was chosen stays the one that further points refine.
-        same_start = first_step(prompt) == first_step(self.prompt)
-        self._put_prompt(self._plane, prompt, self._candidates.get(self._plane) if same_start else None)
+        if not is_same(prompt, self.prompt):
+            self._put_prompt(self._plane, self._prompts[self._plane].changed_to(prompt))
 
     def set_points(self, points: Sequence[Point], labels: Sequence[int] | None = None) -> None:
         """Replace the points; labels are 1 (on the object) or 0 (beside it), all 1 if left out."""
@@ -167,30 +163,29 @@ class Session:
 
     def request(self, preview: bool = True) -> Request:
         """Freeze what is to be computed now; without ``preview``, the embedding of the plane alone."""
-        prompt = self.prompt if preview else Prompt()
-        return Request(self._generation, self._plane, prompt, self._candidates.get(self._plane))
+        here = self._prompts[self._plane]
+        prompt = here.prompt if preview else Prompt()
+        return Request(self._generation, self._plane, prompt, here.candidate)
 
     def run(self, request: Request, progress: Progress = ignore_progress) -> Response:
         """Compute the answer: slow, free of side effects but for the cache, safe in any thread.
 
         ``progress`` is told the share of the encoding that is done; what it raises ends the run.
         """
-        shape = request.plane.shape(self.planes.shape)
-        if request.prompt.is_empty:
-            self.embedder.prepare(request.plane, progress)
+        plane, prompt, candidate = request.plane, request.prompt, request.candidate
+        if prompt.is_empty:
+            self.embedder.prepare(plane, progress)
             return Response(request, None)
+        shape = plane.shape(self.planes.shape)
         with self.embedder.first():
             found = predict_plane(
                 self.predictor,
                 shape,
-                request.prompt,
-                lambda tile: self.embedder.embed(request.plane, tile, progress),
-                request.candidate,
+                prompt,
+                lambda tile: self.embedder.embed(plane, tile, progress),
+                candidate,
             )
-        chosen = found.best
-        if request.prompt.is_ambiguous and request.candidate is not None:
-            chosen = request.candidate
-        return Response(request, Preview(request.plane, request.prompt, found, chosen))
+        return Response(request, Preview(plane, prompt, found, shown_first(found, prompt, candidate)))
 
     def encode_all(self, progress: Progress = ignore_progress) -> None:
         """Encode all planes that lie as the shown one does, beginning with that, and wait for it.
@@ -232,21 +227,20 @@ class Session:
         """
         if self._preview is None or len(self._preview.scores) < 2:
             return
-        order = np.argsort(-self._preview.scores, kind="stable").tolist()
-        chosen = order[(order.index(self._preview.chosen) + 1) % len(order)]
-        self._candidates[self._plane] = chosen
+        self._preview = shown = self._preview.next()
+        self._prompts[self._plane] = replace(self._prompts[self._plane], candidate=shown.chosen)
         self._generation += 1  # an answer under way would show the first candidate again
-        self._preview = replace(self._preview, chosen=chosen)
         self.preview_changed.emit()
-        if self._preview.found.runs_out(chosen):
+        if shown.found.runs_out(shown.chosen):
             self.prompt_changed.emit()
 
     # Objects
 
     @property
     def target(self) -> int | None:
-        """The object that the prompt of the shown plane refines; None for a new one."""
-        return self._targets.get(self._plane)
+        """The object that the prompt of the shown plane refines; None for a new one, or if it is gone."""
+        label = self._prompts[self._plane].target
+        return None if label is None or self.store.ledger.object(label) is None else label
 
     def commit(self, overlap: Overlap = "keep", inside: int | None = None, label: int | None = None) -> int:
         """Write the previewed mask as an object, and clear the prompt.
@@ -276,8 +270,9 @@ class Session:
         preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
-        label = self._targets.get(preview.plane) if label is None else label
-        making = self.making("click", preview.prompt, preview.score, self._candidates.get(preview.plane))
+        label = self.target if label is None else label
+        candidate = self._prompts[preview.plane].candidate
+        making = self.making("click", preview.prompt, preview.score, candidate)
         step = self.store.commit(
             preview.plane, preview.mask, making, label=label, overlap=overlap, inside=inside
         )
@@ -294,26 +289,25 @@ class Session:
     def take_up(self, label: int) -> None:
         """Take an object up again: show its prompts, so that the next commit replaces its mask on that plane.
 
-        On the shown plane if the object is there, else on the plane where it was made first. An object
-        without prompts, painted or imported, is its own mask prompt.
+        On the shown plane if the object is there, else on the plane of its first prompts, or on one that lies
+        as the shown plane does. What has no prompts, painted or imported, is its own mask prompt.
 
         Raises
         ------
         ValueError
             If there is no such object.
         """
-        origins = {origin.plane: origin for origin in self.store.ledger.origins(label)}
-        here = self.store.read(self._plane) == label
-        if not origins and not here.any():
-            raise ValueError(f"There is no object {label}; choose one that is there.")
-        plane = self._plane if self._plane in origins or here.any() else next(iter(origins))
+        origins = self.store.ledger.origins(label)
+        makings = {x.plane: x.making for x in origins if not x.making.prompt.is_empty}
+        plane = self._plane
+        if plane not in makings and not (self.store.read(plane) == label).any():
+            plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
         self.show(plane)
-        origin = origins.get(plane)
-        if origin is None or origin.making.prompt.is_empty:
-            prompt, candidate = Prompt(mask=self.store.read(plane) == label), None
+        if (making := makings.get(plane)) is not None:
+            taken = PlanePrompt(making.prompt, making.candidate, label)
         else:
-            prompt, candidate = origin.making.prompt, origin.making.candidate
-        self._put_prompt(plane, prompt, candidate, target=label)
+            taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label)
+        self._put_prompt(plane, taken)
 
     def undo(self) -> Step | None:
         """Take the last step back: a commit, an edit, a brush stroke; of this session or an earlier one.
@@ -339,11 +333,11 @@ class Session:
         """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it."""
         self.store.changed.emit(step)
         self.undone.emit(step)
-        self._show_step(step)
-        for origin in self.store.ledger.origins_of(step)[:1]:
-            if origin.making.source == "click" and not origin.making.prompt.is_empty:
-                target = step.label if step.kind == "refine" else None
-                self._put_prompt(origin.plane, origin.making.prompt, origin.making.candidate, target)
+        self.show(plane_of_step(self.store.ledger, step, self._plane))
+        if (origin := prompted(self.store.ledger, step)) is not None:
+            target = step.label if step.kind == "refine" else None
+            prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target)
+            self._put_prompt(origin.plane, prompt)
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, as long as nothing else was done since.
@@ -367,10 +361,10 @@ class Session:
         """Tell those who listen of a step that `LabelsStore.redo_aside` did again, and show it."""
         self.store.changed.emit(step)
         self.redone.emit(step)
-        self._show_step(step)
-        for origin in self.store.ledger.origins_of(step)[:1]:
-            if origin.making.prompt == self.prompt and not self.prompt.is_empty:
-                self.clear_prompt()
+        self.show(plane_of_step(self.store.ledger, step, self._plane))
+        origin = prompted(self.store.ledger, step)
+        if origin is not None and is_same(origin.making.prompt, self._prompts[origin.plane].prompt):
+            self._put_prompt(origin.plane, PlanePrompt())
 
     def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
         """Make all objects anew from their prompts with another model, in a new store at ``path``.
@@ -391,35 +385,9 @@ class Session:
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
 
-    def _show_step(self, step: Step) -> None:
-        """Show a plane on which a step changed something, unless the shown one is such."""
-        made = [origin.plane for origin in self.store.ledger.origins_of(step)]
-        if made:
-            self.show(self._plane if self._plane in made else made[0])
-            return
-        regions = self.store.ledger.regions(step.number)
-        displayed, position = self._plane.displayed, self._plane.position
-        others = [axis for axis in range(self.planes.ndim) if axis not in displayed]
-        if regions and not any(all(x[i].start <= position[i] < x[i].stop for i in others) for x in regions):
-            self.show(Plane.at(displayed, [x.start for x in regions[0]]))
-
-    def _put_prompt(
-        self, plane: Plane, prompt: Prompt, candidate: int | None, target: int | None = None
-    ) -> None:
-        """Make ``prompt`` that of ``plane``, with the ``candidate`` of its first step that is refined.
-
-        A ``target`` is the object that it is about, which stays until the prompt is cleared.
-        """
-        self._prompts.pop(plane, None)
-        self._candidates.pop(plane, None)
-        if not prompt.is_empty:
-            self._prompts[plane] = prompt
-        if candidate is not None:
-            self._candidates[plane] = candidate
-        if target is not None:
-            self._targets[plane] = target
-        elif prompt.is_empty:
-            self._targets.pop(plane, None)
+    def _put_prompt(self, plane: Plane, value: PlanePrompt) -> None:
+        """Replace all that is prompted on ``plane``."""
+        self._prompts[plane] = value
         self.clear_preview()
         self.prompt_changed.emit()
 

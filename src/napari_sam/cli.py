@@ -270,7 +270,8 @@ def _add_replay(commands: Any) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from napari_sam.replay import image_of, replay_labels  # noqa: PLC0415
+    from napari_sam.recorded_image import image_of  # noqa: PLC0415
+    from napari_sam.replay import replay_labels  # noqa: PLC0415
     from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
 
     store = LabelsStore.open(options.store, read_only=True)

@@ -19,7 +19,7 @@ from napari_sam.contrast import Contrast, without_hot_pixels
 _SAMPLED_PLANES = 16
 _SAMPLED_PIXELS = 256 * 256
 # A plane's index and its masks are made for planes up to this side.
-_LARGEST_SIDE = 2**16
+LARGEST_SIDE = 2**16
 # So many pixels are brought to 0-255 at once: it takes several times their memory.
 _PIXELS_AT_ONCE = 2**24
 
@@ -202,9 +202,9 @@ class Planes:
                 f"The position {plane.position} has not one index for each axis of {self.axes!r}."
             )
         height, width = plane.shape(self.shape)
-        if max(height, width) > _LARGEST_SIDE:
+        if max(height, width) > LARGEST_SIDE:
             raise ValueError(
-                f"The plane of {height} x {width} pixels is larger than {_LARGEST_SIDE} on a side; "
+                f"The plane of {height} x {width} pixels is larger than {LARGEST_SIDE} on a side; "
                 "annotate a crop of it, or a coarser level."
             )
         for axis, index, length in zip(self.axes, plane.position, self.shape, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,18 @@ class Preview:
     def score(self) -> float:
         """The estimated IoU of the shown mask."""
         return float(self.scores[self.chosen])
+
+    def next(self) -> Preview:
+        """Give the preview that shows the candidate with the next lower score; after the last the first."""
+        order = np.argsort(-self.scores, kind="stable").tolist()
+        return replace(self, chosen=order[(order.index(self.chosen) + 1) % len(order)])
+
+
+def shown_first(found: PlanePrediction, prompt: Prompt, candidate: int | None) -> int:
+    """Tell which mask a preview begins with: the chosen candidate of a single point, else the best."""
+    if prompt.is_ambiguous and candidate is not None:
+        return min(candidate, len(found.scores) - 1)
+    return found.best
 
 
 @dataclass(frozen=True, eq=False)

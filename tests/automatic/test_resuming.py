@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,6 +153,15 @@ def test_the_budget_is_kept(session: Session, tmp_path: Path) -> None:
         small.put(bytes([number]) * 32, Generation(), proposals)
         assert sum(x.stat().st_size for x in kept_files(tmp_path)) <= 4 * size
     assert small.get(bytes([8]) * 32, Generation()) is not None, "the latest is there"
+
+
+def test_a_folder_that_is_removed_is_made_again(files: ProposalFiles, tmp_path: Path) -> None:
+    proposals = proposals_of([disc(40, 50)])
+    files.put(DIGEST, Generation(), proposals)
+    shutil.rmtree(tmp_path / "kept")
+    assert files.get(DIGEST, Generation()) is None
+    files.put(DIGEST, Generation(), proposals)
+    assert files.problem is None and files.get(DIGEST, Generation()) is not None
 
 
 def test_a_disk_that_refuses_costs_nothing_but_the_files(session: Session, tmp_path: Path) -> None:

@@ -103,6 +103,25 @@ def test_what_is_none_is_refused_and_leaves_nothing(tmp_path: Path, source: Any,
     assert {x.name for x in tmp_path.iterdir()} == before
 
 
+def test_a_damaged_chunk_is_told(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "old.zarr", data=VOLUME, chunks=(1, *VOLUME.shape[1:]))
+    (tmp_path / "old.zarr" / "c" / "1" / "0" / "0").write_bytes(b"no chunk")
+    with pytest.raises(LabelsError, match=r"The plane \(1,\) of the labels cannot be read"):
+        import_labels(tmp_path / "old.zarr", tmp_path / "new.zarr")
+    assert [x.name for x in tmp_path.iterdir()] == ["old.zarr"]
+
+
+def test_the_source_is_named_where_the_system_cannot_read_it(tmp_path: Path) -> None:
+    class Unplugged:
+        shape, dtype = VOLUME.shape, VOLUME.dtype
+
+        def __getitem__(self, key: Any) -> Any:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(LabelsError, match=r"cannot be read \(Input/output error\); restore their file"):
+        import_labels(Unplugged(), tmp_path / "new.zarr")
+
+
 def test_a_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     (tmp_path / "new.zarr").mkdir()
     (tmp_path / "new.zarr" / "notes.txt").write_text("mine")

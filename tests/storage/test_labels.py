@@ -16,10 +16,12 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from ome_zarr_models.v05.image_label import ImageLabel
 
+from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.origins import Making
 
 SHAPE = (5, 6, 7)
 PLANE = Plane((1, 2), (3, 0, 0))
@@ -299,11 +301,35 @@ class TestCommit:
         assert store.commit(PLANE, SQUARE).label == 8
         assert LabelsStore.open(path).next_label == 9
 
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            pytest.param(np.full(SHAPE[1:], -1), "-1 is no label; write numbers from 1 on", id="an array"),
+            pytest.param(-1, "-1 is no label", id="a number"),
+            pytest.param(np.array([[1.0], [np.nan]] * 3), "nan is no label", id="not a number"),
+            pytest.param(np.int64(2**32), "hold no label beyond 4294967295", id="too high"),
+        ],
+    )
+    def test_what_is_no_label_is_not_painted(self, store: LabelsStore, value: Any, message: str) -> None:
+        with pytest.raises(LabelsError, match=message):
+            store.labels[0] = value
+        assert not store.array[:].any()
+        assert store.commit(PLANE, SQUARE).label == 1
+
     def test_labels_beyond_32_bits_stay_whole(self, path: Path) -> None:
         array = zarr.create_array(path, shape=(6, 7), dtype=np.int64)
         array[2, 2], array[0, 0] = 2**40, -1
         commit = LabelsStore.open(path).commit(Plane((0, 1), (0, 0)), np.ones((6, 7), bool))
         assert (commit.label, array[2, 2], array[0, 0], array[1, 1]) == (2**40 + 1, 2**40, -1, 2**40 + 1)
+
+    def test_the_mask_prompt_of_a_large_plane_is_read_back(self, path: Path) -> None:
+        store = LabelsStore.create(path, (2, 20_000), "yx")
+        mask = np.zeros((2, 20_000), bool)
+        mask[:, 19_000:] = True
+        store.commit(Plane((0, 1), (0, 0)), mask, Making("click", Prompt(mask=mask)))
+        (origin,) = store.ledger.origins()
+        assert origin.making.prompt.mask is not None
+        assert_array_equal(origin.making.prompt.mask, mask)
 
     def test_a_dtype_that_is_used_up_says_so(self, path: Path) -> None:
         array = zarr.create_array(path, shape=SHAPE, dtype=np.uint8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,34 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         fail()
     assert names(tmp_path) == []
+
+
+def test_what_the_system_says_of_other_files_passes(tmp_path: Path) -> None:
+    def fail() -> None:
+        with made_aside(tmp_path / "labels.zarr"):
+            raise FileNotFoundError("the image")
+
+    with pytest.raises(FileNotFoundError, match="the image"):
+        fail()
+
+
+def test_two_threads_have_a_folder_each(tmp_path: Path) -> None:
+    path = tmp_path / "labels.zarr"
+    both = threading.Barrier(2, timeout=60)
+    folders: set[Path] = set()
+
+    def make() -> None:
+        with made_aside(path) as folder:
+            folders.add(folder)
+            (folder / "mine").touch()
+            both.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = (pool.submit(make) for _ in range(2))
+    refused = [x.exception() for x in (one, other) if x.exception()]
+    assert len(folders) == 2
+    assert len(refused) == 1 and isinstance(refused[0], LabelsError)
+    assert names(tmp_path) == ["labels.zarr"] and names(path) == ["mine"]
 
 
 def test_the_slower_of_two_is_refused(tmp_path: Path) -> None:

@@ -240,6 +240,26 @@ class TestRepair:
             store.commit(PLANE, SECOND)
         assert [info.label for info in store.ledger.objects()] == [1]
 
+    @pytest.mark.parametrize("move", ["undo", "redo"])
+    def test_is_asked_for_where_a_step_through_history_meets_damage(
+        self, path: Path, store: LabelsStore, move: str
+    ) -> None:
+        """Of the two chunks that the step changed the second is damaged: the first stays as it was too."""
+        tall = np.zeros(SHAPE[1:], bool)
+        tall[400:600, 12:15] = True
+        store.commit(PLANE, tall)
+        if move == "redo":
+            store.undo()
+        expected, steps = store.array[:], store.ledger.steps()
+        whole = chunk(path, y=1).read_bytes()
+        chunk(path, y=1).write_bytes(b"no chunk")
+        with pytest.raises(LabelsError, match=r'is damaged .*: napari-sam repair "'):
+            getattr(store, move)()
+        assert (store.ledger.steps(), store.ledger.pending) == (steps, None)
+        chunk(path, y=1).write_bytes(whole)
+        assert_array_equal(store.array[:], expected)
+        assert getattr(store, move)().label == 2
+
     def test_keeps_what_the_ledger_does_not_know(self, path: Path, store: LabelsStore) -> None:
         store.array[1, 0, :3] = 77
         found = repair_regions(store.array, store.ledger)

@@ -76,11 +76,6 @@ class Area:
             mask[row, min(max(0, round((column0 + column1) / 2)), shape[1] - 1)] = True
         return mask
 
-    def holds(self, point: Point) -> bool:
-        """Whether the point lies in its box."""
-        row0, column0, row1, column1 = self.box
-        return row0 <= point[0] <= row1 and column0 <= point[1] <= column1
-
 
 @dataclass(frozen=True, eq=False)
 class Drawing:

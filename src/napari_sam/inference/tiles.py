@@ -21,7 +21,6 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import predict_refined
 from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.inference.tiling import Tile, Tiling, bounds_of
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import pixel_box
 
 # A mask with a lower score is compared with that of the next coarser level, which must be clearly better: a
@@ -96,22 +95,17 @@ class PlaneEmbeddings:
     plane
         (H, W) or (H, W, 3). Other dtypes than unsigned bytes are stretched to 0-255 between the robust
         percentiles of the whole plane (see `stretched`), the same in all tiles.
-    progress
-        Told the share of each encoding that is done.
     """
 
-    def __init__(
-        self, predictor: Predictor, plane: NDArray[np.generic], progress: Progress = ignore_progress
-    ) -> None:
+    def __init__(self, predictor: Predictor, plane: NDArray[np.generic]) -> None:
         self._predictor = predictor
         self._plane = stretched(plane)
-        self._progress = progress
         self._made: dict[Tile, Embedding] = {}
 
     def __call__(self, tile: Tile) -> Embedding:
         """Give the embedding of ``tile``."""
         if tile not in self._made:
-            self._made[tile] = self._predictor.encode(self._plane[tile.index], self._progress)
+            self._made[tile] = self._predictor.encode(self._plane[tile.index])
         return self._made[tile]
 
 

@@ -8,9 +8,11 @@ decoder, which takes milliseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.layers import Progress, TokenLinear, ignore_progress
@@ -105,15 +107,28 @@ def _scales(rows: Tensor) -> Tensor:
 
 
 class HalfEncoder(nn.Module):
-    """A convolutional encoder that computes in half precision and is asked in single."""
+    """A convolutional encoder that computes in half precision and is asked in single.
+
+    Its batch norms become part of the convolutions before them: in ``nano`` some variances are beyond
+    what float16 holds.
+    """
 
     def __init__(self, encoder: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
+        _fold_norms(encoder)
         self.inner = encoder.to(dtype)
         self._dtype = dtype
 
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         return self.inner(images.to(self._dtype), progress).float()  # type: ignore[no-any-return]
+
+
+def _fold_norms(module: nn.Module) -> None:
+    for parent in list(module.modules()):
+        for (name, conv), (behind, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, behind, nn.Identity())
 
 
 def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from napari_sam.planes import ArrayLike
+from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.making import made_aside
+from napari_sam.storage.making import made_aside, stored_at
 from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
-from napari_sam.storage.opening import LEDGER, LabelsError, open_array
+from napari_sam.storage.opening import LEDGER, LabelsError, open_array, reason_of
 from napari_sam.storage.reading import read_array
-from napari_sam.storage.volumes import objects_in
+from napari_sam.storage.volumes import UNREADABLE, objects_in
 
 
 def import_labels(
@@ -51,7 +53,7 @@ def import_labels(
     if isinstance(geometry, str):
         geometry = Geometry(geometry)
     geometry = geometry or known or read_geometry({}, (), len(array.shape))
-    with made_aside(path) as folder:
+    with made_aside(path) as folder, stored_at(path):
         _fill(folder, array, geometry)
     return LabelsStore.open(path)
 
@@ -63,6 +65,16 @@ def _labels_in(path: Path) -> tuple[ArrayLike, Geometry | None]:
     return read_array(path)
 
 
+def _read(source: ArrayLike, position: Position) -> NDArray[Any]:
+    try:
+        return np.asarray(source[position])
+    except UNREADABLE as error:
+        raise LabelsError(
+            f"The plane {position} of the labels cannot be read ({reason_of(error)}); restore their file, or "
+            "choose another."
+        ) from error
+
+
 def _fill(folder: Path, source: ArrayLike, geometry: Geometry) -> None:
     """Write an array and its ledger into an empty folder, plane by plane."""
     shape = tuple(int(n) for n in source.shape)
@@ -70,7 +82,7 @@ def _fill(folder: Path, source: ArrayLike, geometry: Geometry) -> None:
     target: Any = zarr.open_group(folder, mode="r+")[LEVEL]
     limit = np.iinfo(target.dtype).max
     for position in np.ndindex(shape[:-2]):
-        plane = np.asarray(source[position])
+        plane = _read(source, position)
         low, high = plane.min(initial=0), plane.max(initial=0)
         if low < 0 or high > limit:
             raise LabelsError(f"The label {low if low < 0 else high} is none; labels go from 0 to {limit}.")

@@ -27,7 +27,7 @@ from napari_sam.storage.changes import (
 )
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
-from napari_sam.storage.making import made_aside
+from napari_sam.storage.making import made_aside, stored_at
 from napari_sam.storage.ome import Geometry, make_group, read_geometry, write_axes
 from napari_sam.storage.opening import (
     LEDGER,
@@ -97,7 +97,7 @@ class LabelsStore(RecordedVolume):
         """
         path = Path(path).expanduser()
         geometry = Geometry(geometry) if isinstance(geometry, str) else geometry
-        with made_aside(path) as folder:
+        with made_aside(path) as folder, stored_at(path):
             make_group(folder, shape, geometry)
             Ledger.create(folder / LEDGER).close()
         return cls.open(path, shape)

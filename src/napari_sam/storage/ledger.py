@@ -184,7 +184,7 @@ class Ledger(LedgerView):
 
     # Before all steps
 
-    def take_up(self, masks: Iterable[tuple[Position, Origin]], highest: int = 0) -> None:
+    def take_up(self, masks: Iterable[tuple[Position, Origin]]) -> None:
         """Enter objects that were there before the ledger, in one transaction; it is no step to be undone."""
         labels = set()
         with self._transaction():
@@ -193,9 +193,7 @@ class Ledger(LedgerView):
                 self._put_origin(0, origin, _now())
                 labels.add(origin.label)
             self._put_objects(0, labels, ())
-            self._db.execute(
-                "UPDATE state SET highest = max(highest, ?)", (max([highest, *labels], default=0),)
-            )
+            self._db.execute("UPDATE state SET highest = max(highest, ?)", (max(labels, default=0),))
 
     def _set_cursor(self, cursor: int, pending: int) -> None:
         self._db.execute("UPDATE state SET cursor = ?, pending = ?", (cursor, pending))

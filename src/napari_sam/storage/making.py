@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 import sqlite3
 import time
@@ -18,30 +18,40 @@ _LEFT_BEHIND_S = 24 * 3600
 
 @contextmanager
 def made_aside(path: Path) -> Iterator[Path]:
-    """Give a hidden folder to fill, and move it to ``path`` at the end; two processes have one each.
+    """Give a hidden folder to fill, and move it to ``path`` at the end; each call has its own.
+
+    What is raised while it is filled passes; see `stored_at`.
 
     Raises
     ------
     LabelsError
         If there is something at ``path`` already, or it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        if is_taken(path):
-            raise LabelsError(f"{path} exists already; open it, or choose another name.")
-        _clear_up(path)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        with stored_at(path):
+            if is_taken(path):
+                raise LabelsError(f"{path} exists already; open it, or choose another name.")
+            _clear_up(path)
+            partial.mkdir(parents=True)
         yield partial
-        if path.exists():
-            path.rmdir()  # it is empty: a file dialog made it
-        partial.rename(path)
+        with stored_at(path):
+            if path.exists():
+                path.rmdir()  # it is empty: a file dialog made it
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def stored_at(path: Path) -> Iterator[None]:
+    """Raise a `LabelsError` that says what to do where the disk refuses what is written for ``path``."""
+    try:
+        yield
     except (OSError, sqlite3.Error) as error:
         raise LabelsError(
             f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _clear_up(path: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.planes import LARGEST_SIDE, Plane
 from napari_sam.runs import MaskRuns, decode_runs, encode_runs
 
 Source = Literal["click", "automatic", "propagated", "brush", "import"]
 NO_PROMPT = Prompt()
-# No mask prompt is larger: logits have at most 256 a side, and planes at most so many pixels.
-_MOST_SIDE = 16384
+# The logits of no model have more a side; they are decompressed at once.
+_MOST_LOGITS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def decode_prompt(text: str, mask: bytes | None) -> Prompt:
 def _decode_mask(
     mask: bytes, shape: tuple[int, int], logits: bool
 ) -> NDArray[np.bool_] | NDArray[np.float32]:
-    if not all(0 < n <= _MOST_SIDE for n in shape):
+    if not all(0 < n <= (_MOST_LOGITS if logits else LARGEST_SIDE) for n in shape):
         raise ValueError(f"a mask of {shape[0]} x {shape[1]} pixels")
     if not logits:
         return decode_runs(mask, shape)

@@ -89,6 +89,7 @@ class ProposalFiles:
         path = self._path(self._folder, digest, generation)
         content = _encoded(proposals)
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)  # the user may have removed it meanwhile
             self._make_room(self._folder, len(content))
             partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
             partial.write_bytes(content)
@@ -112,7 +113,6 @@ class ProposalFiles:
             self._room -= wanted
             if self._room >= 0:
                 return
-            folder.mkdir(parents=True, exist_ok=True)
             files = []
             for entry in os.scandir(folder):
                 with suppress(OSError):  # another process may delete as well

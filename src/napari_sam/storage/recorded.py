@@ -57,6 +57,7 @@ class RecordedLabels(OnStore):
         if any(bounds is None for bounds, _ in entries):
             return  # nothing is selected
         region = tuple(bounds for bounds, _ in entries if bounds is not None)
+        self.store.check_painted(value)  # numpy would wrap a negative one to a high label
         with self.store.writing():
             block = np.array(self.store.array[region])
             block[tuple(inside for _, inside in entries)] = value

@@ -162,12 +162,7 @@ class RecordedVolume:
             differs = change.before != change.after
             if not differs.any():
                 return
-            painted = np.unique(change.after[differs])
-            if painted[0] < 0:
-                raise LabelsError(
-                    f"{painted[0]} is no label; objects have numbers from 1 on, background is 0."
-                )
-            label = int(painted[-1]) or None
+            label = int(change.after[differs].max()) or None
             step = self._write(Draft(_BRUSH, label, [change]), into=self._stroke)
             self._stroke = step.number
         self.changed.emit(step)
@@ -227,7 +222,7 @@ class RecordedVolume:
             move(step)
             try:
                 self._apply(changes if forward else reversed(changes), forward)
-            except OSError:
+            except BaseException:  # the disk refuses, or a chunk is damaged
                 self._revert(changes, not forward)
                 with suppress(sqlite3.Error):
                     back(step)
@@ -281,7 +276,7 @@ class RecordedVolume:
     def _apply(self, changes: Iterable[Change], forward: bool = True) -> None:
         """Write the pixels of changes; or those that were there before them, the last change first."""
         for change in changes:
-            now = np.asarray(self.array[change.region])
+            now = self.block(change.region)
             then = change.apply(now, forward)
             if not np.array_equal(now, then):
                 self._put(change.region, then)
@@ -326,6 +321,16 @@ class RecordedVolume:
             except UNREADABLE:  # a chunk is torn: what it held is in the ledger as well
                 repair_regions(self.array, self.ledger, [change.region for change in changes])
             self.ledger.settle()
+
+    def check_painted(self, values: Any) -> None:
+        """Raise a `LabelsError` if some values are no labels, or the array cannot hold them."""
+        numbers = np.asarray(values)
+        low, high = numbers.min(initial=0), numbers.max(initial=0)
+        if not low >= 0:  # NaN is neither
+            raise LabelsError(
+                f"{low} is no label; write numbers from 1 on for objects, and 0 for background."
+            )
+        self.check_label(high)
 
     def check_label(self, label: int) -> None:
         """Raise a `LabelsError` if the array cannot hold the label."""

@@ -10,6 +10,8 @@ from torch import Tensor
 # the same in a small crop and in a whole plane. (SAM takes twenty times the mean over all pixels.)
 _FOCAL_WEIGHT = 1.5
 _MARGIN = 64.0
+# The exponent that the paper of the focal loss calls gamma.
+_FOCAL_GAMMA = 2.0
 # The share of the mean over the three candidates beside their best. It is large, since few objects of these
 # data are ambiguous: then what the score chooses is hardly worse than the best.
 _MEAN_WEIGHT = 1.0
@@ -51,10 +53,10 @@ def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
     return (_FOCAL_WEIGHT * focal_loss(drawn, target) + dice_loss(drawn, target)).mean()
 
 
-def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy, weighted by how wrong a pixel is (Lin et al., 2017), per pixel of the object: (B, M)."""
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    total = ((target - logits.sigmoid()).abs() ** gamma * entropy).sum((-2, -1))
+    total = ((target - logits.sigmoid()).abs() ** _FOCAL_GAMMA * entropy).sum((-2, -1))
     return total / (target.sum((-2, -1)) + _MARGIN)
 
 

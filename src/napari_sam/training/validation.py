@@ -40,17 +40,6 @@ def score_objects(
     return scores
 
 
-def validate(
-    predictor: Predictor, images: Iterable[AnnotatedImage], most: int | None = 25
-) -> dict[str, float]:
-    """Mean IoU over objects for a click and for a tight box."""
-    scores = score_objects(predictor, images, most)
-    return {
-        "click": float(np.mean([x.click for x in scores])),
-        "box": float(np.mean([x.box for x in scores])),
-    }
-
-
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Intersection over union of two masks; 1 if both are empty."""
     union = np.count_nonzero(a | b)

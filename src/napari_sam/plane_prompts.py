@@ -1,0 +1,71 @@
+"""What the user prompts on each plane, and what a prompt that he changes keeps of the one before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.refinement import first_step
+from napari_sam.planes import Plane
+
+_NOTHING = Prompt()
+
+
+@dataclass(frozen=True, eq=False)
+class PlanePrompt:
+    """A prompt on its plane.
+
+    Attributes
+    ----------
+    prompt
+        Points, box and mask.
+    candidate
+        Which answer to the first step the user chose; None as long as he chose none.
+    target
+        The object that the prompt is about; None for a new one.
+    """
+
+    prompt: Prompt = _NOTHING
+    candidate: int | None = None
+    target: int | None = None
+
+    def changed_to(self, prompt: Prompt) -> PlanePrompt:
+        """Give what becomes of it where the user points at more, or less, of the same plane.
+
+        It is about the same object until all is cleared. A candidate that was chosen stays the one that
+        further points refine, as long as the first step is the same.
+        """
+        if prompt.is_empty:
+            return PlanePrompt()
+        same_start = is_same(first_step(prompt), first_step(self.prompt))
+        return PlanePrompt(prompt, self.candidate if same_start else None, self.target)
+
+
+class PlanePrompts:
+    """One `PlanePrompt` for each plane: an empty one where nothing was prompted.
+
+    It is always replaced as a whole, so that nothing of another object's prompt is left.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Plane, PlanePrompt] = {}
+
+    def __getitem__(self, plane: Plane) -> PlanePrompt:
+        return self._of.get(plane, PlanePrompt())
+
+    def __setitem__(self, plane: Plane, value: PlanePrompt) -> None:
+        if value.prompt.is_empty:
+            self._of.pop(plane, None)
+        else:
+            self._of[plane] = value
+
+
+def is_same(one: Prompt, other: Prompt) -> bool:
+    """Whether two prompts agree in all they hold; ``==`` compares points and boxes alone."""
+    if one != other:
+        return False
+    if one.mask is None or other.mask is None:
+        return one.mask is other.mask
+    return one.mask is other.mask or np.array_equal(one.mask, other.mask)
