@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage import embeddings
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
@@ -226,6 +229,45 @@ def test_a_store_with_damaged_metadata_is_replaced(
         (store / where).write_text(content)
     cache = open_cache()
     assert cache.get(PLANE, TILE, DIGEST) is None
+    cache.put(*add_tile(*numbered(0)), embedding)
+    assert cache.problem is None
+    assert open_cache().get(*add_tile(*numbered(0))) is not None
+    assert open_cache().get(PLANE, TILE, DIGEST) is not None, "what was finished stays"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(OSError(errno.ESTALE, "Stale file handle"), id="a network disk that is gone"),
+        pytest.param(OSError(errno.ETIMEDOUT, "Connection timed out"), id="one that is slow"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), id="too many files"),
+        pytest.param(RuntimeError("cannot schedule new futures after shutdown"), id="the end of Python"),
+    ],
+)
+def test_a_failure_to_write_deletes_nothing_and_is_tried_again_later(
+    open_cache: Open, embedding: Embedding, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    cache, store = open_cache(), embeddings._store
+    for number in range(2):
+        cache.put(*add_tile(*numbered(number)), embedding)
+    failures = [error, error]
+
+    def fail_twice(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        store(*arguments)
+
+    monkeypatch.setattr(embeddings, "_store", fail_twice)
+    monkeypatch.setattr(embeddings, "_MAKING_S", 0)
+    cache.put(PLANE, TILE, DIGEST, embedding)
+    assert not failures
+    assert cache.problem is not None and (getattr(error, "strerror", None) or str(error)) in cache.problem
+    assert not cache.is_on_disk and cache.get(PLANE, TILE, DIGEST) is embedding
+    assert all(open_cache().get(*add_tile(*numbered(number))) is not None for number in range(2))
+
+    cache.put(PLANE, TILE, DIGEST, embedding)
+    assert open_cache().get(PLANE, TILE, DIGEST) is None, "too early"
+    monkeypatch.setattr(cache, "_again", 0)
     cache.put(PLANE, TILE, DIGEST, embedding)
     assert cache.problem is None
     assert open_cache().get(PLANE, TILE, DIGEST) is not None
@@ -349,6 +391,48 @@ def small_files() -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
+
+
+_END_WHILE_PLANES_ARE_ENCODED = """
+import sys
+import threading
+import numpy as np
+from pathlib import Path
+from napari_sam.encoding import Embedder
+from napari_sam.planes import Plane, Planes
+from napari_sam.prefetching import Prefetcher
+from napari_sam.storage.embeddings import EmbeddingCache
+from seeded import seeded_predictor, tiny_config
+
+predictor = seeded_predictor(tiny_config())
+planes = Planes(np.arange(4000 * 40 * 50, dtype=np.uint32).reshape(4000, 40, 50), "zyx")
+made = predictor.encode(planes.image(Plane((1, 2), (0, 0, 0))))
+predictor.encode = lambda image, progress: made
+cache = EmbeddingCache(planes, predictor, Path(sys.argv[1]))
+enough = threading.Event()
+
+def tell(report):
+    assert cache.problem is None, cache.problem
+    print(report.plane.position[0], flush=True)
+    if report.done == 30:
+        enough.set()
+
+prefetcher = Prefetcher(Embedder(planes, predictor, cache), planes.shape, tell)
+prefetcher.follow(Plane((1, 2), (0, 0, 0)))
+prefetcher.encode_all()
+enough.wait()
+"""
+
+
+def test_python_may_end_while_planes_are_encoded(tmp_path: Path) -> None:
+    """As when a console or a notebook's kernel is left with a session open: no finished plane is lost."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    command = [sys.executable, "-c", _END_WHILE_PLANES_ARE_ENCODED, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = set(done.stdout.split())
+    assert len(told) >= 30
+    assert told <= {mark.parent.name for mark in tmp_path.glob("*/digests/c/*/0")}
 
 
 # Makes a process for each line that it reads, which encodes from that plane on until it is killed. Encoding

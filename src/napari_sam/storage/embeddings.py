@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
-import shutil
 import threading
 import time
 import zlib
@@ -21,6 +21,8 @@ import platformdirs
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
@@ -36,6 +38,8 @@ _MARK_BYTES = _DIGEST_BYTES + 4
 _DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 # For so long a store that cannot be read may be one that another process has just begun.
 _MAKING_S = 0.2
+# After so long a disk that could not be written is tried again.
+_AGAIN_S = 60.0
 # What no new store would mend.
 _NOT_WRITABLE = {
     *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
@@ -112,6 +116,7 @@ class EmbeddingCache:
         self._opened: dict[tuple[int, int], _Arrays] = {}
         self._lock = threading.Lock()
         self._disk_lock = threading.Lock()
+        self._again = 0.0
         self.problem: str | None = None
 
     def get(self, plane: Plane, tile: Tile, digest: bytes) -> Embedding | None:
@@ -130,22 +135,23 @@ class EmbeddingCache:
     def put(self, plane: Plane, tile: Tile, digest: bytes, embedding: Embedding) -> None:
         """Keep an embedding.
 
-        A disk that is full or read-only costs nothing but the cache on disk: `problem` then says why, and
-        embeddings stay in memory from there on.
+        A disk that is full, read-only or out of reach costs nothing but the cache on disk: `problem` then
+        says why, and embeddings stay in memory. After a minute the disk is tried again.
         """
         self._remember(digest, embedding)
-        if self._folder is None or self.problem is not None:
+        if self._folder is None or (self.problem is not None and time.monotonic() < self._again):
             return
         features = embedding.features[0].cpu().numpy().astype(np.float16)
         with self._disk_lock:
             try:
                 self._write(plane.displayed, self._number(plane, tile), digest, features)
+                self.problem = None
             except _DAMAGES as error:
                 reason = getattr(error, "strerror", None) or error
-                self.problem = (
-                    f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
-                )
-                _log.warning(self.problem)
+                problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
+                if problem != self.problem:
+                    _log.warning(problem)
+                self.problem, self._again = problem, time.monotonic() + _AGAIN_S
 
     @property
     def folder(self) -> Path | None:
@@ -235,18 +241,32 @@ class EmbeddingCache:
         try:
             _store(self._arrays(displayed, create=True), number, digest, features)
         except _DAMAGES as error:
+            self._opened.pop(displayed, None)
             if getattr(error, "errno", None) in _NOT_WRITABLE:
                 raise
-            self._opened.pop(displayed, None)
             # Another process may be making the store at this moment; then it is whole a moment later.
             time.sleep(_MAKING_S)
+            self._drop_damaged_metadata(displayed)
             try:
                 _store(self._arrays(displayed, create=True), number, digest, features)
             except _DAMAGES:
-                # Nothing in it can be used, all of it can be made anew.
                 self._opened.pop(displayed, None)
-                shutil.rmtree(self._folder / self._name(displayed))
-                _store(self._arrays(displayed, create=True), number, digest, features)
+                raise
+
+    def _drop_damaged_metadata(self, displayed: tuple[int, int]) -> None:
+        """Delete the metadata of a store that are not as this module writes them, for `_make` to make anew.
+
+        The embeddings stay, whatever made the metadata unreadable: a mark tells if one is whole.
+        """
+        assert self._folder is not None
+        wanted: dict[str, Buffer] = {}
+        self._make(MemoryStore(wanted), displayed)
+        for name, content in wanted.items():
+            file = self._folder / self._name(displayed) / name
+            with suppress(FileNotFoundError):
+                if not _same_json(file.read_bytes(), content.to_bytes()):
+                    _log.warning("The metadata in %s are damaged and are written anew.", file)
+                    file.unlink()
 
     def _arrays(self, displayed: tuple[int, int], create: bool = False) -> _Arrays:
         """Open, or make, the arrays of features and of marks for planes along these axes."""
@@ -263,9 +283,9 @@ class EmbeddingCache:
         self._opened[displayed] = opened
         return opened
 
-    def _make(self, path: Path, displayed: tuple[int, int]) -> _Arrays:
+    def _make(self, place: Path | MemoryStore, displayed: tuple[int, int]) -> _Arrays:
         """Open the arrays for writing, and make what is missing of them."""
-        group = zarr.open_group(path, mode="a", zarr_format=3)
+        group = zarr.open_group(place, mode="a", zarr_format=3)
         count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
         shape = self._predictor.embedding_shape
         features = group.require_array(
@@ -319,6 +339,14 @@ def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
     """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
     checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
     return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
+
+
+def _same_json(one: bytes, other: bytes) -> bool:
+    """Whether both are JSON and say the same."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
