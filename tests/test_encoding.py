@@ -15,7 +15,7 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_image
 
 STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
@@ -169,6 +169,25 @@ def test_ready_planes_are_those_of_now_and_of_earlier(tiny_predictor: Predictor,
     in_memory = open_embedder(tiny_predictor, STACK)
     in_memory.prepare(plane(1))
     assert in_memory.ready((1, 2)).ravel().tolist() == [False, True, False, False]
+
+
+def test_a_plane_that_went_to_make_room_is_not_made(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    planes, room = Planes(STACK, "zyx"), int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    cache = EmbeddingCache(planes, tiny_predictor, tmp_path, Budget(1, 2 * room))
+    embedder = Embedder(planes, tiny_predictor, cache)
+    for z in range(4):
+        embedder.prepare(plane(z))
+    made = [embedder.is_made(plane(z)) for z in range(4)]
+    assert (made[0], made[3]) == (False, True)
+    assert embedder.ready((1, 2)).ravel().tolist() == made
+    embedder.prepare(plane(0))
+    assert len(encoded) == 5
+    in_memory = Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, None, Budget(1)))
+    for z in range(4):
+        in_memory.prepare(plane(z))
+    assert in_memory.ready((1, 2)).ravel().tolist() == [False, False, False, True]
 
 
 def test_a_large_plane_waits_for_its_prompts(tiny_predictor: Predictor, encoded: list[int]) -> None:

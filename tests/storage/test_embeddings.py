@@ -313,6 +313,58 @@ class TestBudget:
         stored = sum(file.stat().st_size for file in folder.glob("*/features/c/**/0") if file.is_file())
         assert stored <= 4 * (size + 4)
 
+    def test_what_went_to_make_room_is_not_held(
+        self, nano_predictor: Predictor, folder: Path, embedding: Embedding
+    ) -> None:
+        size = 2 * embedding.features.numel() + 4
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(1, 2 * size))
+        for number in range(4):
+            cache.put(*add_tile(*numbered(number)), embedding)
+        held = [cache.holds(*add_tile(*numbered(number))) for number in range(4)]
+        assert held[0] is False and held[-1] is True
+        assert cache.kept((1, 2)).ravel().tolist() == held
+        assert [cache.keeps(numbered(number)[0], TILE) for number in range(4)] == held
+        assert not cache.holds(numbered(3)[0], TILE, DIGEST), "other pixels"
+        assert cache.dropped > 0
+
+    @pytest.mark.parametrize(
+        ("on_disk", "budget", "room", "why"),
+        [
+            pytest.param(True, Budget(1, 10 * 2**21 + 40), 10, None, id="all of it"),
+            pytest.param(
+                True,
+                Budget(2**40, 9 * 2**21 + 36),
+                9,
+                "Embeddings may take 0.0176 GiB on disk: room for 9 of 10 planes, which need 0.0195 GiB.",
+                id="one too many",
+            ),
+            pytest.param(
+                False,
+                Budget(2**23, 2**40),
+                2,
+                "Embeddings may take 0.00781 GiB in memory: room for 2 of 10 planes, which need 0.0391 GiB.",
+                id="in memory",
+            ),
+            pytest.param(
+                True, Budget(1, 1), 1, "Embeddings may take 9.31e-10 GiB on disk", id="the one shown"
+            ),
+        ],
+    )
+    def test_tells_how_much_of_a_stack_it_can_hold(
+        self,
+        nano_predictor: Predictor,
+        folder: Path,
+        on_disk: bool,
+        budget: Budget,
+        room: int,
+        why: str | None,
+    ) -> None:
+        """An embedding takes 2 MiB on disk, with its checksum, and 4 MiB in memory."""
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, folder if on_disk else None, budget)
+        found, told = cache.room_for(10)
+        assert found == room
+        assert told is None if why is None else told is not None and told.startswith(why)
+
     @pytest.mark.parametrize(
         ("budget", "gone"), [(30, []), (29, [1]), (22, [1, 0]), (12, [1, 0]), (0, [1, 0, 2])], ids=str
     )

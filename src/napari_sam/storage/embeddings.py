@@ -34,6 +34,7 @@ from napari_sam.storage.eviction import make_room
 _PREPROCESSING = 4
 _DIGEST_BYTES = 32
 _MARK_BYTES = _DIGEST_BYTES + 4
+_CHECKSUM_BYTES = 4  # at the end of a chunk's file
 # What zarr raises where a store's files are missing, damaged or not as this module writes them.
 _DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 # For so long a store that cannot be read may be one that another process has just begun.
@@ -95,6 +96,13 @@ class EmbeddingCache:
         Where the stores of all images lie; None keeps embeddings in memory only.
     budget
         How much may stay in memory and on disk.
+
+    Attributes
+    ----------
+    problem
+        Why embeddings are kept in memory only at the moment, although there is a folder; or None.
+    dropped
+        Grows whenever embeddings may have gone that were at hand before.
     """
 
     def __init__(
@@ -117,7 +125,10 @@ class EmbeddingCache:
         self._lock = threading.Lock()
         self._disk_lock = threading.Lock()
         self._again = 0.0
+        # Whether something in memory may be gone from the disk.
+        self._deletes = False
         self.problem: str | None = None
+        self.dropped = 0
 
     def get(self, plane: Plane, tile: Tile, digest: bytes) -> Embedding | None:
         """Give the embedding of the tile if its pixels still have ``digest``."""
@@ -168,6 +179,45 @@ class EmbeddingCache:
         with self._lock:
             return digest in self._memory
 
+    def holds(self, plane: Plane, tile: Tile, digest: bytes) -> bool:
+        """Whether the embedding of the tile with these pixels is in memory or on disk."""
+        if self.remembers(digest):
+            return True
+        if self._folder is None:
+            return False
+        with suppress(OSError):
+            return self._mark_file(plane, tile).read_bytes()[:_DIGEST_BYTES] == digest
+        return False
+
+    def touch(self, plane: Plane, tile: Tile) -> None:
+        """Note that the tile's embedding is of use now: of all on disk it goes last."""
+        if self._folder is not None:
+            with suppress(OSError):  # not there, or on a read-only disk
+                os.utime(self._mark_file(plane, tile))
+
+    def keeps(self, plane: Plane, tile: Tile) -> bool:
+        """Whether the disk holds an embedding of the tile, of whatever pixels."""
+        return self._folder is not None and self._mark_file(plane, tile).exists()
+
+    def room_for(self, planes: int) -> tuple[int, str | None]:
+        """Tell how many of so many planes of one tile can be kept at once, and if not all, why.
+
+        On disk, or in memory where nothing is written. What is kept of other images does not count: it was
+        used longer ago, and goes first.
+        """
+        numbers = int(np.prod(self._predictor.embedding_shape))
+        if self.is_on_disk:
+            where, budget, each = "on disk", self._disk_bytes, numbers * 2 + _CHECKSUM_BYTES
+        else:
+            where, budget, each = "in memory", self._memory_bytes, numbers * 4
+        room = max(1, budget // each)
+        if planes <= room:
+            return planes, None
+        return room, (
+            f"Embeddings may take {_size(budget)} {where}: room for {room} of {planes} planes, which need "
+            f"{_size(each * planes)}. To encode them all, give them more with Cache ... and start anew."
+        )
+
     def kept(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
         """Tell of each plane along ``displayed`` whether the disk holds an embedding of it, or of a part.
 
@@ -207,6 +257,7 @@ class EmbeddingCache:
             self._memory_used += embedding.nbytes
             while len(self._memory) > 1 and self._memory_used > self._memory_bytes:
                 self._memory_used -= self._memory.popitem(last=False)[1].nbytes
+                self.dropped += self._deletes or not self.is_on_disk
 
     def _read(self, plane: Plane, tile: Tile, digest: bytes) -> NDArray[np.float16] | None:
         """Read the tile's chunk if its mark says that it is whole and of the same pixels."""
@@ -227,8 +278,7 @@ class EmbeddingCache:
             return None
         if stored.shape != self._predictor.embedding_shape or mark != _mark(digest, stored):
             return None
-        with suppress(OSError):  # the time of last use, for the eviction; not to be had on a read-only disk
-            os.utime(self._folder / self._name(plane.displayed) / "digests" / "c" / str(number) / "0")
+        self.touch(plane, tile)
         return stored
 
     def _write(
@@ -237,7 +287,11 @@ class EmbeddingCache:
         assert self._folder is not None
         self._room -= features.nbytes
         if self._room < 0:
-            self._room = (self._disk_bytes - make_room(self._folder, self._disk_bytes)) // 2
+            left, deleted = make_room(self._folder, self._disk_bytes)
+            self._room = (self._disk_bytes - left) // 2
+            if deleted:
+                self._deletes = True
+                self.dropped += 1
         try:
             _store(self._arrays(displayed, create=True), number, digest, features)
         except _DAMAGES as error:
@@ -321,6 +375,12 @@ class EmbeddingCache:
         height, width = (self._planes.shape[axis] for axis in displayed)
         return self._predictor.tiling((height, width))
 
+    def _mark_file(self, plane: Plane, tile: Tile) -> Path:
+        """Give the file in which zarr keeps the tile's mark."""
+        assert self._folder is not None
+        number = self._number(plane, tile)
+        return self._folder / self._name(plane.displayed) / "digests" / "c" / str(number) / "0"
+
     def _number(self, plane: Plane, tile: Tile) -> int:
         """Number the tile among those of all planes with its displayed axes."""
         number = int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
@@ -339,6 +399,11 @@ def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
     """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
     checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
     return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
+
+
+def _size(nbytes: int) -> str:
+    """Say it in the unit of the settings."""
+    return f"{nbytes / 2**30:.3g} GiB"
 
 
 def _same_json(one: bytes, other: bytes) -> bool:
