@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +18,9 @@ from napari_sam.contrast import Contrast, without_hot_pixels
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
 _SAMPLED_PIXELS = 256 * 256
+# An image is known by so many places at least, each of at most so many pixels on a side.
+_KNOWN_BY = 6
+_KNOWN_SIDE = 1024
 # A plane's index and its masks are made for planes up to this side.
 _LARGEST_SIDE = 2**16
 # So many pixels are brought to 0-255 at once: it takes several times their memory.
@@ -86,7 +89,7 @@ class Planes:
     rgb
         Whether the last axis holds colours; known from ``axes`` if that is given.
     name
-        What the image is called, for messages and for telling its cache from others'.
+        What the image is called, for messages.
     limits
         The two intensities that become 0 and 255; percentiles of the whole stack if left out. Channels that
         are seen together have limits of their own.
@@ -103,6 +106,10 @@ class Planes:
         The composite, or None.
     channel_axis
         Number of the axis whose channels are seen together, or None.
+    sampled
+        The limits in use that were not given, but sampled or recalled; none before they were needed.
+    recall
+        May give limits that were used before in the place of those that were sampled, of which it is told.
 
     Raises
     ------
@@ -121,6 +128,8 @@ class Planes:
         channels: Composite | str | None = None,
     ) -> None:
         self.name = name
+        self.sampled: tuple[Contrast, ...] = ()
+        self.recall: Callable[[tuple[Contrast, ...]], tuple[Contrast, ...]] | None = None
         self.limits = None if limits is None else Contrast.between(*limits)
         self._arrays = [
             _finest_level(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])
@@ -281,22 +290,29 @@ class Planes:
     @cached_property
     def contrast(self) -> Contrast:
         """The intensities that become 0 and 255: the limits, or percentiles of a sample of the stack."""
-        if self.limits is not None:
-            return self.limits
-        return Contrast.of(np.concatenate([part.ravel() for part in self._sample()]))
+        return self.limits if self.limits is not None else self._recalled([None])[0]
 
     @cached_property
     def _contrasts(self) -> tuple[Contrast, ...]:
         """The limits of each visible channel."""
         if self.channels is None:
             return ()
-        given = [(number, self.channels.channels[number].limits) for number in self.channels.visible]
+        given = {number: self.channels.channels[number].limits for number in self.channels.visible}
+        unknown = [number for number, limits in given.items() if limits is None]
+        sampled = dict(zip(unknown, self._recalled(unknown), strict=True))
         return tuple(
-            Contrast.of(np.concatenate([part.ravel() for part in self._sample(number)]))
-            if limits is None
-            else Contrast.between(*limits)
-            for number, limits in given
+            sampled[number] if limits is None else Contrast.between(*limits)
+            for number, limits in given.items()
         )
+
+    def _recalled(self, channels: Sequence[int | None]) -> tuple[Contrast, ...]:
+        """Sample limits for the channels, None for an image without, and ask if others were used before."""
+        sampled = tuple(
+            Contrast.of(np.concatenate([part.ravel() for part in self._sample(channel)]))
+            for channel in channels
+        )
+        self.sampled = sampled if self.recall is None else self.recall(sampled)
+        return self.sampled
 
     @property
     def preprocessing(self) -> str:
@@ -306,13 +322,38 @@ class Planes:
         return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
-        """Name this image in one short hash, for a cache of what was computed from it."""
-        text = repr((self.name, self.axes, self.shape, str(self._data.dtype), self.rgb))
+        """Name all but the pixels of this image, and of how it is seen, in one short hash: see `fingerprint`.
+
+        What it is called does not matter: others may have that name, and it may get another.
+        """
+        text = repr((self.axes, self.shape, str(self._data.dtype), self.rgb))
         if self.limits is not None:
             text += repr(self.limits)
         if self.channels is not None:
             text += repr((self.channels, [str(array.dtype) for array in self._arrays]))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def fingerprint(self) -> tuple[str, ...]:
+        """Name the pixels at places spread over the image, each in a short hash, to know it again.
+
+        An edit changes the hashes of few places. One that cannot be read has an empty one.
+        """
+        displayed = self.last_displayed
+        lengths = tuple(1 if axis in displayed else n for axis, n in enumerate(self.shape))
+        numbers = np.unique(np.linspace(0, np.prod(lengths) - 1, _KNOWN_BY).round().astype(int))
+        parts = -(-_KNOWN_BY // len(numbers))
+        found = []
+        for number in numbers:
+            plane = Plane.at(displayed, [int(x) for x in np.unravel_index(number, lengths)])
+            for part in range(parts):
+                rows, columns = (_window(n, part, parts) for n in plane.shape(self.shape))
+                try:
+                    raw = self.read(plane, rows, columns)
+                except Exception:  # noqa: BLE001 - the source of the image may raise anything
+                    found.append("")
+                else:
+                    found.append(hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest()[:16])
+        return tuple(found)
 
     def _sample(self, channel: int | None = None) -> Iterator[NDArray[np.generic]]:
         """Read every n-th pixel of some planes, spread over all other axes; of one channel, if asked for."""
@@ -324,6 +365,13 @@ class Planes:
         for number in np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int):
             position = [int(x) for x in np.unravel_index(number, lengths)]
             yield self._block(Plane.at(displayed, position), every, every, channel)
+
+
+def _window(length: int, part: int, parts: int) -> slice:
+    """Give the middle of one of the equal ``parts`` that an axis is cut into."""
+    start, stop = part * length // parts, (part + 1) * length // parts
+    margin = max(0, stop - start - _KNOWN_SIDE) // 2
+    return slice(start + margin, stop - margin)
 
 
 def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:

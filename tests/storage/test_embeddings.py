@@ -65,7 +65,7 @@ def embedding(nano_predictor: Predictor) -> Embedding:
 def chunks(folder: Path, open_cache: Open, embedding: Embedding) -> dict[str, Path]:
     """Store ``PLANE`` and give the file of each of its chunks."""
     open_cache().put(PLANE, TILE, DIGEST, embedding)
-    (store,) = folder.iterdir()
+    (store,) = folder.glob("*.zarr")
     return {name: store / name / "c" / "2" / rest for name, rest in (("features", "0/0/0"), ("digests", "0"))}
 
 
@@ -153,7 +153,8 @@ class TestDisk:
         [
             pytest.param(lambda: {"predictor": seeded_predictor(CONFIGS["nano"], seed=1)}, id="weights"),
             pytest.param(lambda: {"image": STACK[:, :39]}, id="shape"),
-            pytest.param(lambda: {"name": "other"}, id="name"),
+            pytest.param(lambda: {"image": 255 - STACK}, id="pixels"),
+            pytest.param(lambda: {"image": STACK[::-1]}, id="order"),
         ],
     )
     def test_what_differs_has_a_store_of_its_own(
@@ -163,12 +164,23 @@ class TestDisk:
         cache = open_cache(**other())
         assert cache.get(PLANE, TILE, DIGEST) is None
         cache.put(PLANE, TILE, DIGEST, embedding)
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.glob("*.zarr"))) == 2
+        assert open_cache().get(PLANE, TILE, DIGEST) is not None
+
+    def test_an_image_is_found_under_another_name_and_after_edits(
+        self, open_cache: Open, embedding: Embedding
+    ) -> None:
+        image = STACK.copy()
+        for z in range(4):
+            open_cache(image=image, name=f"after {z} edits").put(*add_tile(*numbered(z)), embedding)
+            image[z] = 255 - image[z]
+        cache = open_cache(image=image)
+        assert [cache.get(*add_tile(*numbered(z))) is not None for z in range(4)] == [True] * 4
 
     def test_holds_numbers_and_json_only(self, folder: Path, chunks: dict[str, Path]) -> None:
         files = {path for path in folder.rglob("*") if path.is_file()}
         for path in files - set(chunks.values()):
-            assert path.name == "zarr.json"
+            assert path.name == "zarr.json" or path.parent.name == "images"
             json.loads(path.read_text())
         assert chunks["features"].stat().st_size == 2 * 256 * 64 * 64 + 4  # with its checksum
         assert chunks["digests"].read_bytes()[:32] == DIGEST
@@ -222,7 +234,7 @@ def test_a_store_with_damaged_metadata_is_replaced(
     where: str,
     content: str | None,
 ) -> None:
-    (store,) = folder.iterdir()
+    (store,) = folder.glob("*.zarr")
     if content is None:
         (store / where).unlink()
     else:
@@ -298,16 +310,16 @@ class TestBudget:
         self, nano_predictor: Predictor, folder: Path, open_cache: Open, embedding: Embedding
     ) -> None:
         size = 2 * embedding.features.numel()
-        other = open_cache(name="other")
+        other = open_cache(image=255 - STACK)
         for number in range(4):
             plane, digest = numbered(number)
             other.put(plane, TILE, digest, embedding)
         for age, mark in enumerate(sorted(folder.glob("*/digests/c/*/0"))):
             os.utime(mark, (age, age))
-        assert open_cache(name="other").get(*add_tile(*numbered(0))) is not None  # used a moment ago
+        assert open_cache(image=255 - STACK).get(*add_tile(*numbered(0))) is not None  # used a moment ago
         small = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(disk_bytes=4 * size))
         small.put(PLANE, TILE, DIGEST, embedding)
-        kept = [open_cache(name="other").get(*add_tile(*numbered(number))) for number in range(4)]
+        kept = [open_cache(image=255 - STACK).get(*add_tile(*numbered(number))) for number in range(4)]
         assert [found is not None for found in kept] == [True, False, True, True]
         assert open_cache().get(PLANE, TILE, DIGEST) is not None
         stored = sum(file.stat().st_size for file in folder.glob("*/features/c/**/0") if file.is_file())

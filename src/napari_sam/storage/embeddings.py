@@ -12,7 +12,7 @@ import time
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.eviction import make_room
+from napari_sam.storage.known_images import KnownImage, find_image, keep_image
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
 _PREPROCESSING = 4
@@ -88,6 +89,9 @@ class EmbeddingCache:
     and a checksum of the chunk, written after it. Without its mark a chunk counts as not there, with another
     one as of other pixels. So what was interrupted, torn, edited or mixed by two processes is never used.
 
+    Beside the stores it is written down how an image is known again, and with which contrast it was encoded:
+    see `KnownImage`. The planes use that contrast again.
+
     Parameters
     ----------
     planes, predictor
@@ -122,7 +126,12 @@ class EmbeddingCache:
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
         self._memory_used = 0
         self._opened: dict[tuple[int, int], _Arrays] = {}
+        self._image: KnownImage | None = None
+        self._is_image_kept = False
+        if folder is not None:
+            planes.recall = lambda sampled: self._known_image().recalled(sampled)
         self._lock = threading.Lock()
+        self._image_lock = threading.Lock()
         self._disk_lock = threading.Lock()
         self._again = 0.0
         # Whether something in memory may be gone from the disk.
@@ -155,6 +164,7 @@ class EmbeddingCache:
         features = embedding.features[0].cpu().numpy().astype(np.float16)
         with self._disk_lock:
             try:
+                self._keep_image()
                 self._write(plane.displayed, self._number(plane, tile), digest, features)
                 self.problem = None
             except _DAMAGES as error:
@@ -363,9 +373,32 @@ class EmbeddingCache:
         """Name the store by its layout and all that an embedding depends on besides the pixels."""
         identity = self._predictor.identity
         model = (identity.weights_hash, identity.precision, _PREPROCESSING)
-        parts = (*model, self._planes.key(), displayed, len(self._tiling(displayed)))
+        parts = (*model, self._known_image().name, displayed, len(self._tiling(displayed)))
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return f"{identity.architecture}-{key}.zarr"
+
+    def _known_image(self) -> KnownImage:
+        """Know the image again, or for a new one: its pixels are read for that, once."""
+        assert self._folder is not None
+        with self._image_lock:
+            if self._image is None:
+                key, fingerprint = self._planes.key(), self._planes.fingerprint()
+                found = find_image(self._folder, key, fingerprint)
+                self._image = found or KnownImage.new(key, fingerprint)
+                self._is_image_kept = found is not None and found.fingerprint == fingerprint
+                self._image = replace(self._image, fingerprint=fingerprint)
+            return self._image
+
+    def _keep_image(self) -> None:
+        """Write down how the image is known again, and its contrast, where that is new."""
+        assert self._folder is not None
+        image = self._known_image()
+        # None were needed where they are given, or where pixels are what the model sees.
+        contrasts = self._planes.sampled or image.contrasts
+        if not self._is_image_kept or contrasts != image.contrasts:
+            self._image = replace(image, contrasts=contrasts)
+            keep_image(self._folder, self._image)
+            self._is_image_kept = True
 
     def _lengths(self, displayed: tuple[int, int]) -> tuple[int, ...]:
         return tuple(1 if axis in displayed else n for axis, n in enumerate(self._planes.shape))
