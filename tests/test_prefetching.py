@@ -19,7 +19,7 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Prefetcher, Report, Travel, neighbours, whole_stack
-from napari_sam.storage import embeddings
+from napari_sam.storage import embedding_store
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_image
 
@@ -267,14 +267,14 @@ def test_of_a_stack_that_is_larger_than_the_budget_a_part_is_encoded(
 def test_a_disk_that_becomes_full_ends_the_whole_stack_and_is_told_once(
     make_prefetcher: MakePrefetcher, told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    prefetcher, store, left = make_prefetcher(folder=tmp_path), embeddings._store, iter(range(5))
+    prefetcher, store, left = make_prefetcher(folder=tmp_path), embedding_store._write, iter(range(5))
 
     def fill(*arguments: Any) -> None:
         if next(left, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
         store(*arguments)
 
-    monkeypatch.setattr(embeddings, "_store", fill)
+    monkeypatch.setattr(embedding_store, "_write", fill)
     prefetcher.encode_all()
     told.wait(lambda: not prefetcher.is_busy)
     before = ready(prefetcher)

@@ -26,7 +26,7 @@ from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage import embeddings
+from napari_sam.storage import embedding_store
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
@@ -259,7 +259,7 @@ def test_a_store_with_damaged_metadata_is_replaced(
 def test_a_failure_to_write_deletes_nothing_and_is_tried_again_later(
     open_cache: Open, embedding: Embedding, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    cache, store = open_cache(), embeddings._store
+    cache, store = open_cache(), embedding_store._write
     for number in range(2):
         cache.put(*add_tile(*numbered(number)), embedding)
     failures = [error, error]
@@ -269,8 +269,8 @@ def test_a_failure_to_write_deletes_nothing_and_is_tried_again_later(
             raise failures.pop()
         store(*arguments)
 
-    monkeypatch.setattr(embeddings, "_store", fail_twice)
-    monkeypatch.setattr(embeddings, "_MAKING_S", 0)
+    monkeypatch.setattr(embedding_store, "_write", fail_twice)
+    monkeypatch.setattr(embedding_store, "_MAKING_S", 0)
     cache.put(PLANE, TILE, DIGEST, embedding)
     assert not failures
     assert cache.problem is not None and (getattr(error, "strerror", None) or str(error)) in cache.problem

@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import logging
-import os
 import threading
 import time
-import zlib
 from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import MemoryStore
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embedding_store import DAMAGES, EmbeddingStore, bytes_on_disk
 from napari_sam.storage.eviction import make_room
 from napari_sam.storage.known_images import KnownImage, find_image, keep_image
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
 _PREPROCESSING = 4
-_DIGEST_BYTES = 32
-_MARK_BYTES = _DIGEST_BYTES + 4
-_CHECKSUM_BYTES = 4  # at the end of a chunk's file
-# What zarr raises where a store's files are missing, damaged or not as this module writes them.
-_DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
-# For so long a store that cannot be read may be one that another process has just begun.
-_MAKING_S = 0.2
 # After so long a disk that could not be written is tried again.
 _AGAIN_S = 60.0
-# What no new store would mend.
-_NOT_WRITABLE = {
-    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
-    *(errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS),
-}
 _log = logging.getLogger(__name__)
-
-_Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
 
 
 @dataclass(frozen=True)
@@ -84,10 +61,8 @@ def folder_beside(image_path: Path) -> Path:
 class EmbeddingCache:
     """The embeddings of one image by one model; safe to use from several threads and processes.
 
-    On disk they are one zarr array per pair of displayed axes, a chunk per tile (most planes are one tile),
-    in half precision. Beside it stands a mark for each: the digest of the pixels that it was computed from,
-    and a checksum of the chunk, written after it. Without its mark a chunk counts as not there, with another
-    one as of other pixels. So what was interrupted, torn, edited or mixed by two processes is never used.
+    On disk they are one `EmbeddingStore` per pair of displayed axes, with one embedding per tile (most planes
+    are one tile).
 
     Beside the stores it is written down how an image is known again, and with which contrast it was encoded:
     see `KnownImage`. The planes use that contrast again.
@@ -125,7 +100,7 @@ class EmbeddingCache:
         self._room = 0
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
         self._memory_used = 0
-        self._opened: dict[tuple[int, int], _Arrays] = {}
+        self._stores: dict[tuple[int, int], EmbeddingStore] = {}
         self._image: KnownImage | None = None
         self._is_image_kept = False
         if folder is not None:
@@ -145,7 +120,8 @@ class EmbeddingCache:
             if (kept := self._memory.get(digest)) is not None:
                 self._memory.move_to_end(digest)
                 return kept
-        features = self._read(plane, tile, digest)
+        store = self._store(plane.displayed)
+        features = None if store is None else store.read(self._number(plane, tile), digest)
         if features is None:
             return None
         embedding = self._predictor.embedding_from(features, (tile.height, tile.width))
@@ -159,15 +135,17 @@ class EmbeddingCache:
         says why, and embeddings stay in memory. After a minute the disk is tried again.
         """
         self._remember(digest, embedding)
-        if self._folder is None or (self.problem is not None and time.monotonic() < self._again):
+        store = self._store(plane.displayed)
+        if store is None or (self.problem is not None and time.monotonic() < self._again):
             return
         features = embedding.features[0].cpu().numpy().astype(np.float16)
         with self._disk_lock:
             try:
                 self._keep_image()
-                self._write(plane.displayed, self._number(plane, tile), digest, features)
+                self._make_room(features.nbytes)
+                store.write(self._number(plane, tile), digest, features)
                 self.problem = None
-            except _DAMAGES as error:
+            except DAMAGES as error:
                 reason = getattr(error, "strerror", None) or error
                 problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
                 if problem != self.problem:
@@ -191,23 +169,20 @@ class EmbeddingCache:
 
     def holds(self, plane: Plane, tile: Tile, digest: bytes) -> bool:
         """Whether the embedding of the tile with these pixels is in memory or on disk."""
-        if self.remembers(digest):
-            return True
-        if self._folder is None:
-            return False
-        with suppress(OSError):
-            return self._mark_file(plane, tile).read_bytes()[:_DIGEST_BYTES] == digest
-        return False
+        store = self._store(plane.displayed)
+        return self.remembers(digest) or (
+            store is not None and store.holds(self._number(plane, tile), digest)
+        )
 
     def touch(self, plane: Plane, tile: Tile) -> None:
         """Note that the tile's embedding is of use now: of all on disk it goes last."""
-        if self._folder is not None:
-            with suppress(OSError):  # not there, or on a read-only disk
-                os.utime(self._mark_file(plane, tile))
+        if (store := self._store(plane.displayed)) is not None:
+            store.touch(self._number(plane, tile))
 
     def keeps(self, plane: Plane, tile: Tile) -> bool:
         """Whether the disk holds an embedding of the tile, of whatever pixels."""
-        return self._folder is not None and self._mark_file(plane, tile).exists()
+        store = self._store(plane.displayed)
+        return store is not None and store.has(self._number(plane, tile))
 
     def room_for(self, planes: int) -> tuple[int, str | None]:
         """Tell how many of so many planes of one tile can be kept at once, and if not all, why.
@@ -215,11 +190,11 @@ class EmbeddingCache:
         On disk, or in memory where nothing is written. What is kept of other images does not count: it was
         used longer ago, and goes first.
         """
-        numbers = int(np.prod(self._predictor.embedding_shape))
+        shape = self._predictor.embedding_shape
         if self.is_on_disk:
-            where, budget, each = "on disk", self._disk_bytes, numbers * 2 + _CHECKSUM_BYTES
+            where, budget, each = "on disk", self._disk_bytes, bytes_on_disk(shape)
         else:
-            where, budget, each = "in memory", self._memory_bytes, numbers * 4
+            where, budget, each = "in memory", self._memory_bytes, int(np.prod(shape)) * 4
         room = max(1, budget // each)
         if planes <= room:
             return planes, None
@@ -246,18 +221,9 @@ class EmbeddingCache:
         return {number - first for number in self._marked(plane.displayed) if 0 <= number - first < tiles}
 
     def _marked(self, displayed: tuple[int, int]) -> list[int]:
-        """List the numbers of all chunks on disk that have a mark."""
-        marked: list[int] = []
-        if self._folder is not None:
-            folder = self._folder / self._name(displayed) / "digests" / "c"
-            with suppress(OSError):
-                # A process that was killed may have left the folder without the mark.
-                marked += [
-                    int(entry.name)
-                    for entry in os.scandir(folder)
-                    if entry.name.isdigit() and (folder / entry.name / "0").exists()
-                ]
-        return marked
+        """List the numbers of all tiles of which the disk holds an embedding."""
+        store = self._store(displayed)
+        return [] if store is None else store.numbers()
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
         with self._lock:
@@ -269,105 +235,26 @@ class EmbeddingCache:
                 self._memory_used -= self._memory.popitem(last=False)[1].nbytes
                 self.dropped += self._deletes or not self.is_on_disk
 
-    def _read(self, plane: Plane, tile: Tile, digest: bytes) -> NDArray[np.float16] | None:
-        """Read the tile's chunk if its mark says that it is whole and of the same pixels."""
-        if self._folder is None:
-            return None
-        number = self._number(plane, tile)
-        try:
-            features, marks = self._arrays(plane.displayed)
-            mark = np.asarray(marks[number]).tobytes()
-            if mark[:_DIGEST_BYTES] != digest:
-                return None
-            stored = np.asarray(features[number])
-        except FileNotFoundError:
-            return None
-        except _DAMAGES as error:
-            # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
-            _log.info("The embedding of %s could not be read (%s); it is made anew.", plane, error)
-            return None
-        if stored.shape != self._predictor.embedding_shape or mark != _mark(digest, stored):
-            return None
-        self.touch(plane, tile)
-        return stored
-
-    def _write(
-        self, displayed: tuple[int, int], number: int, digest: bytes, features: NDArray[np.float16]
-    ) -> None:
+    def _make_room(self, nbytes: int) -> None:
+        """Look through the folder, and delete what was not used for longest, once so much may be too much."""
         assert self._folder is not None
-        self._room -= features.nbytes
+        self._room -= nbytes
         if self._room < 0:
             left, deleted = make_room(self._folder, self._disk_bytes)
             self._room = (self._disk_bytes - left) // 2
             if deleted:
                 self._deletes = True
                 self.dropped += 1
-        try:
-            _store(self._arrays(displayed, create=True), number, digest, features)
-        except _DAMAGES as error:
-            self._opened.pop(displayed, None)
-            if getattr(error, "errno", None) in _NOT_WRITABLE:
-                raise
-            # Another process may be making the store at this moment; then it is whole a moment later.
-            time.sleep(_MAKING_S)
-            self._drop_damaged_metadata(displayed)
-            try:
-                _store(self._arrays(displayed, create=True), number, digest, features)
-            except _DAMAGES:
-                self._opened.pop(displayed, None)
-                raise
 
-    def _drop_damaged_metadata(self, displayed: tuple[int, int]) -> None:
-        """Delete the metadata of a store that are not as this module writes them, for `_make` to make anew.
-
-        The embeddings stay, whatever made the metadata unreadable: a mark tells if one is whole.
-        """
-        assert self._folder is not None
-        wanted: dict[str, Buffer] = {}
-        self._make(MemoryStore(wanted), displayed)
-        for name, content in wanted.items():
-            file = self._folder / self._name(displayed) / name
-            with suppress(FileNotFoundError):
-                if not _same_json(file.read_bytes(), content.to_bytes()):
-                    _log.warning("The metadata in %s are damaged and are written anew.", file)
-                    file.unlink()
-
-    def _arrays(self, displayed: tuple[int, int], create: bool = False) -> _Arrays:
-        """Open, or make, the arrays of features and of marks for planes along these axes."""
-        assert self._folder is not None
-        path = self._folder / self._name(displayed)
-        opened = self._opened.get(displayed)
-        if opened is not None and (not create or (path / "zarr.json").exists()):
-            return opened
-        if create:
-            opened = self._make(path, displayed)
-        else:
-            group = zarr.open_group(path, mode="r+")
-            opened = _array(group, "features"), _array(group, "digests")
-        self._opened[displayed] = opened
-        return opened
-
-    def _make(self, place: Path | MemoryStore, displayed: tuple[int, int]) -> _Arrays:
-        """Open the arrays for writing, and make what is missing of them."""
-        group = zarr.open_group(place, mode="a", zarr_format=3)
-        count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
-        shape = self._predictor.embedding_shape
-        features = group.require_array(
-            "features",
-            shape=(count, *shape),
-            chunks=(1, *shape),
-            dtype=np.float16,
-            fill_value=np.nan,
-            compressors=Crc32cCodec(),
-        )
-        marks = group.require_array(
-            "digests",
-            shape=(count, _MARK_BYTES),
-            chunks=(1, _MARK_BYTES),
-            dtype=np.uint8,
-            compressors=None,
-        )
-        return features, marks
+    def _store(self, displayed: tuple[int, int]) -> EmbeddingStore | None:
+        """Give the store of planes along these axes; None in memory only."""
+        if self._folder is None:
+            return None
+        if displayed not in self._stores:
+            count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
+            path = self._folder / self._name(displayed)
+            self._stores[displayed] = EmbeddingStore(path, count, self._predictor.embedding_shape)
+        return self._stores[displayed]
 
     def _name(self, displayed: tuple[int, int]) -> str:
         """Name the store by its layout and all that an embedding depends on besides the pixels."""
@@ -408,12 +295,6 @@ class EmbeddingCache:
         height, width = (self._planes.shape[axis] for axis in displayed)
         return self._predictor.tiling((height, width))
 
-    def _mark_file(self, plane: Plane, tile: Tile) -> Path:
-        """Give the file in which zarr keeps the tile's mark."""
-        assert self._folder is not None
-        number = self._number(plane, tile)
-        return self._folder / self._name(plane.displayed) / "digests" / "c" / str(number) / "0"
-
     def _number(self, plane: Plane, tile: Tile) -> int:
         """Number the tile among those of all planes with its displayed axes."""
         number = int(np.ravel_multi_index(plane.position, self._lengths(plane.displayed)))
@@ -421,34 +302,6 @@ class EmbeddingCache:
         return number * len(tiling) + tiling.number(tile)
 
 
-def _store(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:
-    """Write a chunk, and its mark after it."""
-    features, marks = arrays
-    features[number] = values
-    marks[number] = np.frombuffer(_mark(digest, values), np.uint8)
-
-
-def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
-    """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
-    checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
-    return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
-
-
 def _size(nbytes: int) -> str:
     """Say it in the unit of the settings."""
     return f"{nbytes / 2**30:.3g} GiB"
-
-
-def _same_json(one: bytes, other: bytes) -> bool:
-    """Whether both are JSON and say the same."""
-    try:
-        return bool(json.loads(one) == json.loads(other))
-    except ValueError:
-        return False
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    member = group[name]
-    if not isinstance(member, zarr.Array):
-        raise ValueError(f"{group.store_path}/{name} is not an array.")
-    return member
