@@ -234,9 +234,7 @@ def test_the_whole_stack_leaves_out_what_cannot_be_read_and_says_so_at_its_end(
     prefetcher.encode_all()
     told.wait(lambda: not prefetcher.is_busy)
     assert ready(prefetcher) == [z for z in range(40) if z not in (20, 30)]
-    assert problems(told) == [
-        "2 of 40 planes could not be encoded: z=20, z=30 (the disk is gone). All others are."
-    ]
+    assert problems(told) == ["2 of 40 planes could not be encoded: z=20, z=30 (the disk is gone)."]
     assert told[-1].problem is not None and told[-1].done == told[-1].total
 
 

@@ -296,9 +296,9 @@ class Prefetcher:
         more = len(run.failed) - len(names)
         those = ", ".join(names) + (f" and {more} more" if more else "")
         gave_up = run.failed_in_a_row == _GIVE_UP
-        ending = "After so many in a row the rest was not tried." if gave_up else "All others are."
+        ending = " After so many in a row the rest was not tried." if gave_up else ""
         told = f"{len(run.failed)} of {run.total} planes could not be encoded: {those}"
-        return f"{told} ({run.failed[-1][1]}). {ending}"
+        return f"{told} ({run.failed[-1][1]}).{ending}"
 
     def _disk_problem(self) -> str | None:
         """Say once that the disk cannot be written; a run ends then, for memory holds few of its planes."""
