@@ -289,21 +289,8 @@ class TestIdentity:
     def test_images_that_differ_have_other_keys(self, other: Planes) -> None:
         assert other.key() != Planes(STACK, name="stack").key()
 
-    def test_the_same_image_has_the_same_key_and_fingerprint_under_any_name(self) -> None:
-        one, other = Planes(STACK.copy(), name="stack"), Planes(da.from_array(STACK), name="other")
-        assert (one.key(), one.fingerprint()) == (other.key(), other.fingerprint())
-
-    @pytest.mark.parametrize("shape", [(50, 40, 50), (2, 40, 50), (40, 50), (3, 2500, 7000)], ids=str)
-    def test_an_edited_plane_or_corner_changes_the_fingerprint_in_few_places(
-        self, shape: tuple[int, ...]
-    ) -> None:
-        image = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
-        edited = image.copy()
-        edited[tuple(slice(n // 2) for n in shape)] ^= 1
-        one, other = Planes(image).fingerprint(), Planes(edited).fingerprint()
-        assert 6 <= len(one) == len(other) <= 10
-        changed = sum(a != b for a, b in zip(one, other, strict=True))
-        assert 1 <= changed <= len(one) / 2
+    def test_the_same_image_has_the_same_key_under_any_name(self) -> None:
+        assert Planes(STACK.copy(), name="stack").key() == Planes(da.from_array(STACK), name="other").key()
 
     def test_a_digest_covers_pixels_shape_dtype_and_contrast(self) -> None:
         planes = Planes(np.arange(12, dtype=np.uint8).reshape(3, 4))

@@ -18,9 +18,6 @@ from napari_sam.contrast import Contrast, without_hot_pixels
 # The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
 _SAMPLED_PLANES = 16
 _SAMPLED_PIXELS = 256 * 256
-# An image is known by so many places at least, each of at most so many pixels on a side.
-_KNOWN_BY = 6
-_KNOWN_SIDE = 1024
 # A plane's index and its masks are made for planes up to this side.
 _LARGEST_SIDE = 2**16
 # So many pixels are brought to 0-255 at once: it takes several times their memory.
@@ -290,7 +287,9 @@ class Planes:
     @cached_property
     def contrast(self) -> Contrast:
         """The intensities that become 0 and 255: the limits, or percentiles of a sample of the stack."""
-        return self.limits if self.limits is not None else self._recalled([None])[0]
+        if self.limits is not None:
+            return self.limits
+        return self._recalled([None])[0]
 
     @cached_property
     def _contrasts(self) -> tuple[Contrast, ...]:
@@ -322,7 +321,7 @@ class Planes:
         return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
-        """Name all but the pixels of this image, and of how it is seen, in one short hash: see `fingerprint`.
+        """Name all of this image but its pixels, and how it is seen, in one short hash.
 
         What it is called does not matter: others may have that name, and it may get another.
         """
@@ -332,28 +331,6 @@ class Planes:
         if self.channels is not None:
             text += repr((self.channels, [str(array.dtype) for array in self._arrays]))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def fingerprint(self) -> tuple[str, ...]:
-        """Name the pixels at places spread over the image, each in a short hash, to know it again.
-
-        An edit changes the hashes of few places. One that cannot be read has an empty one.
-        """
-        displayed = self.last_displayed
-        lengths = tuple(1 if axis in displayed else n for axis, n in enumerate(self.shape))
-        numbers = np.unique(np.linspace(0, np.prod(lengths) - 1, _KNOWN_BY).round().astype(int))
-        parts = -(-_KNOWN_BY // len(numbers))
-        found = []
-        for number in numbers:
-            plane = Plane.at(displayed, [int(x) for x in np.unravel_index(number, lengths)])
-            for part in range(parts):
-                rows, columns = (_window(n, part, parts) for n in plane.shape(self.shape))
-                try:
-                    raw = self.read(plane, rows, columns)
-                except Exception:  # noqa: BLE001 - the source of the image may raise anything
-                    found.append("")
-                else:
-                    found.append(hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest()[:16])
-        return tuple(found)
 
     def _sample(self, channel: int | None = None) -> Iterator[NDArray[np.generic]]:
         """Read every n-th pixel of some planes, spread over all other axes; of one channel, if asked for."""
@@ -365,13 +342,6 @@ class Planes:
         for number in np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int):
             position = [int(x) for x in np.unravel_index(number, lengths)]
             yield self._block(Plane.at(displayed, position), every, every, channel)
-
-
-def _window(length: int, part: int, parts: int) -> slice:
-    """Give the middle of one of the equal ``parts`` that an axis is cut into."""
-    start, stop = part * length // parts, (part + 1) * length // parts
-    margin = max(0, stop - start - _KNOWN_SIDE) // 2
-    return slice(start + margin, stop - margin)
 
 
 def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:

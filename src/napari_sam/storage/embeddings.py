@@ -20,7 +20,7 @@ from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embedding_store import DAMAGES, EmbeddingStore, bytes_on_disk
 from napari_sam.storage.eviction import make_room
-from napari_sam.storage.known_images import KnownImage, find_image, keep_image
+from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_of, keep_image
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
 _PREPROCESSING = 4
@@ -269,7 +269,7 @@ class EmbeddingCache:
         assert self._folder is not None
         with self._image_lock:
             if self._image is None:
-                key, fingerprint = self._planes.key(), self._planes.fingerprint()
+                key, fingerprint = self._planes.key(), fingerprint_of(self._planes)
                 found = find_image(self._folder, key, fingerprint)
                 self._image = found or KnownImage.new(key, fingerprint)
                 self._is_image_kept = found is not None and found.fingerprint == fingerprint

@@ -12,9 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from napari_sam.contrast import Contrast
+from napari_sam.planes import Plane, Planes
 
 _FOLDER = "images"
+# An image is known by so many places at least, each of at most so many pixels on a side.
+_PLACES = 6
+_SIDE = 1024
 # An image is the same if this share of its fingerprint is: some planes may have been edited.
 _SAME = 0.5
 # Limits that were kept are used again if those sampled now differ by no more than this share of their range.
@@ -34,7 +40,7 @@ class KnownImage:
     name
         Names it in a cache of what was computed from it; no other image has it.
     fingerprint
-        See `Planes.fingerprint`.
+        See `fingerprint_of`.
     contrasts
         The limits that were sampled when it was first encoded, one for each channel without given ones.
     """
@@ -54,6 +60,29 @@ class KnownImage:
         if len(kept) == len(sampled) and all(map(_are_close, kept, sampled)):
             return kept
         return sampled
+
+
+def fingerprint_of(planes: Planes) -> tuple[str, ...]:
+    """Name the pixels at places spread over an image, each in a short hash, to know it again.
+
+    An edit changes the hashes of few places. One that cannot be read has an empty one.
+    """
+    displayed = planes.last_displayed
+    lengths = tuple(1 if axis in displayed else n for axis, n in enumerate(planes.shape))
+    numbers = np.unique(np.linspace(0, np.prod(lengths) - 1, _PLACES).round().astype(int))
+    parts = -(-_PLACES // len(numbers))
+    found = []
+    for number in numbers:
+        plane = Plane.at(displayed, [int(x) for x in np.unravel_index(number, lengths)])
+        for part in range(parts):
+            rows, columns = (_window(n, part, parts) for n in plane.shape(planes.shape))
+            try:
+                raw = planes.read(plane, rows, columns)
+            except Exception:  # noqa: BLE001 - the source of the image may raise anything
+                found.append("")
+            else:
+                found.append(hashlib.sha256(np.ascontiguousarray(raw).data).hexdigest()[:16])
+    return tuple(found)
 
 
 def find_image(folder: Path, key: str, fingerprint: tuple[str, ...]) -> KnownImage | None:
@@ -78,6 +107,13 @@ def keep_image(folder: Path, image: KnownImage) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     partial.write_text(json.dumps({"fingerprint": image.fingerprint, "contrasts": contrasts}))
     partial.replace(path)
+
+
+def _window(length: int, part: int, parts: int) -> slice:
+    """Give the middle of one of the equal ``parts`` that an axis is cut into."""
+    start, stop = part * length // parts, (part + 1) * length // parts
+    margin = max(0, stop - start - _SIDE) // 2
+    return slice(start + margin, stop - margin)
 
 
 def _read(path: Path) -> KnownImage | None:
