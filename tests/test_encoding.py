@@ -15,7 +15,7 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_image
 
 STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
@@ -79,6 +79,67 @@ def test_an_edited_plane_alone_is_encoded_again(
     for z in range(3):
         embedder.prepare(plane(z))
     assert len(encoded) == 4
+
+
+def test_images_of_one_name_keep_their_own_planes(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    for image in (STACK, 255 - STACK, STACK):
+        planes = Planes(image, "zyx", name="DAPI")
+        embedder = Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, tmp_path))
+        for z in range(4):
+            embedder.prepare(plane(z))
+    assert len(encoded) == 8
+
+
+def test_a_reopened_stack_has_the_contrast_that_it_was_encoded_with(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    image = 10 * STACK.astype(np.uint16)
+    opened = []
+    for z in range(4):
+        opened.append(open_embedder(tiny_predictor, image, tmp_path))
+        opened[z].planes.name = f"opened {z} times"
+        for x in range(4):
+            opened[z].prepare(plane(x))
+        image[z, 5:30, 5:30] += np.uint16(300)  # an eighth of the range, a quarter of the plane
+    assert len(encoded) == 4 + 3, "the edited plane, each time"
+    assert Planes(image).contrast.high > opened[0].planes.contrast.high + 50
+    contrast = opened[0].planes.contrast
+    assert all(embedder.planes.contrast == contrast for embedder in opened)
+    np.testing.assert_array_equal(
+        opened[3].planes.image(plane(0)), Planes(image, limits=(contrast.low, contrast.high)).image(plane(0))
+    )
+    assert opened[3].planes.preprocessing == opened[0].planes.preprocessing
+
+
+def test_a_stack_whose_intensities_changed_has_a_new_contrast_from_then_on(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    image = STACK.astype(np.uint16)
+    for z in range(4):
+        open_embedder(tiny_predictor, image, tmp_path).prepare(plane(z))
+    image[1] *= 20
+    for _ in range(2):
+        changed = open_embedder(tiny_predictor, image, tmp_path)
+        changed.prepare(plane(0))
+        assert changed.planes.contrast == Planes(image).contrast
+    assert len(encoded) == 5
+
+
+def test_each_channel_keeps_its_contrast(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    image = np.stack([STACK, 2 * STACK.astype(np.uint16)])
+    shown = Plane((2, 3), (0, 1, 0, 0))
+
+    def open_() -> Planes:
+        planes = Planes(image, "czyx", channels="c")
+        Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, tmp_path)).prepare(shown)
+        return planes
+
+    before = open_()
+    image[:, 3] += 30
+    after = open_()
+    assert after.preprocessing == before.preprocessing != Planes(image, "czyx", channels="c").preprocessing
 
 
 def test_what_lies_in_a_file_is_looked_at_once_a_visit(
@@ -169,6 +230,25 @@ def test_ready_planes_are_those_of_now_and_of_earlier(tiny_predictor: Predictor,
     in_memory = open_embedder(tiny_predictor, STACK)
     in_memory.prepare(plane(1))
     assert in_memory.ready((1, 2)).ravel().tolist() == [False, True, False, False]
+
+
+def test_a_plane_that_went_to_make_room_is_not_made(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
+) -> None:
+    planes, room = Planes(STACK, "zyx"), int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    cache = EmbeddingCache(planes, tiny_predictor, tmp_path, Budget(1, 2 * room))
+    embedder = Embedder(planes, tiny_predictor, cache)
+    for z in range(4):
+        embedder.prepare(plane(z))
+    made = [embedder.is_made(plane(z)) for z in range(4)]
+    assert (made[0], made[3]) == (False, True)
+    assert embedder.ready((1, 2)).ravel().tolist() == made
+    embedder.prepare(plane(0))
+    assert len(encoded) == 5
+    in_memory = Embedder(planes, tiny_predictor, EmbeddingCache(planes, tiny_predictor, None, Budget(1)))
+    for z in range(4):
+        in_memory.prepare(plane(z))
+    assert in_memory.ready((1, 2)).ravel().tolist() == [False, False, False, True]
 
 
 def test_a_large_plane_waits_for_its_prompts(tiny_predictor: Predictor, encoded: list[int]) -> None:

@@ -278,7 +278,6 @@ class TestIdentity:
     @pytest.mark.parametrize(
         "other",
         [
-            pytest.param(Planes(STACK, name="other"), id="name"),
             pytest.param(Planes(STACK, "tyx", name="stack"), id="axes"),
             pytest.param(Planes(STACK[1:], name="stack"), id="shape"),
             pytest.param(Planes(STACK.astype(np.int32), name="stack"), id="dtype"),
@@ -290,8 +289,8 @@ class TestIdentity:
     def test_images_that_differ_have_other_keys(self, other: Planes) -> None:
         assert other.key() != Planes(STACK, name="stack").key()
 
-    def test_the_same_image_has_the_same_key(self) -> None:
-        assert Planes(STACK.copy(), name="stack").key() == Planes(da.from_array(STACK), name="stack").key()
+    def test_the_same_image_has_the_same_key_under_any_name(self) -> None:
+        assert Planes(STACK.copy(), name="stack").key() == Planes(da.from_array(STACK), name="other").key()
 
     def test_a_digest_covers_pixels_shape_dtype_and_contrast(self) -> None:
         planes = Planes(np.arange(12, dtype=np.uint8).reshape(3, 4))

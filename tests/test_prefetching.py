@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Prefetcher, Report, Travel, neighbours, whole_stack
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage import embedding_store
+from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_image
 
 SHAPE = (3, 12, 40, 50)
@@ -53,6 +57,20 @@ class TestOrder:
         order = list(whole_stack(plane(z, t), SHAPE, Travel(axis, direction)))
         assert order[0] == plane(z, t)
         assert sorted(x.position for x in order) == [(a, b, 0, 0) for a in range(3) for b in range(12)]
+
+    @pytest.mark.parametrize(
+        ("axes", "shape", "axis"),
+        [
+            pytest.param("tzcyx", (90, 5, 3, 40, 50), "z", id="z before t, and c never"),
+            pytest.param("tcyx", (3, 4, 40, 50), "t", id="t"),
+            pytest.param("tzcyx", (9, 1, 3, 40, 50), "t", id="t, of one z"),
+            pytest.param("cpyx", (3, 90, 40, 50), "p", id="the longest"),
+            pytest.param("TZCYX", (9, 5, 3, 40, 50), "Z", id="capitals"),
+        ],
+    )
+    def test_a_user_goes_through_the_stack_first(self, axes: str, shape: tuple[int, ...], axis: str) -> None:
+        shown = Plane((len(shape) - 2, len(shape) - 1), (0,) * len(shape))
+        assert Travel.default(shown, shape, axes) == Travel(axes.index(axis), 1)
 
     @pytest.mark.parametrize(
         ("old", "new", "travel"),
@@ -145,17 +163,123 @@ def test_closed_in_the_middle_it_leaves_no_thread(embedder: Embedder, told: Told
     assert len(told) == count
 
 
-def test_an_image_that_cannot_be_read_is_told_once(tiny_predictor: Predictor, told: Told) -> None:
-    class Broken:
-        shape, dtype = (9, 40, 50), np.dtype(np.uint8)
+class Broken:
+    """A stack of 40 planes of which some cannot be read."""
 
-        def __getitem__(self, key: object) -> NDArray[np.generic]:
+    shape, dtype = (40, 40, 50), np.dtype(np.uint8)
+
+    def __init__(self, planes: Iterable[int]) -> None:
+        self.planes = set(planes)
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
+        z = key[0]
+        assert isinstance(z, int)
+        if z in self.planes:
             raise OSError("the disk is gone")
+        return seeded_image(40, 50, seed=z)[key[1:]][..., 0]
 
-    planes = Planes(Broken(), "zyx")
-    cache = EmbeddingCache(planes, tiny_predictor, None)
-    prefetcher = Prefetcher(Embedder(planes, tiny_predictor, cache), planes.shape, told.append)
-    prefetcher.follow(Plane((1, 2), (3, 0, 0)))
-    told.wait(lambda: len(told) == 1 and not prefetcher.is_busy)
-    prefetcher.close()
-    assert told[0].problem is not None and "the disk is gone" in told[0].problem
+
+MakePrefetcher = Callable[..., Prefetcher]
+
+
+@pytest.fixture
+def make_prefetcher(tiny_predictor: Predictor, told: Told) -> Iterator[MakePrefetcher]:
+    """Make a prefetcher of a stack of 40 planes that stands at plane z = 3, whose neighbours are done."""
+    made: list[Prefetcher] = []
+
+    def make(unreadable: Iterable[int] = (), folder: Path | None = None, **budget: int) -> Prefetcher:
+        planes = Planes(Broken(unreadable), "zyx", limits=(0, 255))
+        cache = EmbeddingCache(planes, tiny_predictor, folder, Budget(**budget))
+        made.append(Prefetcher(Embedder(planes, tiny_predictor, cache), planes.shape, told.append))
+        made[-1].follow(at(3))
+        told.wait(lambda: not made[-1].is_busy)
+        return made[-1]
+
+    yield make
+    for prefetcher in made:
+        prefetcher.close()
+
+
+def at(z: int) -> Plane:
+    return Plane((1, 2), (z, 0, 0))
+
+
+def problems(told: Told) -> list[str]:
+    return [report.problem for report in told if report.problem is not None]
+
+
+def ready(prefetcher: Prefetcher) -> list[int]:
+    return np.flatnonzero(prefetcher._embedder.ready((1, 2))).tolist()
+
+
+def test_an_image_that_cannot_be_read_is_told_once(make_prefetcher: MakePrefetcher, told: Told) -> None:
+    make_prefetcher(range(40))
+    assert problems(told) == ["z=4 could not be encoded: the disk is gone"]
+
+
+def test_a_neighbour_that_cannot_be_read_stands_in_nobodys_way(
+    make_prefetcher: MakePrefetcher, told: Told
+) -> None:
+    prefetcher = make_prefetcher([5])
+    prefetcher.follow(at(4))
+    told.wait(lambda: not prefetcher.is_busy)
+    assert problems(told) == ["z=5 could not be encoded: the disk is gone"]
+    assert set(range(13)) - {4, 5} <= set(ready(prefetcher))
+
+
+def test_the_whole_stack_leaves_out_what_cannot_be_read_and_says_so_at_its_end(
+    make_prefetcher: MakePrefetcher, told: Told
+) -> None:
+    prefetcher = make_prefetcher([20, 30])
+    prefetcher.encode_all()
+    told.wait(lambda: not prefetcher.is_busy)
+    assert ready(prefetcher) == [z for z in range(40) if z not in (20, 30)]
+    assert problems(told) == ["2 of 40 planes could not be encoded: z=20, z=30 (the disk is gone)."]
+    assert told[-1].problem is not None and told[-1].done == told[-1].total
+
+
+def test_the_whole_stack_ends_where_the_source_is_gone(make_prefetcher: MakePrefetcher, told: Told) -> None:
+    prefetcher = make_prefetcher(range(15, 40))
+    prefetcher.encode_all()
+    told.wait(lambda: not prefetcher.is_busy)
+    assert ready(prefetcher) == list(range(15))
+    (problem,) = problems(told)
+    assert problem == (
+        "16 of 40 planes could not be encoded: z=15, z=16, z=17, z=18, z=19, z=20, z=21, z=22 and 8 more "
+        "(the disk is gone). After so many in a row the rest was not tried."
+    )
+
+
+def test_of_a_stack_that_is_larger_than_the_budget_a_part_is_encoded(
+    make_prefetcher: MakePrefetcher, told: Told, tiny_predictor: Predictor, tmp_path: Path
+) -> None:
+    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    prefetcher = make_prefetcher(folder=tmp_path, memory_bytes=1, disk_bytes=20 * each)
+    assert prefetcher.encode_all() == 20
+    told.wait(lambda: not prefetcher.is_busy)
+    assert ready(prefetcher) == list(range(3, 23))
+    first, last = problems(told)
+    assert first == last and "room for 20 of 40 planes" in last
+
+
+def test_a_disk_that_becomes_full_ends_the_whole_stack_and_is_told_once(
+    make_prefetcher: MakePrefetcher, told: Told, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    prefetcher, store, left = make_prefetcher(folder=tmp_path), embedding_store._write, iter(range(5))
+
+    def fill(*arguments: Any) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        store(*arguments)
+
+    monkeypatch.setattr(embedding_store, "_write", fill)
+    prefetcher.encode_all()
+    told.wait(lambda: not prefetcher.is_busy)
+    before = ready(prefetcher)
+    assert set(before) == set(range(17))  # 12 around the shown one, 5 more or so; the last in memory
+    prefetcher.follow(at(25))
+    told.wait(lambda: not prefetcher.is_busy)
+    assert set(ready(prefetcher)) > set(before)
+    (problem,) = problems(told)
+    assert problem.startswith(f"Embeddings are kept in memory only: {tmp_path} cannot be written (No space")
+    assert problem.endswith("The rest of the stack is not encoded; do it again when the disk can be written.")

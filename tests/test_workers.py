@@ -45,15 +45,16 @@ def test_nothing_is_let_go_of_while_its_thread_runs() -> None:
 
 
 _WORKS_AT_THE_END = """
-import time
+from concurrent.futures import ThreadPoolExecutor
 from napari_sam import workers
 
 class Working:
     closed = False
     def work(self):
-        while not self.closed:
-            time.sleep(0.01)
-        print("ended", flush=True)
+        with ThreadPoolExecutor() as executor:
+            while not self.closed:
+                executor.submit(lambda: None).result()
+            executor.submit(print, "ended", flush=True).result()
     def close(self):
         self.closed = True
 
@@ -63,7 +64,7 @@ print("over", flush=True)
 """
 
 
-def test_python_ends_after_its_threads() -> None:
+def test_python_and_its_executors_end_after_the_threads() -> None:
     command = [sys.executable, "-c", _WORKS_AT_THE_END]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["over", "ended"], "")

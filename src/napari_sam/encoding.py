@@ -30,13 +30,15 @@ class Embedder:
 
     Attributes
     ----------
+    planes
+        The image.
     cache
         What was encoded before.
     """
 
     def __init__(self, planes: Planes, predictor: Predictor, cache: EmbeddingCache) -> None:
+        self.planes = planes
         self.cache = cache
-        self._planes = planes
         self._predictor = predictor
         # Guards all below.
         self._state = threading.Condition()
@@ -50,7 +52,7 @@ class Embedder:
 
     def whole(self, plane: Plane) -> Tile | None:
         """Give the tile that is the whole plane; None for a plane so large that its prompts choose tiles."""
-        tiling = self._predictor.tiling(plane.shape(self._planes.shape))
+        tiling = self._predictor.tiling(plane.shape(self.planes.shape))
         return tiling.whole if tiling.coarsest == 0 else None
 
     def prepare(self, plane: Plane, progress: Progress = ignore_progress, background: bool = False) -> None:
@@ -81,10 +83,10 @@ class Embedder:
                 embedding = self.cache.get(plane, tile, digest)
                 if embedding is None:
                     if raw is None:  # looked at earlier, and perhaps edited since
-                        raw = self._planes.read(plane, *tile.index)
-                        digest = self._planes.digest(raw)
+                        raw = self.planes.read(plane, *tile.index)
+                        digest = self.planes.digest(raw)
                     report = self._pausing(digest, progress) if background else progress
-                    embedding = self._predictor.encode(self._planes.shown(raw), report).rounded()
+                    embedding = self._predictor.encode(self.planes.shown(raw), report).rounded()
                     self.cache.put(plane, tile, digest, embedding)
         with self._state:
             self._made.setdefault(plane, {})[tile] = digest
@@ -124,11 +126,18 @@ class Embedder:
         """Whether the plane, or a tile of it, was encoded or looked up here, and is at hand."""
         return bool(self._made_tiles(plane))
 
-    def ready_tiles(self, plane: Plane) -> frozenset[Tile]:
-        """Give the tiles of a large plane that were encoded, as far as it was worked on here; see `ready`."""
+    def touch(self, plane: Plane) -> None:
+        """Let what is at hand of the plane be the last to go when room is made: the user is near it."""
         with self._state:
-            kept = self._kept.get(plane, frozenset())
-        return kept | set(self._made_tiles(plane))
+            tiles = list(self._made.get(plane, ()))
+        for tile in tiles:
+            self.cache.touch(plane, tile)
+
+    def ready_tiles(self, plane: Plane) -> frozenset[Tile]:
+        """Give the tiles of a large plane that are at hand, as far as it was worked on here; see `ready`."""
+        with self._state:
+            listed = self._kept.get(plane, frozenset())
+        return frozenset(x for x in listed if self.cache.keeps(plane, x)) | set(self._made_tiles(plane))
 
     def _list_tiles(self, plane: Plane) -> None:
         """Learn, once, which tiles of a large plane the disk holds."""
@@ -136,31 +145,31 @@ class Embedder:
             if plane in self._kept or self.whole(plane) is not None:
                 return
         kept = self.cache.kept_tiles(plane)
-        tiles = self._predictor.tiling(plane.shape(self._planes.shape)).tiles() if kept else ()
+        tiles = self._predictor.tiling(plane.shape(self.planes.shape)).tiles() if kept else ()
         found = frozenset(tile for number, tile in enumerate(tiles) if number in kept)
         with self._state:
             self._kept[plane] = found
 
     def ready(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
-        """Tell of each plane along ``displayed`` whether it, or a tile of it, was encoded.
+        """Tell of each plane along ``displayed`` whether the embedding of it, or of a tile of it, is at hand.
 
         The shape is that of the image, 1 along the displayed axes. A plane that was edited since counts as
         ready until it is shown.
         """
         found = self.cache.kept(displayed)
         with self._state:
-            made = [plane for plane in self._made if plane.displayed == displayed]
-        for plane in made:
-            found[plane.position] |= self.is_made(plane)
+            made = {
+                plane: list(x.values()) for plane, x in self._made.items() if plane.displayed == displayed
+            }
+        for plane, digests in made.items():
+            found[plane.position] |= any(map(self.cache.remembers, digests))
         return found
 
     def _made_tiles(self, plane: Plane) -> list[Tile]:
         """List the plane's tiles that were encoded or looked up here, and are at hand."""
         with self._state:
             made = dict(self._made.get(plane, {}))
-        return [
-            tile for tile, digest in made.items() if self.cache.is_on_disk or self.cache.remembers(digest)
-        ]
+        return [tile for tile, digest in made.items() if self.cache.holds(plane, tile, digest)]
 
     def _look_at(
         self, plane: Plane, tile: Tile, background: bool
@@ -173,13 +182,13 @@ class Embedder:
         with self._state:
             if key in self._looked_at and not background:
                 return self._looked_at[key], None
-        raw = self._planes.read(plane, *tile.index)
-        digest = self._planes.digest(raw)
+        raw = self.planes.read(plane, *tile.index)
+        digest = self.planes.digest(raw)
         if not background:
-            picture = self._planes.shown(_thinned(raw))
+            picture = self.planes.shown(_thinned(raw))
             with self._state:
                 self._seen = (plane, tile, picture)
-                if not self._planes.in_memory:
+                if not self.planes.in_memory:
                     self._looked_at[key] = digest
         return digest, raw
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -86,7 +86,7 @@ class Planes:
     rgb
         Whether the last axis holds colours; known from ``axes`` if that is given.
     name
-        What the image is called, for messages and for telling its cache from others'.
+        What the image is called, for messages.
     limits
         The two intensities that become 0 and 255; percentiles of the whole stack if left out. Channels that
         are seen together have limits of their own.
@@ -103,6 +103,10 @@ class Planes:
         The composite, or None.
     channel_axis
         Number of the axis whose channels are seen together, or None.
+    sampled
+        The limits in use that were not given, but sampled or recalled; none before they were needed.
+    recall
+        May give limits that were used before in the place of those that were sampled, of which it is told.
 
     Raises
     ------
@@ -121,6 +125,8 @@ class Planes:
         channels: Composite | str | None = None,
     ) -> None:
         self.name = name
+        self.sampled: tuple[Contrast, ...] = ()
+        self.recall: Callable[[tuple[Contrast, ...]], tuple[Contrast, ...]] | None = None
         self.limits = None if limits is None else Contrast.between(*limits)
         self._arrays = [
             _finest_level(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])
@@ -283,20 +289,29 @@ class Planes:
         """The intensities that become 0 and 255: the limits, or percentiles of a sample of the stack."""
         if self.limits is not None:
             return self.limits
-        return Contrast.of(np.concatenate([part.ravel() for part in self._sample()]))
+        return self._recalled([None])[0]
 
     @cached_property
     def _contrasts(self) -> tuple[Contrast, ...]:
         """The limits of each visible channel."""
         if self.channels is None:
             return ()
-        given = [(number, self.channels.channels[number].limits) for number in self.channels.visible]
+        given = {number: self.channels.channels[number].limits for number in self.channels.visible}
+        unknown = [number for number, limits in given.items() if limits is None]
+        sampled = dict(zip(unknown, self._recalled(unknown), strict=True))
         return tuple(
-            Contrast.of(np.concatenate([part.ravel() for part in self._sample(number)]))
-            if limits is None
-            else Contrast.between(*limits)
-            for number, limits in given
+            sampled[number] if limits is None else Contrast.between(*limits)
+            for number, limits in given.items()
         )
+
+    def _recalled(self, channels: Sequence[int | None]) -> tuple[Contrast, ...]:
+        """Sample limits for the channels, None for an image without, and ask if others were used before."""
+        sampled = tuple(
+            Contrast.of(np.concatenate([part.ravel() for part in self._sample(channel)]))
+            for channel in channels
+        )
+        self.sampled = sampled if self.recall is None else self.recall(sampled)
+        return self.sampled
 
     @property
     def preprocessing(self) -> str:
@@ -306,8 +321,11 @@ class Planes:
         return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
-        """Name this image in one short hash, for a cache of what was computed from it."""
-        text = repr((self.name, self.axes, self.shape, str(self._data.dtype), self.rgb))
+        """Name all of this image but its pixels, and how it is seen, in one short hash.
+
+        What it is called does not matter: others may have that name, and it may get another.
+        """
+        text = repr((self.axes, self.shape, str(self._data.dtype), self.rgb))
         if self.limits is not None:
             text += repr(self.limits)
         if self.channels is not None:

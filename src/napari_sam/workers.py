@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - see the end of this module
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -27,7 +28,8 @@ def start(owner: Owner, work: Callable[[], None], name: str) -> threading.Thread
 
     The owner is kept until its thread has ended and `release` is called. Else the thread itself might hold it
     last, and a Qt object must not be destroyed in a thread that it does not live in. When Python ends, the
-    owners are closed and their threads awaited: one that is inside PyTorch then would take the process down.
+    owners are closed and their threads awaited: one that is inside PyTorch then would take the process down,
+    and one that writes needs the executors, which end soon after.
     """
     release()
     thread = threading.Thread(target=work, name=name, daemon=True)
@@ -56,3 +58,11 @@ def _end_all() -> None:
     for thread in running:
         thread.join(_PATIENCE_S / len(running))
     release()
+
+
+# Python ends its executors, by which zarr writes, before anything that is registered with `atexit` runs. This
+# comes before them, since it is registered after the module that does it was imported. Where it is missing,
+# for it is Python's own, a write that is under way at the end fails and costs the plane that is written.
+_register: Callable[[Callable[[], None]], None] | None = getattr(threading, "_register_atexit", None)
+if _register is not None:
+    _register(_end_all)

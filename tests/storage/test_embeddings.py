@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage import embedding_store
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
@@ -62,7 +65,7 @@ def embedding(nano_predictor: Predictor) -> Embedding:
 def chunks(folder: Path, open_cache: Open, embedding: Embedding) -> dict[str, Path]:
     """Store ``PLANE`` and give the file of each of its chunks."""
     open_cache().put(PLANE, TILE, DIGEST, embedding)
-    (store,) = folder.iterdir()
+    (store,) = folder.glob("*.zarr")
     return {name: store / name / "c" / "2" / rest for name, rest in (("features", "0/0/0"), ("digests", "0"))}
 
 
@@ -150,7 +153,8 @@ class TestDisk:
         [
             pytest.param(lambda: {"predictor": seeded_predictor(CONFIGS["nano"], seed=1)}, id="weights"),
             pytest.param(lambda: {"image": STACK[:, :39]}, id="shape"),
-            pytest.param(lambda: {"name": "other"}, id="name"),
+            pytest.param(lambda: {"image": 255 - STACK}, id="pixels"),
+            pytest.param(lambda: {"image": STACK[::-1]}, id="order"),
         ],
     )
     def test_what_differs_has_a_store_of_its_own(
@@ -160,12 +164,23 @@ class TestDisk:
         cache = open_cache(**other())
         assert cache.get(PLANE, TILE, DIGEST) is None
         cache.put(PLANE, TILE, DIGEST, embedding)
-        assert len(list(folder.iterdir())) == 2
+        assert len(list(folder.glob("*.zarr"))) == 2
+        assert open_cache().get(PLANE, TILE, DIGEST) is not None
+
+    def test_an_image_is_found_under_another_name_and_after_edits(
+        self, open_cache: Open, embedding: Embedding
+    ) -> None:
+        image = STACK.copy()
+        for z in range(4):
+            open_cache(image=image, name=f"after {z} edits").put(*add_tile(*numbered(z)), embedding)
+            image[z] = 255 - image[z]
+        cache = open_cache(image=image)
+        assert [cache.get(*add_tile(*numbered(z))) is not None for z in range(4)] == [True] * 4
 
     def test_holds_numbers_and_json_only(self, folder: Path, chunks: dict[str, Path]) -> None:
         files = {path for path in folder.rglob("*") if path.is_file()}
         for path in files - set(chunks.values()):
-            assert path.name == "zarr.json"
+            assert path.name == "zarr.json" or path.parent.name == "images"
             json.loads(path.read_text())
         assert chunks["features"].stat().st_size == 2 * 256 * 64 * 64 + 4  # with its checksum
         assert chunks["digests"].read_bytes()[:32] == DIGEST
@@ -219,13 +234,52 @@ def test_a_store_with_damaged_metadata_is_replaced(
     where: str,
     content: str | None,
 ) -> None:
-    (store,) = folder.iterdir()
+    (store,) = folder.glob("*.zarr")
     if content is None:
         (store / where).unlink()
     else:
         (store / where).write_text(content)
     cache = open_cache()
     assert cache.get(PLANE, TILE, DIGEST) is None
+    cache.put(*add_tile(*numbered(0)), embedding)
+    assert cache.problem is None
+    assert open_cache().get(*add_tile(*numbered(0))) is not None
+    assert open_cache().get(PLANE, TILE, DIGEST) is not None, "what was finished stays"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(OSError(errno.ESTALE, "Stale file handle"), id="a network disk that is gone"),
+        pytest.param(OSError(errno.ETIMEDOUT, "Connection timed out"), id="one that is slow"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), id="too many files"),
+        pytest.param(RuntimeError("cannot schedule new futures after shutdown"), id="the end of Python"),
+    ],
+)
+def test_a_failure_to_write_deletes_nothing_and_is_tried_again_later(
+    open_cache: Open, embedding: Embedding, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    cache, store = open_cache(), embedding_store._write
+    for number in range(2):
+        cache.put(*add_tile(*numbered(number)), embedding)
+    failures = [error, error]
+
+    def fail_twice(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        store(*arguments)
+
+    monkeypatch.setattr(embedding_store, "_write", fail_twice)
+    monkeypatch.setattr(embedding_store, "_MAKING_S", 0)
+    cache.put(PLANE, TILE, DIGEST, embedding)
+    assert not failures
+    assert cache.problem is not None and (getattr(error, "strerror", None) or str(error)) in cache.problem
+    assert not cache.is_on_disk and cache.get(PLANE, TILE, DIGEST) is embedding
+    assert all(open_cache().get(*add_tile(*numbered(number))) is not None for number in range(2))
+
+    cache.put(PLANE, TILE, DIGEST, embedding)
+    assert open_cache().get(PLANE, TILE, DIGEST) is None, "too early"
+    monkeypatch.setattr(cache, "_again", 0)
     cache.put(PLANE, TILE, DIGEST, embedding)
     assert cache.problem is None
     assert open_cache().get(PLANE, TILE, DIGEST) is not None
@@ -256,20 +310,72 @@ class TestBudget:
         self, nano_predictor: Predictor, folder: Path, open_cache: Open, embedding: Embedding
     ) -> None:
         size = 2 * embedding.features.numel()
-        other = open_cache(name="other")
+        other = open_cache(image=255 - STACK)
         for number in range(4):
             plane, digest = numbered(number)
             other.put(plane, TILE, digest, embedding)
         for age, mark in enumerate(sorted(folder.glob("*/digests/c/*/0"))):
             os.utime(mark, (age, age))
-        assert open_cache(name="other").get(*add_tile(*numbered(0))) is not None  # used a moment ago
+        assert open_cache(image=255 - STACK).get(*add_tile(*numbered(0))) is not None  # used a moment ago
         small = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(disk_bytes=4 * size))
         small.put(PLANE, TILE, DIGEST, embedding)
-        kept = [open_cache(name="other").get(*add_tile(*numbered(number))) for number in range(4)]
+        kept = [open_cache(image=255 - STACK).get(*add_tile(*numbered(number))) for number in range(4)]
         assert [found is not None for found in kept] == [True, False, True, True]
         assert open_cache().get(PLANE, TILE, DIGEST) is not None
         stored = sum(file.stat().st_size for file in folder.glob("*/features/c/**/0") if file.is_file())
         assert stored <= 4 * (size + 4)
+
+    def test_what_went_to_make_room_is_not_held(
+        self, nano_predictor: Predictor, folder: Path, embedding: Embedding
+    ) -> None:
+        size = 2 * embedding.features.numel() + 4
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, folder, Budget(1, 2 * size))
+        for number in range(4):
+            cache.put(*add_tile(*numbered(number)), embedding)
+        held = [cache.holds(*add_tile(*numbered(number))) for number in range(4)]
+        assert held[0] is False and held[-1] is True
+        assert cache.kept((1, 2)).ravel().tolist() == held
+        assert [cache.keeps(numbered(number)[0], TILE) for number in range(4)] == held
+        assert not cache.holds(numbered(3)[0], TILE, DIGEST), "other pixels"
+        assert cache.dropped > 0
+
+    @pytest.mark.parametrize(
+        ("on_disk", "budget", "room", "why"),
+        [
+            pytest.param(True, Budget(1, 10 * 2**21 + 40), 10, None, id="all of it"),
+            pytest.param(
+                True,
+                Budget(2**40, 9 * 2**21 + 36),
+                9,
+                "Embeddings may take 0.0176 GiB on disk: room for 9 of 10 planes, which need 0.0195 GiB.",
+                id="one too many",
+            ),
+            pytest.param(
+                False,
+                Budget(2**23, 2**40),
+                2,
+                "Embeddings may take 0.00781 GiB in memory: room for 2 of 10 planes, which need 0.0391 GiB.",
+                id="in memory",
+            ),
+            pytest.param(
+                True, Budget(1, 1), 1, "Embeddings may take 9.31e-10 GiB on disk", id="the one shown"
+            ),
+        ],
+    )
+    def test_tells_how_much_of_a_stack_it_can_hold(
+        self,
+        nano_predictor: Predictor,
+        folder: Path,
+        on_disk: bool,
+        budget: Budget,
+        room: int,
+        why: str | None,
+    ) -> None:
+        """An embedding takes 2 MiB on disk, with its checksum, and 4 MiB in memory."""
+        cache = EmbeddingCache(Planes(STACK), nano_predictor, folder if on_disk else None, budget)
+        found, told = cache.room_for(10)
+        assert found == room
+        assert told is None if why is None else told is not None and told.startswith(why)
 
     @pytest.mark.parametrize(
         ("budget", "gone"), [(30, []), (29, [1]), (22, [1, 0]), (12, [1, 0]), (0, [1, 0, 2])], ids=str
@@ -349,6 +455,48 @@ def small_files() -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
+
+
+_END_WHILE_PLANES_ARE_ENCODED = """
+import sys
+import threading
+import numpy as np
+from pathlib import Path
+from napari_sam.encoding import Embedder
+from napari_sam.planes import Plane, Planes
+from napari_sam.prefetching import Prefetcher
+from napari_sam.storage.embeddings import EmbeddingCache
+from seeded import seeded_predictor, tiny_config
+
+predictor = seeded_predictor(tiny_config())
+planes = Planes(np.arange(4000 * 40 * 50, dtype=np.uint32).reshape(4000, 40, 50), "zyx")
+made = predictor.encode(planes.image(Plane((1, 2), (0, 0, 0))))
+predictor.encode = lambda image, progress: made
+cache = EmbeddingCache(planes, predictor, Path(sys.argv[1]))
+enough = threading.Event()
+
+def tell(report):
+    assert cache.problem is None, cache.problem
+    print(report.plane.position[0], flush=True)
+    if report.done == 30:
+        enough.set()
+
+prefetcher = Prefetcher(Embedder(planes, predictor, cache), planes.shape, tell)
+prefetcher.follow(Plane((1, 2), (0, 0, 0)))
+prefetcher.encode_all()
+enough.wait()
+"""
+
+
+def test_python_may_end_while_planes_are_encoded(tmp_path: Path) -> None:
+    """As when a console or a notebook's kernel is left with a session open: no finished plane is lost."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    command = [sys.executable, "-c", _END_WHILE_PLANES_ARE_ENCODED, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = set(done.stdout.split())
+    assert len(told) >= 30
+    assert told <= {mark.parent.name for mark in tmp_path.glob("*/digests/c/*/0")}
 
 
 # Makes a process for each line that it reads, which encodes from that plane on until it is killed. Encoding

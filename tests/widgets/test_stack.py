@@ -19,7 +19,7 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress
 from napari_sam.planes import Plane, Planes
-from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.connections import Connections
@@ -33,10 +33,12 @@ from widgets.driving import User, wait_until
 PLANES = 60
 
 
-def open_session(predictor: Predictor, stack: np.ndarray, folder: Path) -> Session:
-    planes = Planes(stack, "zyx")
+def open_session(
+    predictor: Predictor, stack: np.ndarray, folder: Path, budget: Budget = DEFAULT_BUDGET, axes: str = "zyx"
+) -> Session:
+    planes = Planes(stack, axes)
     store = LabelsStore.open_or_create(folder / "cells.zarr", planes.shape, planes.axes)
-    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder / "cache"))
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder / "cache", budget))
 
 
 @pytest.fixture
@@ -161,6 +163,37 @@ def test_another_view_of_the_stack_has_its_own_strip(
     wait_until(lambda: not binding.is_busy)
     assert len(view.strip.ready) == 40 and view.strip.shown == 7
     assert "along y" in view.strip.toolTip()
+
+
+def test_planes_that_go_to_make_room_are_not_green_any_more(
+    tiny_predictor: Predictor, tmp_path: Path, view: StackStatus
+) -> None:
+    stack = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(40)])
+    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    session = open_session(tiny_predictor, stack, tmp_path, Budget(1, 20 * each))
+    binding = StackBinding(session, view, SeenView())
+    for z in (8, 30):
+        session.go_to(z=z)
+        wait_until(lambda: not binding.is_busy)
+    assert len(list(tmp_path.glob("cache/*/digests/c/*"))) <= 21
+    wait_until(lambda: np.array_equal(view.strip.ready, session.ready().ravel()))
+    assert not view.strip.ready[:9].all() and view.strip.ready[31:39].all()
+    binding.close()
+
+
+def test_the_strip_lies_along_the_axis_that_was_moved_along(
+    tiny_predictor: Predictor, tmp_path: Path, view: StackStatus
+) -> None:
+    session = open_session(tiny_predictor, np.zeros((5, 3, 2, 40, 50), np.uint8), tmp_path, axes="tzcyx")
+    binding = StackBinding(session, view, SeenView())
+    assert "along z" in view.strip.toolTip()
+    binding.start()
+    session.go_to(t=4)
+    assert "along t" in view.strip.toolTip()
+    assert (len(view.strip.ready), view.strip.shown) == (5, 4)
+    session.go_to(z=1)
+    assert "along z" in view.strip.toolTip()
+    binding.close()
 
 
 def test_planes_too_large_to_be_encoded_ahead_have_no_strip(

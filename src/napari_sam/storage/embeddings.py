@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
-import os
-import shutil
 import threading
 import time
-import zlib
 from collections import OrderedDict
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import platformdirs
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embedding_store import DAMAGES, EmbeddingStore, bytes_on_disk
 from napari_sam.storage.eviction import make_room
+from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_of, keep_image
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
 _PREPROCESSING = 4
-_DIGEST_BYTES = 32
-_MARK_BYTES = _DIGEST_BYTES + 4
-# What zarr raises where a store's files are missing, damaged or not as this module writes them.
-_DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
-# For so long a store that cannot be read may be one that another process has just begun.
-_MAKING_S = 0.2
-# What no new store would mend.
-_NOT_WRITABLE = {
-    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
-    *(errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS),
-}
+# After so long a disk that could not be written is tried again.
+_AGAIN_S = 60.0
 _log = logging.getLogger(__name__)
-
-_Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
 
 
 @dataclass(frozen=True)
@@ -78,10 +61,11 @@ def folder_beside(image_path: Path) -> Path:
 class EmbeddingCache:
     """The embeddings of one image by one model; safe to use from several threads and processes.
 
-    On disk they are one zarr array per pair of displayed axes, a chunk per tile (most planes are one tile),
-    in half precision. Beside it stands a mark for each: the digest of the pixels that it was computed from,
-    and a checksum of the chunk, written after it. Without its mark a chunk counts as not there, with another
-    one as of other pixels. So what was interrupted, torn, edited or mixed by two processes is never used.
+    On disk they are one `EmbeddingStore` per pair of displayed axes, with one embedding per tile (most planes
+    are one tile).
+
+    Beside the stores it is written down how an image is known again, and with which contrast it was encoded:
+    see `KnownImage`. The planes use that contrast again.
 
     Parameters
     ----------
@@ -91,6 +75,13 @@ class EmbeddingCache:
         Where the stores of all images lie; None keeps embeddings in memory only.
     budget
         How much may stay in memory and on disk.
+
+    Attributes
+    ----------
+    problem
+        Why embeddings are kept in memory only at the moment, although there is a folder; or None.
+    dropped
+        Grows whenever embeddings may have gone that were at hand before.
     """
 
     def __init__(
@@ -109,10 +100,19 @@ class EmbeddingCache:
         self._room = 0
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
         self._memory_used = 0
-        self._opened: dict[tuple[int, int], _Arrays] = {}
+        self._stores: dict[tuple[int, int], EmbeddingStore] = {}
+        self._image: KnownImage | None = None
+        self._is_image_kept = False
+        if folder is not None:
+            planes.recall = lambda sampled: self._known_image().recalled(sampled)
         self._lock = threading.Lock()
+        self._image_lock = threading.Lock()
         self._disk_lock = threading.Lock()
+        self._again = 0.0
+        # Whether something in memory may be gone from the disk.
+        self._deletes = False
         self.problem: str | None = None
+        self.dropped = 0
 
     def get(self, plane: Plane, tile: Tile, digest: bytes) -> Embedding | None:
         """Give the embedding of the tile if its pixels still have ``digest``."""
@@ -120,7 +120,8 @@ class EmbeddingCache:
             if (kept := self._memory.get(digest)) is not None:
                 self._memory.move_to_end(digest)
                 return kept
-        features = self._read(plane, tile, digest)
+        store = self._store(plane.displayed)
+        features = None if store is None else store.read(self._number(plane, tile), digest)
         if features is None:
             return None
         embedding = self._predictor.embedding_from(features, (tile.height, tile.width))
@@ -130,22 +131,26 @@ class EmbeddingCache:
     def put(self, plane: Plane, tile: Tile, digest: bytes, embedding: Embedding) -> None:
         """Keep an embedding.
 
-        A disk that is full or read-only costs nothing but the cache on disk: `problem` then says why, and
-        embeddings stay in memory from there on.
+        A disk that is full, read-only or out of reach costs nothing but the cache on disk: `problem` then
+        says why, and embeddings stay in memory. After a minute the disk is tried again.
         """
         self._remember(digest, embedding)
-        if self._folder is None or self.problem is not None:
+        store = self._store(plane.displayed)
+        if store is None or (self.problem is not None and time.monotonic() < self._again):
             return
         features = embedding.features[0].cpu().numpy().astype(np.float16)
         with self._disk_lock:
             try:
-                self._write(plane.displayed, self._number(plane, tile), digest, features)
-            except _DAMAGES as error:
+                self._keep_image()
+                self._make_room(features.nbytes)
+                store.write(self._number(plane, tile), digest, features)
+                self.problem = None
+            except DAMAGES as error:
                 reason = getattr(error, "strerror", None) or error
-                self.problem = (
-                    f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
-                )
-                _log.warning(self.problem)
+                problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
+                if problem != self.problem:
+                    _log.warning(problem)
+                self.problem, self._again = problem, time.monotonic() + _AGAIN_S
 
     @property
     def folder(self) -> Path | None:
@@ -161,6 +166,42 @@ class EmbeddingCache:
         """Whether the embedding of these pixels is in memory."""
         with self._lock:
             return digest in self._memory
+
+    def holds(self, plane: Plane, tile: Tile, digest: bytes) -> bool:
+        """Whether the embedding of the tile with these pixels is in memory or on disk."""
+        store = self._store(plane.displayed)
+        return self.remembers(digest) or (
+            store is not None and store.holds(self._number(plane, tile), digest)
+        )
+
+    def touch(self, plane: Plane, tile: Tile) -> None:
+        """Note that the tile's embedding is of use now: of all on disk it goes last."""
+        if (store := self._store(plane.displayed)) is not None:
+            store.touch(self._number(plane, tile))
+
+    def keeps(self, plane: Plane, tile: Tile) -> bool:
+        """Whether the disk holds an embedding of the tile, of whatever pixels."""
+        store = self._store(plane.displayed)
+        return store is not None and store.has(self._number(plane, tile))
+
+    def room_for(self, planes: int) -> tuple[int, str | None]:
+        """Tell how many of so many planes of one tile can be kept at once, and if not all, why.
+
+        On disk, or in memory where nothing is written. What is kept of other images does not count: it was
+        used longer ago, and goes first.
+        """
+        shape = self._predictor.embedding_shape
+        if self.is_on_disk:
+            where, budget, each = "on disk", self._disk_bytes, bytes_on_disk(shape)
+        else:
+            where, budget, each = "in memory", self._memory_bytes, int(np.prod(shape)) * 4
+        room = max(1, budget // each)
+        if planes <= room:
+            return planes, None
+        return room, (
+            f"Embeddings may take {_size(budget)} {where}: room for {room} of {planes} planes, which need "
+            f"{_size(each * planes)}. To encode them all, give them more with Cache ... and start anew."
+        )
 
     def kept(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:
         """Tell of each plane along ``displayed`` whether the disk holds an embedding of it, or of a part.
@@ -180,18 +221,9 @@ class EmbeddingCache:
         return {number - first for number in self._marked(plane.displayed) if 0 <= number - first < tiles}
 
     def _marked(self, displayed: tuple[int, int]) -> list[int]:
-        """List the numbers of all chunks on disk that have a mark."""
-        marked: list[int] = []
-        if self._folder is not None:
-            folder = self._folder / self._name(displayed) / "digests" / "c"
-            with suppress(OSError):
-                # A process that was killed may have left the folder without the mark.
-                marked += [
-                    int(entry.name)
-                    for entry in os.scandir(folder)
-                    if entry.name.isdigit() and (folder / entry.name / "0").exists()
-                ]
-        return marked
+        """List the numbers of all tiles of which the disk holds an embedding."""
+        store = self._store(displayed)
+        return [] if store is None else store.numbers()
 
     def _remember(self, digest: bytes, embedding: Embedding) -> None:
         with self._lock:
@@ -201,97 +233,59 @@ class EmbeddingCache:
             self._memory_used += embedding.nbytes
             while len(self._memory) > 1 and self._memory_used > self._memory_bytes:
                 self._memory_used -= self._memory.popitem(last=False)[1].nbytes
+                self.dropped += self._deletes or not self.is_on_disk
 
-    def _read(self, plane: Plane, tile: Tile, digest: bytes) -> NDArray[np.float16] | None:
-        """Read the tile's chunk if its mark says that it is whole and of the same pixels."""
+    def _make_room(self, nbytes: int) -> None:
+        """Look through the folder, and delete what was not used for longest, once so much may be too much."""
+        assert self._folder is not None
+        self._room -= nbytes
+        if self._room < 0:
+            left, deleted = make_room(self._folder, self._disk_bytes)
+            self._room = (self._disk_bytes - left) // 2
+            if deleted:
+                self._deletes = True
+                self.dropped += 1
+
+    def _store(self, displayed: tuple[int, int]) -> EmbeddingStore | None:
+        """Give the store of planes along these axes; None in memory only."""
         if self._folder is None:
             return None
-        number = self._number(plane, tile)
-        try:
-            features, marks = self._arrays(plane.displayed)
-            mark = np.asarray(marks[number]).tobytes()
-            if mark[:_DIGEST_BYTES] != digest:
-                return None
-            stored = np.asarray(features[number])
-        except FileNotFoundError:
-            return None
-        except _DAMAGES as error:
-            # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
-            _log.info("The embedding of %s could not be read (%s); it is made anew.", plane, error)
-            return None
-        if stored.shape != self._predictor.embedding_shape or mark != _mark(digest, stored):
-            return None
-        with suppress(OSError):  # the time of last use, for the eviction; not to be had on a read-only disk
-            os.utime(self._folder / self._name(plane.displayed) / "digests" / "c" / str(number) / "0")
-        return stored
-
-    def _write(
-        self, displayed: tuple[int, int], number: int, digest: bytes, features: NDArray[np.float16]
-    ) -> None:
-        assert self._folder is not None
-        self._room -= features.nbytes
-        if self._room < 0:
-            self._room = (self._disk_bytes - make_room(self._folder, self._disk_bytes)) // 2
-        try:
-            _store(self._arrays(displayed, create=True), number, digest, features)
-        except _DAMAGES as error:
-            if getattr(error, "errno", None) in _NOT_WRITABLE:
-                raise
-            self._opened.pop(displayed, None)
-            # Another process may be making the store at this moment; then it is whole a moment later.
-            time.sleep(_MAKING_S)
-            try:
-                _store(self._arrays(displayed, create=True), number, digest, features)
-            except _DAMAGES:
-                # Nothing in it can be used, all of it can be made anew.
-                self._opened.pop(displayed, None)
-                shutil.rmtree(self._folder / self._name(displayed))
-                _store(self._arrays(displayed, create=True), number, digest, features)
-
-    def _arrays(self, displayed: tuple[int, int], create: bool = False) -> _Arrays:
-        """Open, or make, the arrays of features and of marks for planes along these axes."""
-        assert self._folder is not None
-        path = self._folder / self._name(displayed)
-        opened = self._opened.get(displayed)
-        if opened is not None and (not create or (path / "zarr.json").exists()):
-            return opened
-        if create:
-            opened = self._make(path, displayed)
-        else:
-            group = zarr.open_group(path, mode="r+")
-            opened = _array(group, "features"), _array(group, "digests")
-        self._opened[displayed] = opened
-        return opened
-
-    def _make(self, path: Path, displayed: tuple[int, int]) -> _Arrays:
-        """Open the arrays for writing, and make what is missing of them."""
-        group = zarr.open_group(path, mode="a", zarr_format=3)
-        count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
-        shape = self._predictor.embedding_shape
-        features = group.require_array(
-            "features",
-            shape=(count, *shape),
-            chunks=(1, *shape),
-            dtype=np.float16,
-            fill_value=np.nan,
-            compressors=Crc32cCodec(),
-        )
-        marks = group.require_array(
-            "digests",
-            shape=(count, _MARK_BYTES),
-            chunks=(1, _MARK_BYTES),
-            dtype=np.uint8,
-            compressors=None,
-        )
-        return features, marks
+        if displayed not in self._stores:
+            count = int(np.prod(self._lengths(displayed))) * len(self._tiling(displayed))
+            path = self._folder / self._name(displayed)
+            self._stores[displayed] = EmbeddingStore(path, count, self._predictor.embedding_shape)
+        return self._stores[displayed]
 
     def _name(self, displayed: tuple[int, int]) -> str:
         """Name the store by its layout and all that an embedding depends on besides the pixels."""
         identity = self._predictor.identity
         model = (identity.weights_hash, identity.precision, _PREPROCESSING)
-        parts = (*model, self._planes.key(), displayed, len(self._tiling(displayed)))
+        parts = (*model, self._known_image().name, displayed, len(self._tiling(displayed)))
         key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return f"{identity.architecture}-{key}.zarr"
+
+    def _known_image(self) -> KnownImage:
+        """Know the image again, or for a new one: its pixels are read for that, once."""
+        assert self._folder is not None
+        with self._image_lock:
+            if self._image is None:
+                key, fingerprint = self._planes.key(), fingerprint_of(self._planes)
+                found = find_image(self._folder, key, fingerprint)
+                self._image = found or KnownImage.new(key, fingerprint)
+                self._is_image_kept = found is not None and found.fingerprint == fingerprint
+                self._image = replace(self._image, fingerprint=fingerprint)
+            return self._image
+
+    def _keep_image(self) -> None:
+        """Write down how the image is known again, and its contrast, where that is new."""
+        assert self._folder is not None
+        image = self._known_image()
+        # None were needed where they are given, or where pixels are what the model sees.
+        contrasts = self._planes.sampled or image.contrasts
+        if not self._is_image_kept or contrasts != image.contrasts:
+            self._image = replace(image, contrasts=contrasts)
+            keep_image(self._folder, self._image)
+            self._is_image_kept = True
 
     def _lengths(self, displayed: tuple[int, int]) -> tuple[int, ...]:
         return tuple(1 if axis in displayed else n for axis, n in enumerate(self._planes.shape))
@@ -308,21 +302,6 @@ class EmbeddingCache:
         return number * len(tiling) + tiling.number(tile)
 
 
-def _store(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:
-    """Write a chunk, and its mark after it."""
-    features, marks = arrays
-    features[number] = values
-    marks[number] = np.frombuffer(_mark(digest, values), np.uint8)
-
-
-def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
-    """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
-    checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
-    return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    member = group[name]
-    if not isinstance(member, zarr.Array):
-        raise ValueError(f"{group.store_path}/{name} is not an array.")
-    return member
+def _size(nbytes: int) -> str:
+    """Say it in the unit of the settings."""
+    return f"{nbytes / 2**30:.3g} GiB"

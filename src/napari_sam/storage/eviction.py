@@ -47,15 +47,15 @@ def kept_chunks(folder: Path) -> Iterator[KeptChunk]:
             yield KeptChunk(mark, features, size, used)
 
 
-def make_room(folder: Path, budget: int) -> int:
+def make_room(folder: Path, budget: int) -> tuple[int, int]:
     """Delete the least recently used embeddings of all images until ``folder`` is within ``budget`` bytes.
 
     The mark goes before the features, so that at no moment it stands for what is not there.
 
     Returns
     -------
-    int
-        The bytes that are left.
+    tuple of int
+        The bytes that are left, and how many embeddings were deleted.
     """
     chunks = list(kept_chunks(folder))
     gone = surplus(chunks, budget)
@@ -65,4 +65,4 @@ def make_room(folder: Path, budget: int) -> int:
         shutil.rmtree(chunk.features, ignore_errors=True)
         with suppress(OSError):
             chunk.mark.parent.rmdir()
-    return sum(chunk.nbytes for chunk in chunks) - sum(chunk.nbytes for chunk in gone)
+    return sum(chunk.nbytes for chunk in chunks) - sum(chunk.nbytes for chunk in gone), len(gone)

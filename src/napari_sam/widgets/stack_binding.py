@@ -28,6 +28,9 @@ class StackBinding(QObject):
         self._seen = seen
         self._displayed = session.plane.displayed
         self._ready = self._none_ready()
+        self._dropped = session.embedder.cache.dropped
+        # Those that became ready since the listing that runs has begun.
+        self._new: set[Plane] = set()
         self._listing = LatestJob()
         self._prefetcher = Prefetcher(session.embedder, session.planes.shape, self._reported.emit)
         self._connections = Connections()
@@ -66,6 +69,8 @@ class StackBinding(QObject):
         """Learn that a plane, or a tile of it, has become ready."""
         if plane.displayed == self._displayed:
             self._ready[plane.position] = True
+            self._new.add(plane)
+            self._list_again()
             if plane == self._session.plane:
                 self.show_seen()
             self._show_strip()
@@ -104,12 +109,12 @@ class StackBinding(QObject):
 
     @property
     def _axis(self) -> int | None:
-        """The axis that the strip shows; None where nothing is encoded ahead.
+        """The axis that the strip shows: the one that the user moved along last; None where there is none.
 
         That is an image of one plane, or of planes so large that prompts choose their tiles.
         """
-        plane = self._session.plane
-        axis = Travel.default(plane, self._session.planes.shape).axis
+        plane, planes = self._session.plane, self._session.planes
+        axis = (self._prefetcher.travel or Travel.default(plane, planes.shape, planes.axes)).axis
         alone = axis in plane.displayed
         return None if alone or self._session.embedder.whole(plane) is None else axis
 
@@ -128,13 +133,24 @@ class StackBinding(QObject):
     def _list(self) -> None:
         """Look beside the window through what the disk holds: thousands of planes take a moment."""
         displayed, embedder = self._displayed, self._session.embedder
+        self._new.clear()
         self._listing.submit(lambda _: (displayed, embedder.ready(displayed)), key=displayed)
+
+    def _list_again(self) -> None:
+        """Look through it again once something has gone to make room."""
+        dropped = self._session.embedder.cache.dropped
+        if dropped != self._dropped:
+            self._dropped = dropped
+            self._list()
 
     def _on_listed(self, found: tuple[tuple[int, int], NDArray[np.bool_]]) -> None:
         displayed, ready = found
         if displayed == self._displayed:
-            self._ready |= ready
+            self._ready = ready
+            for plane in self._new:
+                self._ready[plane.position] = True
             self._show_strip()
+            self._list_again()
 
     def _on_listing_failed(self, error: Exception) -> None:
         show_warning(f"Which planes are encoded already could not be found out: {error}")
@@ -144,12 +160,12 @@ class StackBinding(QObject):
             self.note(report.plane)
         if report.problem is not None:
             show_warning(report.problem)
-        running = report.total > report.done
+        # One that was stopped meanwhile tells no more.
+        running = report.total > report.done and self._prefetcher.encodes_all
         self._view.show_run(report.done, report.total if running else 0, report.remaining_s)
 
     def _on_encode_requested(self) -> None:
-        self._prefetcher.encode_all()
-        self._view.show_run(0, int(np.prod(self._ready.shape)), None)
+        self._view.show_run(0, self._prefetcher.encode_all(), None)
 
     def _on_stop_requested(self) -> None:
         self._prefetcher.cancel()

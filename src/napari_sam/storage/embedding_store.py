@@ -1,0 +1,206 @@
+"""One zarr store of embeddings: a chunk for each, and a mark that says when it is whole, and of what."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+# What zarr raises where a store's files are missing, damaged or not as this module writes them.
+DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
+_DIGEST_BYTES = 32
+_MARK_BYTES = _DIGEST_BYTES + 4
+_CHECKSUM_BYTES = 4  # at the end of a chunk's file
+# For so long a store that cannot be read may be one that another process has just begun.
+_MAKING_S = 0.2
+# What is not mended by trying again.
+_NOT_WRITABLE = {
+    *(errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EIO),
+    *(errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+}
+_log = logging.getLogger(__name__)
+
+_Arrays = tuple["zarr.Array[Any]", "zarr.Array[Any]"]
+
+
+class EmbeddingStore:
+    """Embeddings on disk, by number, in half precision; made when the first is written.
+
+    A mark holds the digest of the pixels that its embedding was computed from, and a checksum of the chunk,
+    and is written after it. Without its mark a chunk counts as not there, with another one as of other
+    pixels. So what was interrupted, torn, edited or mixed by two processes is never used.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    count
+        How many embeddings it can hold.
+    shape
+        That of each embedding's features.
+    """
+
+    def __init__(self, path: Path, count: int, shape: tuple[int, ...]) -> None:
+        self._path = path
+        self._count = count
+        self._shape = shape
+        self._opened: _Arrays | None = None
+
+    def read(self, number: int, digest: bytes) -> NDArray[np.float16] | None:
+        """Read an embedding if its mark says that it is whole and of the pixels with this digest."""
+        try:
+            features, marks = self._arrays()
+            mark = np.asarray(marks[number]).tobytes()
+            if mark[:_DIGEST_BYTES] != digest:
+                return None
+            stored = np.asarray(features[number])
+        except FileNotFoundError:
+            return None
+        except DAMAGES as error:
+            # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
+            _log.info("Embedding %d in %s cannot be read (%s); it is made anew.", number, self._path, error)
+            return None
+        if stored.shape != self._shape or mark != _mark(digest, stored):
+            return None
+        self.touch(number)
+        return stored
+
+    def write(self, number: int, digest: bytes, features: NDArray[np.float16]) -> None:
+        """Write an embedding; one of `DAMAGES` is raised where that cannot be done, and others stay."""
+        try:
+            _write(self._arrays(create=True), number, digest, features)
+        except DAMAGES as error:
+            self._opened = None
+            if getattr(error, "errno", None) in _NOT_WRITABLE:
+                raise
+            # Another process may be making the store at this moment; then it is whole a moment later.
+            time.sleep(_MAKING_S)
+            self._drop_damaged_metadata()
+            try:
+                _write(self._arrays(create=True), number, digest, features)
+            except DAMAGES:
+                self._opened = None
+                raise
+
+    def holds(self, number: int, digest: bytes) -> bool:
+        """Whether there is an embedding of the pixels with this digest, going by its mark alone."""
+        with suppress(OSError):
+            return self._mark_file(number).read_bytes()[:_DIGEST_BYTES] == digest
+        return False
+
+    def has(self, number: int) -> bool:
+        """Whether there is an embedding, of whatever pixels."""
+        return self._mark_file(number).exists()
+
+    def touch(self, number: int) -> None:
+        """Note that an embedding is of use now: what was not used for longest goes first."""
+        with suppress(OSError):  # not there, or on a read-only disk
+            os.utime(self._mark_file(number))
+
+    def numbers(self) -> list[int]:
+        """List the numbers of all embeddings."""
+        folder = self._path / "digests" / "c"
+        with suppress(OSError):
+            # A process that was killed may have left the folder without the mark.
+            return [
+                int(entry.name)
+                for entry in os.scandir(folder)
+                if entry.name.isdigit() and (folder / entry.name / "0").exists()
+            ]
+        return []
+
+    def _mark_file(self, number: int) -> Path:
+        """Give the file in which zarr keeps a mark."""
+        return self._path / "digests" / "c" / str(number) / "0"
+
+    def _arrays(self, create: bool = False) -> _Arrays:
+        """Open, or make, the arrays of features and of marks."""
+        if self._opened is not None and (not create or (self._path / "zarr.json").exists()):
+            return self._opened
+        if create:
+            opened = self._make(self._path)
+        else:
+            group = zarr.open_group(self._path, mode="r+")
+            opened = _array(group, "features"), _array(group, "digests")
+        self._opened = opened
+        return opened
+
+    def _make(self, place: Path | MemoryStore) -> _Arrays:
+        """Open the arrays for writing, and make what is missing of them."""
+        group = zarr.open_group(place, mode="a", zarr_format=3)
+        features = group.require_array(
+            "features",
+            shape=(self._count, *self._shape),
+            chunks=(1, *self._shape),
+            dtype=np.float16,
+            fill_value=np.nan,
+            compressors=Crc32cCodec(),
+        )
+        marks = group.require_array(
+            "digests",
+            shape=(self._count, _MARK_BYTES),
+            chunks=(1, _MARK_BYTES),
+            dtype=np.uint8,
+            compressors=None,
+        )
+        return features, marks
+
+    def _drop_damaged_metadata(self) -> None:
+        """Delete the metadata that are not as this module writes them, for `_make` to make anew.
+
+        The embeddings stay, whatever made the metadata unreadable: a mark tells if one is whole.
+        """
+        wanted: dict[str, Buffer] = {}
+        self._make(MemoryStore(wanted))
+        for name, content in wanted.items():
+            file = self._path / name
+            with suppress(FileNotFoundError):
+                if not _same_json(file.read_bytes(), content.to_bytes()):
+                    _log.warning("The metadata in %s are damaged and are written anew.", file)
+                    file.unlink()
+
+
+def bytes_on_disk(shape: tuple[int, ...]) -> int:
+    """Give the size of an embedding's file, whose features have this shape."""
+    return int(np.prod(shape)) * np.dtype(np.float16).itemsize + _CHECKSUM_BYTES
+
+
+def _write(arrays: _Arrays, number: int, digest: bytes, values: NDArray[np.float16]) -> None:
+    """Write a chunk, and its mark after it."""
+    features, marks = arrays
+    features[number] = values
+    marks[number] = np.frombuffer(_mark(digest, values), np.uint8)
+
+
+def _mark(digest: bytes, features: NDArray[np.float16]) -> bytes:
+    """Give the mark of a whole chunk: from which pixels it is, and its own checksum."""
+    checksum = zlib.crc32(np.ascontiguousarray(features, "<f2").data)
+    return digest + checksum.to_bytes(_MARK_BYTES - _DIGEST_BYTES, "little")
+
+
+def _same_json(one: bytes, other: bytes) -> bool:
+    """Whether both are JSON and say the same."""
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    member = group[name]
+    if not isinstance(member, zarr.Array):
+        raise ValueError(f"{group.store_path}/{name} is not an array.")
+    return member
