@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from napari_sam.previews import Response
 from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import PlaneNotShown
+from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
 from napari_sam.widgets.history import History
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
@@ -48,7 +49,8 @@ class SessionController:
     Raises
     ------
     ValueError
-        If a chosen Points or Shapes layer cannot hold prompts of the image.
+        If a chosen Points or Shapes layer cannot hold prompts of the image, or its shown plane is too large;
+        nothing has been made then.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class SessionController:
         points: Points | None,
         boxes: Shapes | None,
     ) -> None:
+        with suppress(PlaneNotShown):  # it may be shown later
+            session.planes.check(shown_plane(viewer, frame_of(image, session.planes)))
         self.session = session
         self._viewer = viewer
         self._panel = panel
@@ -211,11 +215,11 @@ class SessionController:
             return
         try:
             plane = self._layers.shown_plane()
-        except PlaneNotShown as error:
+            self.session.show(plane)
+        except ValueError as error:  # there is none, or one that is too large
             self._panel.show_status(str(error), problem=True)
             return
         self._panel.show_status(self._where(plane.position))
-        self.session.show(plane)
         self._settle.start()
 
     def _on_active_changed(self, _event: Any) -> None:
