@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,37 @@ def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
     user.panel.point_tool.click()
     user.press("U")  # now the session's own labels, whose first object was just made
     assert user.session.target == 1 and not user.session.prompt.is_empty
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda plane: [np.stack([plane, 0 * plane]), plane[None, ::2, ::2]], id="multiscale"),
+        pytest.param(lambda plane: plane, id="2-D"),
+        pytest.param(lambda plane: np.stack([plane, 0 * plane])[None], id="4-D"),
+    ],
+)
+def test_labels_of_other_axes_or_several_scales_are_prompts(
+    user: User, made: Callable[[NDArray[np.intp]], Any]
+) -> None:
+    """napari shows the last axes together, and so they are taken."""
+    row, column, radius = CELLS[1]
+    theirs = user.viewer.add_labels(made(5 * disc((row, column), radius)), name="theirs")
+    user.settle()
+    theirs.selected_label = 5
+    user.press("U")
+    mask = user.session.prompt.mask
+    assert mask is not None, user.status
+    np.testing.assert_array_equal(mask, disc((row, column), radius))
+
+
+def test_labels_whose_axes_are_not_shown_are_refused(user: User) -> None:
+    theirs = user.viewer.add_labels(np.ones(SHAPE, int), name="theirs")
+    user.viewer.dims.order = (1, 0, 2)
+    user.settle()
+    user.viewer.layers.selection.active = theirs
+    user.press("U")
+    assert "The shown axes are not axes of 'theirs'" in user.status
 
 
 def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> None:
