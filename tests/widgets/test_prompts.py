@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_sam.inference.prompts import Prompt
+from napari_sam.planes import Plane
 from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
+from napari_sam.widgets import prompt_layers
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
+from napari_sam.widgets.prompt_layers import PromptLayers
 from widgets.conftest import SHAPE, disc
 from widgets.driving import User, wait_until
 
@@ -233,3 +238,34 @@ def test_the_place_and_the_budget_of_the_cache_are_chosen_and_remembered(user: U
     (image := tmp_path / "cells.tif").touch()
     assert CacheChoice("beside").path(image) == tmp_path / "cells.tif.embeddings"
     assert CacheChoice("beside").path(None) == CacheChoice().path(image) == default_folder()
+
+
+def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each matrix takes napari a fraction of a millisecond, which shapes of all planes would add up."""
+    viewer = ViewerModel()
+    layers = PromptLayers(viewer, viewer.add_image(np.zeros((30, 40, 50)), scale=(3, 1, 2)))
+    counted: list[object] = []
+    convert = prompt_layers.positions_on_image
+
+    def count(*arguments: Any) -> NDArray[np.float64]:
+        counted.append(arguments)
+        return convert(*arguments)
+
+    monkeypatch.setattr(prompt_layers, "positions_on_image", count)
+    square = np.array([(0, 10, 10), (0, 10, 20), (0, 20, 20), (0, 20, 10)], float)
+    needed = []
+    for planes in (range(1), range(1, 30)):
+        layers.boxes.add_rectangles(np.stack([square + np.array((z, 0, 0)) for z in planes]))
+        layers.boxes.add_paths(np.stack([square[:2] + np.array((z, 1, 0)) for z in planes]))
+        counted.clear()
+        plane = Plane((1, 2), (planes[-1], 0, 0))
+        prompt = layers.read(plane)
+        assert prompt.box == (10, 10, 20, 20) and prompt.points == ((11, 15),)
+        layers.write(plane, prompt)
+        layers.write(plane, Prompt(box=(1, 2, 30, 40)))
+        needed.append(len(counted))
+        assert layers.read(plane) == Prompt(box=(1, 2, 30, 40))
+    assert needed[0] == needed[1]
+    assert len(layers.boxes.data) == 30 + 28
