@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint
@@ -18,7 +19,7 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
-from napari_sam.widgets import prompt_layers
+from napari_sam.widgets import prompt_layers, several_commit
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
 from napari_sam.widgets.prompt_layers import PromptLayers
 from widgets.conftest import SHAPE, disc
@@ -111,6 +112,77 @@ def test_one_object_per_prompt(user: User) -> None:
     assert user.session.prompt.is_empty and not user.layer("SAM preview").visible
     user.press("Ctrl+Z")
     assert len(np.unique(user.session.labels[0])) == 4
+
+
+def with_four_objects(user: User) -> None:
+    """Let a click in each cell be an object of its own."""
+    user.press("N")
+    for row, column, _ in CELLS:
+        user.session.add_point((row, column))
+    user.settle()
+    assert "4 objects, score" in user.panel.score.text()
+
+
+def test_several_objects_are_written_beside_what_else_the_window_does(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)  # a turn of the window after each
+    with_four_objects(user)
+    written = user.session.store.ledger.steps
+    user.panel.commit_requested.emit()
+    assert len(written()) == 0 and user.widget.is_busy
+    wait_until(lambda: len(written()) > 0)
+    assert len(written()) < 4
+    user.panel.commit_requested.emit()
+    user.panel.undo_requested.emit()
+    assert "still being written" in user.status
+    user.go_to(0, 1)
+    assert len(written()) == 4 and "Committed 4 objects" in user.status
+    user.go_to(0, 0)
+    assert user.session.prompt.is_empty and len(user.layer("SAM points").data) == 0
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    count = len(user.session.store.ledger.steps())
+    assert 0 < count < 4 and f"Committed {count} of 4 objects" in user.status
+    assert len(user.session.prompt.points) == 4
+    user.press("C")
+    assert f"; of {count} others no pixel was left to write" in user.status
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    user.widget.close_annotation()
+    on_disk = zarr.open_group(tmp_path / "cells.zarr", mode="r")["0"][:]
+    assert np.unique(on_disk).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_several_objects_may_lie_in_one_that_is_named(user: User) -> None:
+    row, column, radius = CELLS[0]
+    user.session.store.commit(user.session.plane, disc((row, column), radius + 9))
+    with_four_objects(user)
+    overlap = user.panel.overlap
+    overlap.mode.setCurrentIndex(2)
+    user.press("C")
+    assert "give the label of the one" in user.status and len(user.session.prompt.points) == 4
+    overlap.label.setValue(1)
+    user.press("C")
+    assert "Committed 1 object; of 3 others no pixel was left to write" in user.status
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2]
 
 
 def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:

@@ -50,7 +50,7 @@ def selected_object(
         low = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
         high = np.clip(np.ceil(corners.max(0)) + 1, 0, shape).astype(int)
         rows, columns = np.mgrid[low[0] : high[0], low[1] : high[1]]
-        there = _map(to_layer, np.stack([rows.ravel(), columns.ravel()], axis=1))
+        there = _map(to_layer, np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.float64))
         nearest = np.round(there).astype(int)
         valid = ((nearest >= 0) & (nearest < on_layer.shape)).all(axis=1)
         inside = np.zeros(len(there), np.bool_)
@@ -74,5 +74,5 @@ def _to_shown(layer: Labels | Image | ChannelsTogether, plane: Plane, units: Uni
     return to_shown
 
 
-def _map(matrix: NDArray[np.float64], positions: NDArray[np.number]) -> NDArray[np.float64]:
+def _map(matrix: NDArray[np.floating], positions: NDArray[np.floating]) -> NDArray[np.float64]:
     return round_off(positions @ matrix[:2, :2].T + matrix[:2, 2])
