@@ -299,7 +299,9 @@ class Planes:
         """How intensities become what the model sees, in words for the record."""
         if self.channels is not None:
             return self.channels.record(self._contrasts)
-        return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
+        if self.rgb and np.dtype(self._data.dtype) == np.uint8:
+            return "contrast none"
+        return f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
         """Name this image in one short hash, for a cache of what was computed from it."""
