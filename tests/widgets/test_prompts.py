@@ -341,3 +341,45 @@ def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
         assert layers.read(plane) == Prompt(box=(1, 2, 30, 40))
     assert needed[0] == needed[1]
     assert len(layers.boxes.data) == 30 + 28
+
+
+def test_an_ellipse_that_is_drawn_with_the_mouse_is_a_box_and_a_mask(user: User) -> None:
+    row, column, radius = CELLS[1]
+    shapes = user.layer("SAM boxes")
+    user.viewer.layers.selection.active = shapes
+    shapes.mode = "add_ellipse"
+    around = radius + 3
+    user.drag((0, row - around, column - around), (0, row + around, column + around))
+    assert shapes.shape_type == ["ellipse"]
+    prompt = user.session.prompt
+    assert prompt.box == pytest.approx(
+        (row - around, column - around, row + around, column + around), abs=1.5
+    )
+    assert prompt.mask is not None and iou(prompt.mask.astype(bool), disc((row, column), around)) > 0.9
+    assert user.session.preview is not None
+    assert iou(user.session.preview.mask, disc((row, column), radius)) > 0.8
+    user.press("C")
+    assert len(shapes.data) == 0 and user.session.labels[0].max() == 1
+
+
+def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
+    open_window: Callable[..., User], cells: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """The model sees the colours of an RGBA image, whatever lies in its fourth channel."""
+    colours = np.stack([cells[0], cells[0] // 2, cells[0] // 3], axis=-1)
+    opacity = np.random.default_rng(1).integers(0, 256, (*SHAPE, 1)).astype(np.uint8)
+    row, column, radius = CELLS[0]
+    masks = []
+    for name, image in (("rgb", colours), ("rgba", np.concatenate([colours, opacity], axis=-1))):
+        user = open_window(image, rgb=True)
+        user.start(tmp_path / f"{name}.zarr")
+        seen = user.session.embedder.seen(user.session.plane)
+        assert seen is not None and seen[1].shape == (*SHAPE, 3)
+        user.click(row, column)
+        assert user.session.preview is not None
+        user.press("C")
+        masks.append(np.asarray(user.session.labels[:]))
+        assert masks[-1].shape == SHAPE
+        user.viewer.close()
+    assert iou(masks[0] == 1, disc((row, column), radius)) > 0.8
+    np.testing.assert_array_equal(*masks)
