@@ -227,6 +227,15 @@ def test_16_bit_colours_are_stretched_alike() -> None:
     assert_array_equal(shown[[0, -1], 0], [[128, 255, 0], [0, 0, 0]])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "record"), [(np.uint8, "contrast none"), (np.uint16, "contrast 10.0:90.0")], ids=["8", "16 bit"]
+)
+def test_what_was_done_to_colours_is_recorded(dtype: type[np.generic], record: str) -> None:
+    image = np.full((6, 7, 3), 10, dtype)
+    image[:3] = 90
+    assert Planes(image, "yxs").preprocessing == record
+
+
 class TestContrast:
     def noise(self) -> NDArray[np.uint16]:
         stack = np.random.default_rng(0).integers(1000, 1100, (8, 30, 40)).astype(np.uint16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from napari_sam.axes import SAMPLES, default_axes
 from napari_sam.channels import ChannelArrays, Composite
 from napari_sam.contrast import Contrast, without_hot_pixels
+from napari_sam.sampling import sample
 
-# The stack's contrast is taken from so many evenly spread planes, and so many pixels of each.
-_SAMPLED_PLANES = 16
-_SAMPLED_PIXELS = 256 * 256
+# How hard a sample looks for the stack's intensities, at first and where it found but one.
+_EFFORTS = (1, 16)
 # A plane's index and its masks are made for planes up to this side.
 LARGEST_SIDE = 2**16
 # So many pixels are brought to 0-255 at once: it takes several times their memory.
@@ -79,7 +79,7 @@ class Planes:
     ----------
     data
         Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is
-        used); or `ChannelArrays`.
+        used, and of large planes a coarser one for the contrast); or `ChannelArrays`.
     axes
         One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image. Letters
         are made up from the end of ``"tczyx"`` if left out.
@@ -128,9 +128,8 @@ class Planes:
         self.sampled: tuple[Contrast, ...] = ()
         self.recall: Callable[[tuple[Contrast, ...]], tuple[Contrast, ...]] | None = None
         self.limits = None if limits is None else Contrast.between(*limits)
-        self._arrays = [
-            _finest_level(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])
-        ]
+        self._levels = [_levels(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])]
+        self._arrays = [levels[0] for levels in self._levels]
         _check_alike(self._arrays)
         self._data = self._arrays[0]
         shape = tuple(int(n) for n in self._data.shape)
@@ -306,10 +305,7 @@ class Planes:
 
     def _recalled(self, channels: Sequence[int | None]) -> tuple[Contrast, ...]:
         """Sample limits for the channels, None for an image without, and ask if others were used before."""
-        sampled = tuple(
-            Contrast.of(np.concatenate([part.ravel() for part in self._sample(channel)]))
-            for channel in channels
-        )
+        sampled = tuple(self._sampled(channel) for channel in channels)
         self.sampled = sampled if self.recall is None else self.recall(sampled)
         return self.sampled
 
@@ -318,7 +314,9 @@ class Planes:
         """How intensities become what the model sees, in words for the record."""
         if self.channels is not None:
             return self.channels.record(self._contrasts)
-        return "contrast none" if self.rgb else f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
+        if self.rgb and np.dtype(self._data.dtype) == np.uint8:
+            return "contrast none"
+        return f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:
         """Name all of this image but its pixels, and how it is seen, in one short hash.
@@ -332,20 +330,26 @@ class Planes:
             text += repr((self.channels, [str(array.dtype) for array in self._arrays]))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _sample(self, channel: int | None = None) -> Iterator[NDArray[np.generic]]:
-        """Read every n-th pixel of some planes, spread over all other axes; of one channel, if asked for."""
-        displayed = self.last_displayed
-        lengths = tuple(1 if axis in displayed else n for axis, n in enumerate(self.shape))
-        count = int(np.prod(lengths))
-        step = max(1, int(np.sqrt(np.prod([self.shape[axis] for axis in displayed]) / _SAMPLED_PIXELS)))
-        every = slice(None, None, step)
-        for number in np.linspace(0, count - 1, min(count, _SAMPLED_PLANES)).round().astype(int):
-            position = [int(x) for x in np.unravel_index(number, lengths)]
-            yield self._block(Plane.at(displayed, position), every, every, channel)
+    def _sampled(self, channel: int | None = None) -> Contrast:
+        """Take the contrast of a sample of the stack; of one channel, if asked for."""
+        levels, fixed = self._levels[0], {}
+        if channel is not None and self.channel_axis is None:
+            levels = self._levels[channel]
+        elif channel is not None and self.channel_axis is not None:
+            fixed = {self.channel_axis: channel}
+        contrast = Contrast(0.0, 0.0)
+        for effort in _EFFORTS:  # a sample of one intensity has missed what there is
+            parts = sample(levels, self.last_displayed, fixed, self.rgb, effort)
+            contrast = Contrast.of(
+                np.concatenate([(part[..., :3] if self.rgb else part).ravel() for part in parts])
+            )
+            if contrast.low < contrast.high:
+                break
+        return contrast
 
 
-def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:
-    """Take the first level of a multiscale list; leave an array as it is."""
+def _levels(data: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:
+    """Give the levels of a multiscale list; an array is the only one."""
     levels: Sequence[Any] = data if isinstance(data, Sequence) else [data]
     if not levels or not all(hasattr(level, "shape") and hasattr(level, "dtype") for level in levels):
         raise ValueError(f"A {type(data).__name__} is not an image; give an array or a list of arrays.")
@@ -354,8 +358,7 @@ def _finest_level(data: ArrayLike | Sequence[ArrayLike]) -> ArrayLike:
             f"A list of {len(levels)} arrays is one image from fine to coarse, but two have the shape "
             f"{levels[0].shape}; stack planes into one array."
         )
-    finest: ArrayLike = levels[0]
-    return finest
+    return levels
 
 
 def _check_alike(arrays: Sequence[ArrayLike]) -> None:

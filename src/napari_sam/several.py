@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from napari_sam.annotation import Session
 from napari_sam.inference.batches import predict_several
@@ -13,7 +11,8 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane
 from napari_sam.previews import Preview
-from napari_sam.storage.changes import Overlap
+from napari_sam.runs import pixel_box
+from napari_sam.storage.changes import Overlap, from_block, paintable, region_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,22 +77,44 @@ def commit_several(
 
     Raises
     ------
+    ValueError
+        If ``overlap`` and ``inside`` do not belong together.
     LabelsError
         If the store cannot be written; what is written by then stays.
     """
-    labels = []
+    labels = [label for label in commit_each(session, response, overlap, inside) if label is not None]
+    session.clear_prompt()
+    return labels
+
+
+def commit_each(
+    session: Session, response: SeveralResponse, overlap: Overlap = "keep", inside: int | None = None
+) -> Iterator[int | None]:
+    """Write an object at each step, the surest first; the prompts stay.
+
+    Yields
+    ------
+    int or None
+        Its label; None where nothing was left to write. For errors see `commit_several`.
+    """
     for preview in sorted(response.previews, key=lambda preview: -preview.score):
-        there = session.store.read(preview.plane)
-        allowed = {"keep": there == 0, "replace": np.True_, "inside": there == inside}[overlap]
-        if not np.any(preview.mask & allowed):
+        if not _is_left(session, preview, overlap, inside):
+            yield None
             continue
         making = session.making("click", preview.prompt, preview.score)
         step = session.store.commit(preview.plane, preview.mask, making, overlap=overlap, inside=inside)
         session.committed.emit(step)
-        assert step.label is not None
-        labels.append(step.label)
-    session.clear_prompt()
-    return labels
+        yield step.label
+
+
+def _is_left(session: Session, preview: Preview, overlap: Overlap, inside: int | None) -> bool:
+    """Whether a mask has pixels that it may take; only the labels in its box are read."""
+    box = pixel_box(preview.mask)
+    if box is None:
+        return False
+    rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
+    there = from_block(preview.plane, session.store.block(region_of(preview.plane, rows, columns)))
+    return bool(paintable(there, preview.mask[rows, columns], overlap, inside).any())
 
 
 def annotate_each(session: Session, prompts: Sequence[Prompt], overlap: Overlap = "keep") -> list[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from skimage.draw import polygon
 
 from napari_sam.inference.shapes import Area, Drawing, Stroke, ellipse, spread
 
@@ -70,6 +72,30 @@ class TestAnArea:
         assert SQUARE.is_box and SQUARE.box == (10, 50, 30, 80)
         turned = Area(((10, 50), (20, 80), (40, 70), (30, 40)))
         assert not turned.is_box and not TRIANGLE.is_box
+
+    @given(st.lists(st.tuples(st.floats(-9, 70), st.floats(-9, 99)), min_size=3, max_size=9))
+    def test_is_filled_as_another_library_does_it(self, corners: list[tuple[float, float]]) -> None:
+        """But for pixels on the line, of which that one counts some."""
+        line = np.array([*corners, corners[0]])
+        filled, other = Area(tuple(corners)).fill(SHAPE), np.zeros(SHAPE, bool)
+        other[polygon(*line[:-1].T, SHAPE)] = True
+        assume(other.any())
+        for row, column in np.argwhere(filled != other):
+            along = np.concatenate([np.linspace(a, b, 3000) for a, b in pairwise(line)])
+            assert np.hypot(*(along - (row, column)).T).min() < 0.05
+
+    def test_on_a_large_plane_touches_its_own_box_only(self) -> None:
+        """What a hundred million pixels take would keep the window waiting."""
+        corners = ellipse([(5000, 5000), (5000, 5200), (5100, 5200), (5100, 5000)]).corners
+        shape = (10_000, 10_000)
+        tracemalloc.start()
+        began = tracemalloc.get_traced_memory()[0]
+        prompt = Drawing(areas=(Area(corners),)).as_one(shape)
+        again = Drawing(areas=(Area(corners),)).as_one(shape).inside(shape)
+        most = tracemalloc.get_traced_memory()[1] - began
+        tracemalloc.stop()
+        assert again.mask is prompt.mask, "and nobody has to compare the pixels of two masks"
+        assert most < 1.1 * shape[0] * shape[1], "the mask itself, whose memory is given as it is touched"
 
     def test_holds_the_pixels_whose_centres_are_inside(self) -> None:
         row, column = np.mgrid[: SHAPE[0], : SHAPE[1]]

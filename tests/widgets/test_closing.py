@@ -18,8 +18,12 @@ from napari_sam.widgets.cache_settings import CacheDialog
 from widgets.driving import User, wait_until
 
 
+def own_threads() -> int:
+    return sum(thread.name.startswith("napari-sam") for thread in threading.enumerate())
+
+
 def no_thread() -> bool:
-    return not any(thread.name.startswith("napari-sam") for thread in threading.enumerate())
+    return own_threads() == 0
 
 
 def gone(user: User) -> None:
@@ -71,3 +75,31 @@ def test_the_cache_dialog_then_another_start_then_the_end(
     user.viewer.close()
     gone(user)
     assert user.widget.session is None
+
+
+@pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE")
+def test_a_start_that_is_refused_leaves_nothing(open_window: Callable[..., User], tmp_path: Path) -> None:
+    user = open_window(np.broadcast_to(np.zeros(1, np.uint8), (2, 3, 70_000)))
+    threads = own_threads()
+    callbacks = [list(x) for x in (user.viewer.mouse_move_callbacks, user.image.mouse_drag_callbacks)]
+    user.start(tmp_path / "cells.zarr")
+    assert user.widget.session is None
+    assert "The plane of 3 x 70000 pixels is larger than 65536 on a side" in user.status
+    assert list(user.viewer.layers) == [user.image]
+    assert [user.viewer.mouse_move_callbacks, user.image.mouse_drag_callbacks] == callbacks
+    assert own_threads() == threads
+    again = LabelsStore.open_or_create(tmp_path / "cells.zarr", (2, 3, 70_000), "zyx")
+    assert not again.read_only, "the store was let go"
+    again.close()
+
+
+@pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE")
+def test_a_plane_that_is_too_large_is_told_when_it_is_shown(
+    open_window: Callable[..., User], tmp_path: Path
+) -> None:
+    user = open_window(np.broadcast_to(np.zeros(1, np.uint8), (70_000, 40, 50)))
+    user.start(tmp_path / "cells.zarr")
+    user.viewer.dims.order = (1, 0, 2)
+    user.settle()
+    assert "The plane of 70000 x 50 pixels is larger than 65536 on a side" in user.status
+    assert user.session.plane.displayed == (1, 2)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
+from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_sam.inference.prompts import Prompt
+from napari_sam.planes import Plane
 from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
+from napari_sam.widgets import prompt_layers, several_commit
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
+from napari_sam.widgets.prompt_layers import PromptLayers
 from widgets.conftest import SHAPE, disc
 from widgets.driving import User, wait_until
 
@@ -107,6 +114,77 @@ def test_one_object_per_prompt(user: User) -> None:
     assert len(np.unique(user.session.labels[0])) == 4
 
 
+def with_four_objects(user: User) -> None:
+    """Let a click in each cell be an object of its own."""
+    user.press("N")
+    for row, column, _ in CELLS:
+        user.session.add_point((row, column))
+    user.settle()
+    assert "4 objects, score" in user.panel.score.text()
+
+
+def test_several_objects_are_written_beside_what_else_the_window_does(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)  # a turn of the window after each
+    with_four_objects(user)
+    written = user.session.store.ledger.steps
+    user.panel.commit_requested.emit()
+    assert len(written()) == 0 and user.widget.is_busy
+    wait_until(lambda: len(written()) > 0)
+    assert len(written()) < 4
+    user.panel.commit_requested.emit()
+    user.panel.undo_requested.emit()
+    assert "still being written" in user.status
+    user.go_to(0, 1)
+    assert len(written()) == 4 and "Committed 4 objects" in user.status
+    user.go_to(0, 0)
+    assert user.session.prompt.is_empty and len(user.layer("SAM points").data) == 0
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    count = len(user.session.store.ledger.steps())
+    assert 0 < count < 4 and f"Committed {count} of 4 objects" in user.status
+    assert len(user.session.prompt.points) == 4
+    user.press("C")
+    assert f"; of {count} others no pixel was left to write" in user.status
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    user.widget.close_annotation()
+    on_disk = zarr.open_group(tmp_path / "cells.zarr", mode="r")["0"][:]
+    assert np.unique(on_disk).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_several_objects_may_lie_in_one_that_is_named(user: User) -> None:
+    row, column, radius = CELLS[0]
+    user.session.store.commit(user.session.plane, disc((row, column), radius + 9))
+    with_four_objects(user)
+    overlap = user.panel.overlap
+    overlap.mode.setCurrentIndex(2)
+    user.press("C")
+    assert "give the label of the one" in user.status and len(user.session.prompt.points) == 4
+    overlap.label.setValue(1)
+    user.press("C")
+    assert "Committed 1 object; of 3 others no pixel was left to write" in user.status
+    assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2]
+
+
 def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
     """The other labels lie on a coarser grid, turned; they are found through the world."""
     row, column, radius = CELLS[0]
@@ -126,6 +204,37 @@ def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
     user.panel.point_tool.click()
     user.press("U")  # now the session's own labels, whose first object was just made
     assert user.session.target == 1 and not user.session.prompt.is_empty
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda plane: [np.stack([plane, 0 * plane]), plane[None, ::2, ::2]], id="multiscale"),
+        pytest.param(lambda plane: plane, id="2-D"),
+        pytest.param(lambda plane: np.stack([plane, 0 * plane])[None], id="4-D"),
+    ],
+)
+def test_labels_of_other_axes_or_several_scales_are_prompts(
+    user: User, made: Callable[[NDArray[np.intp]], Any]
+) -> None:
+    """napari shows the last axes together, and so they are taken."""
+    row, column, radius = CELLS[1]
+    theirs = user.viewer.add_labels(made(5 * disc((row, column), radius)), name="theirs")
+    user.settle()
+    theirs.selected_label = 5
+    user.press("U")
+    mask = user.session.prompt.mask
+    assert mask is not None, user.status
+    np.testing.assert_array_equal(mask, disc((row, column), radius))
+
+
+def test_labels_whose_axes_are_not_shown_are_refused(user: User) -> None:
+    theirs = user.viewer.add_labels(np.ones(SHAPE, int), name="theirs")
+    user.viewer.dims.order = (1, 0, 2)
+    user.settle()
+    user.viewer.layers.selection.active = theirs
+    user.press("U")
+    assert "The shown axes are not axes of 'theirs'" in user.status
 
 
 def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> None:
@@ -201,3 +310,76 @@ def test_the_place_and_the_budget_of_the_cache_are_chosen_and_remembered(user: U
     (image := tmp_path / "cells.tif").touch()
     assert CacheChoice("beside").path(image) == tmp_path / "cells.tif.embeddings"
     assert CacheChoice("beside").path(None) == CacheChoice().path(image) == default_folder()
+
+
+def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each matrix takes napari a fraction of a millisecond, which shapes of all planes would add up."""
+    viewer = ViewerModel()
+    layers = PromptLayers(viewer, viewer.add_image(np.zeros((30, 40, 50)), scale=(3, 1, 2)))
+    counted: list[object] = []
+    convert = prompt_layers.positions_on_image
+
+    def count(*arguments: Any) -> NDArray[np.float64]:
+        counted.append(arguments)
+        return convert(*arguments)
+
+    monkeypatch.setattr(prompt_layers, "positions_on_image", count)
+    square = np.array([(0, 10, 10), (0, 10, 20), (0, 20, 20), (0, 20, 10)], float)
+    needed = []
+    for planes in (range(1), range(1, 30)):
+        layers.boxes.add_rectangles(np.stack([square + np.array((z, 0, 0)) for z in planes]))
+        layers.boxes.add_paths(np.stack([square[:2] + np.array((z, 1, 0)) for z in planes]))
+        counted.clear()
+        plane = Plane((1, 2), (planes[-1], 0, 0))
+        prompt = layers.read(plane)
+        assert prompt.box == (10, 10, 20, 20) and prompt.points == ((11, 15),)
+        layers.write(plane, prompt)
+        layers.write(plane, Prompt(box=(1, 2, 30, 40)))
+        needed.append(len(counted))
+        assert layers.read(plane) == Prompt(box=(1, 2, 30, 40))
+    assert needed[0] == needed[1]
+    assert len(layers.boxes.data) == 30 + 28
+
+
+def test_an_ellipse_that_is_drawn_with_the_mouse_is_a_box_and_a_mask(user: User) -> None:
+    row, column, radius = CELLS[1]
+    shapes = user.layer("SAM boxes")
+    user.viewer.layers.selection.active = shapes
+    shapes.mode = "add_ellipse"
+    around = radius + 3
+    user.drag((0, row - around, column - around), (0, row + around, column + around))
+    assert shapes.shape_type == ["ellipse"]
+    prompt = user.session.prompt
+    assert prompt.box == pytest.approx(
+        (row - around, column - around, row + around, column + around), abs=1.5
+    )
+    assert prompt.mask is not None and iou(prompt.mask.astype(bool), disc((row, column), around)) > 0.9
+    assert user.session.preview is not None
+    assert iou(user.session.preview.mask, disc((row, column), radius)) > 0.8
+    user.press("C")
+    assert len(shapes.data) == 0 and user.session.labels[0].max() == 1
+
+
+def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
+    open_window: Callable[..., User], cells: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """The model sees the colours of an RGBA image, whatever lies in its fourth channel."""
+    colours = np.stack([cells[0], cells[0] // 2, cells[0] // 3], axis=-1)
+    opacity = np.random.default_rng(1).integers(0, 256, (*SHAPE, 1)).astype(np.uint8)
+    row, column, radius = CELLS[0]
+    masks = []
+    for name, image in (("rgb", colours), ("rgba", np.concatenate([colours, opacity], axis=-1))):
+        user = open_window(image, rgb=True)
+        user.start(tmp_path / f"{name}.zarr")
+        seen = user.session.embedder.seen(user.session.plane)
+        assert seen is not None and seen[1].shape == (*SHAPE, 3)
+        user.click(row, column)
+        assert user.session.preview is not None
+        user.press("C")
+        masks.append(np.asarray(user.session.labels[:]))
+        assert masks[-1].shape == SHAPE
+        user.viewer.close()
+    assert iou(masks[0] == 1, disc((row, column), radius)) > 0.8
+    np.testing.assert_array_equal(*masks)

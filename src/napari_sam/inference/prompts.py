@@ -131,6 +131,6 @@ def _checked_mask(mask: NDArray[np.bool_ | np.floating]) -> NDArray[np.bool_ | n
             f"The mask prompt has dtype {mask.dtype} and shape {mask.shape}; give a boolean (H, W) mask of "
             "the plane (of labels: labels == label), or one of a Prediction's logits."
         )
-    if not np.isfinite(mask).all():
+    if mask.dtype.kind == "f" and not np.isfinite(mask).all():
         raise ValueError("The mask prompt's logits are not all finite; give those of a Prediction.")
     return mask

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.draw import polygon
 
 from napari_sam.inference.prompts import Box, Point, Prompt
 
@@ -18,6 +18,8 @@ _UPRIGHT = 1e-3
 # of the refinement, and further ones tell the model little.
 _SPACING, _MOST_POINTS = 12.0, 6
 _CORNERS_OF_ELLIPSE = 64
+# Pixels that lie so near a line are on it.
+_ON_EDGE = 1e-9
 
 Mask = NDArray[np.bool_ | np.floating]
 
@@ -68,13 +70,21 @@ class Area:
     def fill(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Give the (H, W) mask of the pixels whose centres lie inside; of a sliver, the one in its middle."""
         mask = np.zeros(shape, np.bool_)
-        rows, columns = np.array(self.corners).T
-        mask[polygon(rows, columns, shape)] = True
-        if not mask.any():
-            row0, column0, row1, column1 = self.box
-            row = min(max(0, round((row0 + row1) / 2)), shape[0] - 1)
-            mask[row, min(max(0, round((column0 + column1) / 2)), shape[1] - 1)] = True
+        self.draw(mask)
         return mask
+
+    def draw(self, mask: NDArray[np.bool_]) -> None:
+        """Add these pixels to a mask; only the rows of its box are looked at."""
+        height, width = mask.shape
+        found = False
+        for row, left, right in _spans(np.array(self.corners, np.float64), height):
+            start, stop = max(0, math.ceil(left - _ON_EDGE)), min(width, math.floor(right + _ON_EDGE) + 1)
+            if start < stop:
+                mask[row, start:stop] = found = True
+        if not found:
+            row0, column0, row1, column1 = self.box
+            row = min(max(0, round((row0 + row1) / 2)), height - 1)
+            mask[row, min(max(0, round((column0 + column1) / 2)), width - 1)] = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +116,9 @@ class Drawing:
         points, labels = self._points(shape)
         areas = [area for area in self.areas if area.overlaps(shape)]
         mask = self.mask
-        filled = [area.fill(shape) for area in areas if len(areas) > 1 or not area.is_box]
-        if filled:
-            if mask is not None and mask.dtype == bool:
-                filled.append(mask.astype(bool))
-            mask = np.logical_or.reduce(filled)
+        if len(areas) > 1 or (areas and not areas[0].is_box):
+            union = _union(tuple(areas), shape)
+            mask = union | mask.astype(bool) if mask is not None and mask.dtype == bool else union
         box = around([area.box for area in areas]) if areas else None
         return Prompt(points, labels, box, mask)
 
@@ -197,6 +205,38 @@ def ellipse(corners: Sequence[Point]) -> Area:
     turn = np.linspace(0, 2 * np.pi, _CORNERS_OF_ELLIPSE, endpoint=False)[:, None]
     outline = middle + np.cos(turn) * one + np.sin(turn) * other
     return Area(tuple((float(row), float(column)) for row, column in outline))
+
+
+@lru_cache(maxsize=1)
+def _union(areas: tuple[Area, ...], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Give the mask of some areas; the same object for the same ones, whose pixels nobody has to compare."""
+    mask = np.zeros(shape, np.bool_)
+    for area in areas:
+        area.draw(mask)
+    return mask
+
+
+def _spans(corners: NDArray[np.float64], height: int) -> Iterator[tuple[int, float, float]]:
+    """Give the parts of rows, as (row, first column, last column), that lie inside a closed line.
+
+    What it goes around an even number of times is outside. Its own pixels are inside.
+    """
+    following = np.roll(corners, -1, axis=0)
+    low, high = np.minimum(corners[:, 0], following[:, 0]), np.maximum(corners[:, 0], following[:, 0])
+    first, behind = np.ceil(low).clip(0), np.ceil(high).clip(0, height)  # the last row is the next edge's
+    counts = (behind - first).clip(0).astype(int)
+    edges = np.repeat(np.arange(len(corners)), counts)
+    rows = (first[edges] + np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(int)
+    (row0, column0), (row1, column1) = corners[edges].T, following[edges].T
+    columns = column0 + (rows - row0) * (column1 - column0) / (row1 - row0)
+    order = np.lexsort((columns, rows))
+    rows, columns = rows[order], columns[order]
+    yield from zip(rows[::2].tolist(), columns[::2].tolist(), columns[1::2].tolist(), strict=True)
+    # Edges along a row, and corners in it, are crossed by none.
+    for (row, column), (next_row, next_column) in zip(corners.tolist(), following.tolist(), strict=True):
+        if row == round(row) and 0 <= row < height:
+            end = next_column if next_row == row else column
+            yield int(row), min(column, end), max(column, end)
 
 
 def around(boxes: Sequence[Box]) -> Box:

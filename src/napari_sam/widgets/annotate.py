@@ -20,6 +20,7 @@ from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
+from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice, file_of
 from napari_sam.widgets.jobs import LatestJob
@@ -90,6 +91,7 @@ class AnnotateWidget(DockedWidget):
             (self._choice.axes_changed, self._on_axes_changed),
             (self._choice.failed, self._on_choice_failed),
             (self._choice.outdated, self._on_outdated),
+            (self._choice.replaced, self._on_image_replaced),
             (self.panel.seen.cache_requested, self._on_cache_requested),
             (self._viewer.layers.events.inserted, self._on_layers_changed),
             (self._viewer.layers.events.removed, self._on_layer_removed),
@@ -142,8 +144,9 @@ class AnnotateWidget(DockedWidget):
         doing = "Downloading" if needs_download(model, checkpoint) else "Loading"
         self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
         self.panel.start.setEnabled(False)
+        taken = layer.data
         self._loading.submit(
-            lambda progress: (layer, get_weights(model, checkpoint, progress), open_it()), key="open"
+            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()), key="open"
         )
 
     def stop(self) -> None:
@@ -172,8 +175,8 @@ class AnnotateWidget(DockedWidget):
 
     # Loading
 
-    def _on_loaded(self, loaded: tuple[Image, tuple[str, ...], Session]) -> None:
-        layer, notes, opened = loaded
+    def _on_loaded(self, loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
+        layer, taken, notes, opened = loaded
         self._after_loading()
         if layer not in self._viewer.layers:
             opened.close()
@@ -197,7 +200,7 @@ class AnnotateWidget(DockedWidget):
             return
         self._stores[layer] = opened.store.path
         running.put(self._viewer, opened)
-        self._choice.follow(layer, opened)
+        self._choice.follow(layer, opened, taken)
         self._on_image_chosen()
         self._offer_layers()
         for note in (*notes, *opened.predictor.identity.notes):
@@ -247,10 +250,20 @@ class AnnotateWidget(DockedWidget):
     def _on_choice_failed(self, message: str) -> None:
         tell(self.panel, message, problem=True)
 
-    def _on_outdated(self) -> None:
-        self.panel.show_status(
-            "The model sees the channels as they were shown when you started; start anew to take these over."
-        )
+    def _on_outdated(self, message: str) -> None:
+        self.panel.show_status(message)
+
+    def _on_image_replaced(self, layer: Image, alike: bool) -> None:
+        """Say that the model sees the array before; end the session if its positions are none in the new."""
+        if alike:
+            what = f"The pixels of {layer.name!r} were replaced, and the model still sees those before"
+            tell(self.panel, f"{what}; start anew to take the new ones over.", problem=True)
+            return
+        self.stop()
+        self._stores.pop(layer, None)
+        self._on_image_chosen()
+        what = f"{layer.name!r} has another shape now, {array_shape(layer)}, and the annotation ended"
+        tell(self.panel, f"{what}; start anew, with labels for that shape.", problem=True)
 
     def _on_cache_requested(self) -> None:
         """Let the user choose where embeddings are kept, from the next start on."""

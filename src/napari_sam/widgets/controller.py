@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,11 +15,12 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
+from napari_sam.inference.prompts import Prompt
 from napari_sam.previews import Response
-from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
+from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import PlaneNotShown
+from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
 from napari_sam.widgets.history import History
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
@@ -26,6 +28,7 @@ from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
+from napari_sam.widgets.several_commit import SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
 
 # While the slider moves, planes that are only passed are not encoded.
@@ -48,7 +51,8 @@ class SessionController:
     Raises
     ------
     ValueError
-        If a chosen Points or Shapes layer cannot hold prompts of the image.
+        If a chosen Points or Shapes layer cannot hold prompts of the image, or its shown plane is too large;
+        nothing has been made then.
     """
 
     def __init__(
@@ -60,6 +64,8 @@ class SessionController:
         points: Points | None,
         boxes: Shapes | None,
     ) -> None:
+        with suppress(PlaneNotShown):  # it may be shown later
+            session.planes.check(shown_plane(viewer, frame_of(image, session.planes)))
         self.session = session
         self._viewer = viewer
         self._panel = panel
@@ -70,6 +76,8 @@ class SessionController:
         self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
         self._history = History(session, partial(tell, panel))
         self._several: SeveralResponse | None = None
+        self._committing = SeveralCommit(session, panel, self._on_several_committed)
+        self._meant: list[Prompt] = []  # the prompts of what is being committed
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -91,10 +99,12 @@ class SessionController:
     @property
     def is_busy(self) -> bool:
         """Whether something is being computed, or about to be."""
-        return self._settle.isActive() or self._job.is_busy or self._hover.is_busy or self._history.is_busy
+        computing = self._settle.isActive() or self._job.is_busy or self._hover.is_busy
+        return computing or self._history.is_busy or self._committing.is_busy
 
     def close(self) -> None:
         """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
+        self._committing.close()
         self._settle.stop()
         self._connections.close()
         self._job.close()
@@ -133,8 +143,8 @@ class SessionController:
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
-            (panel.undo_requested, self._history.undo),
-            (panel.redo_requested, self._history.redo),
+            (panel.undo_requested, self._on_undo_requested),
+            (panel.redo_requested, self._on_redo_requested),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -211,11 +221,11 @@ class SessionController:
             return
         try:
             plane = self._layers.shown_plane()
-        except PlaneNotShown as error:
+            self.session.show(plane)
+        except ValueError as error:  # there is none, or one that is too large
             self._panel.show_status(str(error), problem=True)
             return
         self._panel.show_status(self._where(plane.position))
-        self.session.show(plane)
         self._settle.start()
 
     def _on_active_changed(self, _event: Any) -> None:
@@ -256,7 +266,7 @@ class SessionController:
         return plane == self.session.plane
 
     def _on_commit_requested(self) -> None:
-        if not self._is_shown():
+        if not self._may_write() or not self._is_shown():
             return
         if self._several is not None:
             self._commit_several(self._several)
@@ -274,13 +284,47 @@ class SessionController:
 
     def _commit_several(self, several: SeveralResponse) -> None:
         try:
-            labels = commit_several(self.session, several, *self._panel.overlap.of(self.session))
-        except (ValueError, OSError) as error:
+            overlap, inside = self._panel.overlap.of_several()
+        except ValueError as error:
             tell(self._panel, str(error), problem=True)
             return
-        under = len(several.previews) - len(labels)
-        left = f"; {under} lay wholly under others and were left out" if under else ""
-        tell(self._panel, f"Committed {len(labels)} objects{left}.")
+        self._meant = self._layers.prompts.read_each(several.request.plane)
+        self._committing.write(several, overlap, inside)
+
+    def _on_several_committed(
+        self, several: SeveralResponse, written: int, left_out: int, error: Exception | None
+    ) -> None:
+        """Clear the prompts that were written; the plane may be another one by now, and prompts too."""
+        plane, total = several.request.plane, len(several.previews)
+        if error is not None:
+            tell(self._panel, f"{error} {written} of {total} objects were written.", problem=True)
+            return
+        if written + left_out < total:
+            tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
+            return
+        stay = ""
+        if self._layers.prompts.read_each(plane) != self._meant:
+            stay = ", and the prompts stay, as they have changed"
+        elif plane == self.session.plane:
+            self.session.clear_prompt()
+        else:
+            self._layers.prompts.write(plane, Prompt())
+        left = f"; of {left_out} others no pixel was left to write" if left_out else ""
+        tell(self._panel, f"Committed {written} object{'s' * (written != 1)}{left}{stay}.")
+
+    def _may_write(self) -> bool:
+        """Whether nothing is being written; if it is, say so."""
+        if self._committing.is_busy:
+            tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
+        return not self._committing.is_busy
+
+    def _on_undo_requested(self) -> None:
+        if self._may_write():
+            self._history.undo()
+
+    def _on_redo_requested(self) -> None:
+        if self._may_write():
+            self._history.redo()
 
     def _on_label_requested(self) -> None:
         """Take the selected object of a Labels layer as prompt; one of ours is taken up, to be refined."""
@@ -308,6 +352,9 @@ class SessionController:
         self._compute(asked=True)
 
     def _on_cancel_requested(self) -> None:
+        if self._committing.is_busy:
+            self._committing.stop()
+            return
         self._job.cancel()
         tell(self._panel, "Stopped. Move to another plane, or press Predict, to go on.")
 

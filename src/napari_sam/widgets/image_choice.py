@@ -45,12 +45,16 @@ class ImageChoice(QObject):
     failed
         Emitted with a sentence where what was typed cannot be.
     outdated
-        Emitted when the channels of the running session look different from what its model sees.
+        Emitted with a sentence when the channels or the contrast of the running session look different from
+        what its model sees.
+    replaced
+        Emitted with a layer of the running session that has another array, and whether the shape is the same.
     """
 
     axes_changed = Signal(object)
     failed = Signal(str)
-    outdated = Signal()
+    outdated = Signal(str)
+    replaced = Signal(object, bool)
 
     def __init__(self, viewer: ViewerModel, panel: AnnotatePanel) -> None:
         super().__init__()
@@ -62,6 +66,9 @@ class ImageChoice(QObject):
         self._seen: tuple[Session, Image, list[Image]] | None = None
         self._reading = LatestJob()
         self._offered, self._watched = LooksWatch(), LooksWatch()
+        # The array that the session was opened with, its shape, and who tells that there is another one.
+        self._taken: tuple[Any, tuple[int, ...]] = (None, ())
+        self._sources = Connections()
         self._connections = Connections()
         for signal, handler in (
             (panel.axes_typed, self._on_axes_typed),
@@ -80,6 +87,7 @@ class ImageChoice(QObject):
     def close(self) -> None:
         """Let go of everything; the thread ends by itself."""
         self._connections.close()
+        self._sources.close()
         self._reading.close()
         self._offered.close()
         self._watched.close()
@@ -128,8 +136,11 @@ class ImageChoice(QObject):
             **arguments,
         )
 
-    def follow(self, layer: Image, session: Session) -> None:
-        """Show what a session that has begun takes as axes, and see when its channels look different."""
+    def follow(self, layer: Image, session: Session, taken: Any) -> None:
+        """Show what a session that has begun takes as axes, and see when its image becomes another one.
+
+        ``taken`` is the layer's data that it was opened with; by now there may be others.
+        """
         if layer is self._layer:
             self._panel.show_axes(session.planes.axes)
         composite = session.planes.channels
@@ -137,11 +148,19 @@ class ImageChoice(QObject):
         if composite is None or composite.axis is not None or len(layers) != len(composite.channels):
             layers = []
         self._seen = (session, layer, layers)
-        self._watched.follow(layers)
+        self._taken = (taken, array_shape(layer))
+        self._watched.follow(layers or ([] if _limits_of(session) is None else [layer]))
+        self._sources.close()
+        for source in layers or [layer]:
+            self._sources.add(source.events.data, self._on_data_replaced)
+        if layer.data is not taken:
+            self._on_data_replaced()
 
     def let_go(self) -> None:
         """Forget the session, which has ended."""
         self._seen = None
+        self._taken = (None, ())
+        self._sources.close()
         self._watched.follow([])
 
     # Axes
@@ -207,20 +226,52 @@ class ImageChoice(QObject):
     def _on_looks_changed(self) -> None:
         if self._seen is None:
             return
-        session, _, layers = self._seen
+        session, layer, layers = self._seen
+        composite = session.planes.channels
+        if composite is None or composite.axis is not None:
+            if _limits_of(session) != self._shown_limits(layer):
+                self.outdated.emit(
+                    "The model sees the contrast as it was shown when you started; "
+                    "start anew to take this over."
+                )
+            return
         try:
-            same = composite_of(layers) == session.planes.channels
+            same = composite_of(layers) == composite
         except ValueError:  # all are hidden for the moment
             same = True
         if not same:
-            self.outdated.emit()
+            self.outdated.emit(
+                "The model sees the channels as they were shown when you started; "
+                "start anew to take these over."
+            )
+
+    def _on_data_replaced(self, event: Any = None) -> None:
+        """Tell that the model sees an array that is no longer there; the same one, set again, is."""
+        if self._seen is None:
+            return
+        data, shape = self._taken
+        layer = self._seen[1] if event is None else event.source
+        if layer is not self._seen[1] or layer.data is not data:
+            self.replaced.emit(layer, array_shape(layer) == shape)
 
     def _limits(self, layer: Image) -> tuple[float, float] | None:
         """The limits that the model is to see the layer in; None for those of the stack."""
         if layer.rgb or self._panel.contrast.value == STACK_CONTRAST:
             return None
+        return self._shown_limits(layer)
+
+    @staticmethod
+    def _shown_limits(layer: Image) -> tuple[float, float]:
         low, high = layer.contrast_limits
         return float(low), float(high)
+
+
+def _limits_of(session: Session) -> tuple[float, float] | None:
+    """Give the limits of the layer that the session was begun with; None if it has those of the stack."""
+    planes = session.planes
+    if planes.channels is not None:
+        return planes.channels.channels[0].limits
+    return None if planes.limits is None else (planes.limits.low, planes.limits.high)
 
 
 def file_of(layer: Image) -> Path | None:

@@ -61,3 +61,21 @@ class OverlapChoice(QWidget):
             raise ValueError("There is no object under the mask; choose another overlap, or another object.")
         counts[labels == 0] = 0
         return overlap, int(labels[counts.argmax()])
+
+    def of_several(self) -> tuple[Overlap, int | None]:
+        """Give the mode, and the object that all of several masks are to lie in.
+
+        Raises
+        ------
+        ValueError
+            If that is the one under each mask, which may be another for each.
+        """
+        overlap = _MODES[self.mode.currentIndex()][1]
+        if overlap != "inside":
+            return overlap, None
+        if self.label.value() == _UNDER_THE_MASK:
+            raise ValueError(
+                "Several objects may lie in several others: instead of auto, give the label of the one that "
+                "they are to lie in."
+            )
+        return overlap, self.label.value()

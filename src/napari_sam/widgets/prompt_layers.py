@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -143,37 +144,34 @@ class PromptLayers:
         labels = tuple(self._labels(self.points)[chosen].tolist())
         strokes, areas = [], []
         positive = self._labels(self.boxes)
-        for number in self._shape_numbers(plane):
-            corners = _pairs(self._corners(number), plane)
-            kind = str(self.boxes.shape_type[number])
-            if kind in _STROKES:
-                strokes.append(Stroke(corners, bool(positive[number])))
-            elif kind == "ellipse":
-                areas.append(ellipse(corners))
-            elif len(corners) > 2:
-                areas.append(Area(corners))
+        for shape in self._shapes(plane):
+            if shape.is_stroke:
+                strokes.append(Stroke(shape.corners, bool(positive[shape.number])))
+            elif shape.kind == "ellipse":
+                areas.append(ellipse(shape.corners))
+            elif len(shape.corners) > 2:
+                areas.append(Area(shape.corners))
         return Drawing(points, labels, tuple(strokes), tuple(areas), self._masks.get(plane))
 
     def write(self, plane: Plane, prompt: Prompt) -> None:
         """Make the layers hold ``prompt`` for ``plane``, if they do not already."""
         current = self.read(plane)
-        shapes = {
-            number: str(self.boxes.shape_type[number]) in _STROKES for number in self._shape_numbers(plane)
-        }
-        gone: list[int] = []
+        shapes, box = self._shapes(plane), current.box
+        gone: set[int] = set()
         with self._silence():
             if (current.points, current.labels) != (prompt.points, prompt.labels):
                 self._write_points(plane, prompt)
-                gone += [number for number, is_stroke in shapes.items() if is_stroke]
+                gone |= {shape.number for shape in shapes if shape.is_stroke}
             if current.box != prompt.box or not _same(current.mask, prompt.mask):
-                gone += [number for number, is_stroke in shapes.items() if not is_stroke]
+                gone |= {shape.number for shape in shapes if not shape.is_stroke}
+                box = None
                 self._masks.pop(plane, None)
                 if prompt.mask is not None:
                     self._masks[plane] = prompt.mask
             if gone:
-                self.boxes.selected_data = set(gone)
+                self.boxes.selected_data = gone
                 self.boxes.remove_selected()
-            if prompt.box is not None and self.read(plane).box != prompt.box:
+            if prompt.box is not None and box != prompt.box:
                 self._write_box(plane, prompt.box)
 
     def take_strays(self) -> int:
@@ -222,12 +220,23 @@ class PromptLayers:
     def _point_numbers(self, plane: Plane) -> NDArray[np.intp]:
         return np.nonzero(on_plane(plane, self._points_on_image()))[0]
 
-    def _corners(self, number: int) -> NDArray[np.float64]:
-        return positions_on_image(self.boxes, np.asarray(self.boxes.data[number]), self._image, self._units)
-
-    def _shape_numbers(self, plane: Plane) -> list[int]:
-        count = len(self.boxes.data)
-        return [number for number in range(count) if on_plane(plane, self._corners(number)).all()]
+    def _shapes(self, plane: Plane) -> list[_Shape]:
+        """Give the shapes that lie on the plane; all are converted together, which takes as long as one."""
+        data = [np.asarray(corners, np.float64) for corners in self.boxes.data]
+        if not data:
+            return []
+        together = positions_on_image(self.boxes, np.concatenate(data), self._image, self._units)
+        ends = np.cumsum([len(corners) for corners in data])
+        on_it = np.logical_and.reduceat(on_plane(plane, together), np.append(0, ends[:-1]))
+        kinds = self.boxes.shape_type
+        return [
+            _Shape(
+                number,
+                str(kinds[number]),
+                _pairs(together[ends[number] - len(data[number]) : ends[number]], plane),
+            )
+            for number in np.nonzero(on_it)[0].tolist()
+        ]
 
     def _on_layer_data(self, event: Any) -> None:
         action = getattr(event, "action", "changed")
@@ -242,6 +251,19 @@ class PromptLayers:
             yield
         finally:
             self._silent = before
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A shape of the layer: its number in there, napari's word for its kind, and (row, column) on a plane."""
+
+    number: int
+    kind: str
+    corners: tuple[Point, ...]
+
+    @property
+    def is_stroke(self) -> bool:
+        return self.kind in _STROKES
 
 
 def _new_points(image: Image | ChannelsTogether, size: float, transform: dict[str, Any]) -> Points:

@@ -20,6 +20,7 @@ from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     PlaneNotShown,
+    array_shape,
     data_to_world,
     frame_of,
     plane_transform,
@@ -76,6 +77,12 @@ class SessionLayers:
         ) is not None:  # of the world; not in napari 0.6
             self._connections.add(units, self._on_image_moved)
 
+    @property
+    def _is_reshaped(self) -> bool:
+        """Whether the image's array was replaced by one that has none of the session's planes."""
+        planes = self._session.planes
+        return self._image.ndim != planes.ndim or array_shape(self.frame) != planes.shape
+
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
         return layer in (self._image, self.labels, self._preview, self.prompts.points, self.prompts.boxes)
@@ -91,6 +98,8 @@ class SessionLayers:
 
     def shown_plane(self) -> Plane:
         """The plane of the image that the viewer shows; see `shown_plane`."""
+        if self._is_reshaped:
+            raise PlaneNotShown(f"{self._image.name!r} has another shape now: start anew.")
         return shown_plane(self._viewer, self.frame)
 
     def show_plane(self, plane: Plane) -> None:
@@ -195,6 +204,8 @@ class SessionLayers:
 
     def _on_image_moved(self, _event: object) -> None:
         """Move our layers with the image."""
+        if self._is_reshaped:  # the session is about to end
+            return
         place = transform_of(self.frame, world_units(self._viewer))
         for name in (*_TRANSFORM, "units"):
             setattr(self.labels, name, place[name])
