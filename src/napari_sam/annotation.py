@@ -194,7 +194,8 @@ class Session:
         encoded stays. Large planes, of which prompts choose the tiles, are left out.
         """
         shape = self.planes.shape
-        order = list(whole_stack(self._plane, shape, Travel.default(self._plane, shape)))
+        travel = Travel.default(self._plane, shape, self.planes.axes)
+        order = list(whole_stack(self._plane, shape, travel))
         for number, plane in enumerate(order, 1):
             self.embedder.prepare(plane)
             progress(number / len(order))

@@ -26,6 +26,8 @@ from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_
 _PREPROCESSING = 4
 # After so long a disk that could not be written is tried again.
 _AGAIN_S = 60.0
+# What is written before the folder is looked through for the first time.
+_UNSEEN = 64 * 2**20
 _log = logging.getLogger(__name__)
 
 
@@ -96,8 +98,9 @@ class EmbeddingCache:
         self._folder = folder
         self._memory_bytes = budget.memory_bytes
         self._disk_bytes = budget.disk_bytes
-        # What may still be written before the folder is looked through again: nothing is known of it yet.
-        self._room = 0
+        # What may still be written before the folder is looked through again. Of thousands of embeddings that
+        # takes a second, for which the first mask should not wait.
+        self._room = min(_UNSEEN, budget.disk_bytes // 16)
         self._memory: OrderedDict[bytes, Embedding] = OrderedDict()
         self._memory_used = 0
         self._stores: dict[tuple[int, int], EmbeddingStore] = {}
