@@ -75,11 +75,11 @@ class TestAnArea:
 
     @given(st.lists(st.tuples(st.floats(-9, 70), st.floats(-9, 99)), min_size=3, max_size=9))
     def test_is_filled_as_another_library_does_it(self, corners: list[tuple[float, float]]) -> None:
-        """But for pixels on the line, of which that one counts some."""
+        """But for pixels on the line, of which that one counts some, and slivers, which have a rule here."""
         line = np.array([*corners, corners[0]])
         filled, other = Area(tuple(corners)).fill(SHAPE), np.zeros(SHAPE, bool)
         other[polygon(*line[:-1].T, SHAPE)] = True
-        assume(other.any())
+        assume(min(np.count_nonzero(filled), np.count_nonzero(other)) > 1)
         for row, column in np.argwhere(filled != other):
             along = np.concatenate([np.linspace(a, b, 3000) for a, b in pairwise(line)])
             assert np.hypot(*(along - (row, column)).T).min() < 0.05

@@ -216,7 +216,8 @@ def test_a_run_is_linked_as_the_panel_says_at_its_end(masks: Masks) -> None:
     progress.connect(lambda _done: masks.panel.stack.linked.setChecked(False))
     masks.run_stack()
     run = masks.widget._controller._stack.run
-    assert run.linked_by is None and run.is_complete
+    wait_until(lambda: run.is_complete and run.linked_by is None)
+    masks.settle()
     assert masks.panel.status.text().startswith("3 objects on 3 planes")
 
 
