@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from automatic_cases import real_image
+from napari_sam import batch
 from napari_sam.cli import main
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.proposals import Proposals
+from napari_sam.planes import Plane, Planes
 from napari_sam.storage.labels import LabelsStore
+from seeded import seeded_image
 
 
 @pytest.fixture
@@ -72,3 +79,55 @@ def test_channels_are_seen_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(np.unique(labels[:, half])) > 5 and len(np.unique(labels[:, ~half])) > 5
     assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "7"]) == 1
     assert "no plane with an axis 7 of channels" in capsys.readouterr().err
+
+
+class TestWhatAFileHolds:
+    """Colours are what the file calls so; anything else of three or four is no colour."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.uint8]]:
+        """Keep what the model is shown, and stop there."""
+        planes: list[NDArray[np.uint8]] = []
+
+        def propose(_predictor: Predictor, plane: NDArray[np.uint8], *_: object) -> Proposals:
+            planes.append(plane)
+            raise ValueError("enough")
+
+        monkeypatch.setattr(batch, "propose", propose)
+        return planes
+
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_channels_are_those_of_the_named_axis(
+        self, count: int, seen: list[NDArray[np.uint8]], tmp_path: Path
+    ) -> None:
+        channels = seeded_image(count * 20, 30, seed=0)[..., 0].reshape(count, 20, 30)
+        path = tmp_path / "channels.tif"
+        tifffile.imwrite(path, channels, photometric="minisblack", metadata={"axes": "CYX"})
+        main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "0"])
+        expected = Planes(channels, "cyx", channels="c").image(Plane((1, 2), (0, 0, 0)))
+        assert_array_equal(seen[0], expected)
+
+    @pytest.mark.parametrize(("samples", "planar"), [(3, False), (4, False), (3, True)])
+    def test_colours_are_seen_without_transparency(
+        self, samples: int, planar: bool, seen: list[NDArray[np.uint8]], tmp_path: Path
+    ) -> None:
+        image = np.dstack([seeded_image(20, 30, seed=0), np.full((20, 30), 255, np.uint8)])[..., :samples]
+        layout = (np.moveaxis(image, -1, 0), "separate") if planar else (image, "contig")
+        tifffile.imwrite(tmp_path / "rgb.tif", layout[0], photometric="rgb", planarconfig=layout[1])
+        main(["automatic", str(tmp_path / "rgb.tif"), "--labels", str(tmp_path / "x.tif")])
+        assert_array_equal(seen[0], image[..., :3])
+
+    @pytest.mark.parametrize("shape", [(3, 20, 30), (4, 20, 30), (20, 30, 3), (2, 3, 20, 30)], ids=str)
+    def test_a_stack_is_not_taken_for_colours(
+        self, shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "stack.tif"
+        tifffile.imwrite(path, np.zeros(shape, np.uint8), photometric="minisblack", planarconfig=None)
+        assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif")]) == 1
+        assert f"has shape {shape}, which is not one plane" in capsys.readouterr().err
+
+    def test_a_file_of_another_kind_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "text.tif"
+        path.write_text("no image")
+        assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif")]) == 1
+        assert "text.tif cannot be read (not a TIFF file" in capsys.readouterr().err

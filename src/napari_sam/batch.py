@@ -20,8 +20,11 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
+from napari_sam.storage.opening import reason_of
 
 _TIFF = (".tif", ".tiff")
+# The axis of colours, in tifffile's letters.
+_COLOURS = "S"
 
 
 def label_file(
@@ -39,7 +42,8 @@ def label_file(
     Parameters
     ----------
     image
-        A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads.
+        A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads. Of a TIFF with several series or
+        levels the first is taken.
     labels
         ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist.
     predictor
@@ -47,7 +51,7 @@ def label_file(
     generation, rule
         See `Generation` and `label_image`.
     channel_axis
-        Number of the axis whose channels are seen together, in napari's colours.
+        Number of the axis of the file whose channels are seen together, in napari's colours.
     thresholds
         What differs from the selection that suits the model, by the names of `Selection`.
 
@@ -62,13 +66,7 @@ def label_file(
         raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
     if labels.exists():
         raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
-    plane = np.asarray(imread(image))
-    if channel_axis is not None:
-        plane = _together(plane, channel_axis)
-    elif plane.ndim == 3 and plane.shape[2] == 4:
-        plane = plane[..., :3]  # transparency shows nothing
-    if plane.ndim != 2 and plane.shape[2:] != (3,):
-        raise ValueError(f"{image} has shape {plane.shape}; give one plane, (H, W) or (H, W, 3).")
+    plane = _plane_in(image, channel_axis)
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
     proposals = propose(predictor, plane, generation, progress)
@@ -85,6 +83,35 @@ def label_file(
         return len(session.store.ledger.objects())
     finally:
         session.close()
+
+
+def _plane_in(image: Path, channel_axis: int | None) -> NDArray[np.generic]:
+    """Read one plane, (H, W) or (H, W, 3)."""
+    found, axes = _read(image)
+    if channel_axis is not None:
+        return _together(found, channel_axis)
+    colours = axes.find(_COLOURS)
+    if found.ndim == 2 and colours < 0:
+        return found
+    if found.ndim == 3 and colours >= 0 and found.shape[colours] in (3, 4):
+        return np.moveaxis(found, colours, -1)[..., :3]  # transparency shows nothing
+    raise ValueError(
+        f"{image} has shape {found.shape}, which is not one plane, gray or RGB; give one plane of it, or, of "
+        "an image of several channels, the number of their axis (--channel-axis)."
+    )
+
+
+def _read(image: Path) -> tuple[NDArray[np.generic], str]:
+    """Read an image with a letter for each axis, ``"S"`` for colours."""
+    try:
+        if image.suffix.lower() in _TIFF:
+            # scikit-image would guess the colours of a TIFF by their number, and move that axis.
+            with tifffile.TiffFile(image) as file:
+                return file.series[0].asarray(), file.series[0].axes
+        found = np.asarray(imread(image))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{image} cannot be read ({reason_of(error)}); choose another file.") from error
+    return found, "YX" + _COLOURS if found.ndim == 3 else "YX"
 
 
 def _together(plane: NDArray[np.generic], channel_axis: int) -> NDArray[np.uint8]:
