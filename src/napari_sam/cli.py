@@ -274,12 +274,11 @@ def _replay(options: argparse.Namespace) -> int:
     from napari_sam.replay import replay_labels  # noqa: PLC0415
     from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
 
+    out, table = _replay_outputs(options)
     store = LabelsStore.open(options.store, read_only=True)
     try:
         image = image_of(store, options.image)
         predictor = _predictor(options)
-        name = options.store.name.split(".")[0]
-        out = options.out or options.store.with_name(f"{name}-{options.model}.labels.zarr")
         with _bar("prompt") as progress:
             found = replay_labels(
                 store, image, predictor, out, masks_as_prompts=options.refine_all, progress=progress
@@ -289,11 +288,31 @@ def _replay(options: argparse.Namespace) -> int:
         return 130
     finally:
         store.close()
-    table = options.csv or out.with_name(f"{out.name.split('.')[0]}.csv")
-    found.write_csv(table)
     print(found.summary())
+    found.write_csv(table)
     print(f"All objects: {table}")
     return 0
+
+
+def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Give the folder of the new labels and the file of the table, which must both be new."""
+    from napari_sam.exporting.planes_of import plain_name  # noqa: PLC0415 - loads zarr
+    from napari_sam.storage.opening import is_taken  # noqa: PLC0415
+
+    default = options.store.with_name(f"{plain_name(options.store)}-{options.model}.labels.zarr")
+    out = (options.out or default).expanduser()
+    table = (options.csv or out.with_name(f"{plain_name(out)}.csv")).expanduser()
+    if is_taken(out):
+        raise FileExistsError(f"{out} exists already; give another name with --out.")
+    if table == out:
+        raise ValueError(f"{table} is the folder of the labels; give another name with --csv.")
+    if table.exists():
+        raise FileExistsError(f"{table} exists already; give another name with --csv, or remove it first.")
+    if options.csv is not None and not table.parent.is_dir():
+        raise FileNotFoundError(
+            f"The table {table} has no folder {table.parent}; make it, or give another name with --csv."
+        )
+    return out, table
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from napari_sam.cli import main
 from napari_sam.exporting.coco import column_runs
 from napari_sam.exporting.formats import FORMATS, export_labels
 from napari_sam.exporting.outlines import closed_paths, outline
+from napari_sam.exporting.planes_of import plain_name
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.runs import MaskRuns
@@ -57,6 +58,21 @@ def store(tmp_path: Path) -> LabelsStore:
     objects.classify([2], "vacuole")
     objects.rename(1, "mother")
     return store
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("cells.labels.zarr", "cells"),
+        ("exp1.5um.labels.zarr", "exp1.5um"),
+        ("exp1.5um.zarr", "exp1.5um"),
+        ("exp.labels", "exp"),
+        ("exp1.5um", "exp1.5um"),
+        (".zarr", ".zarr"),
+    ],
+)
+def test_a_store_is_called_by_its_name_without_the_ending(folder: str, name: str) -> None:
+    assert plain_name(Path("data.zarr", folder)) == name
 
 
 def read_tiff(store: LabelsStore, path: Path) -> NDArray[Any]:
