@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
+from napari_sam.storage.making import made_aside
 from napari_sam.storage.opening import reason_of
 
 _TIFF = (".tif", ".tiff")
@@ -45,7 +48,8 @@ def label_file(
         A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads. Of a TIFF with several series or
         levels the first is taken.
     labels
-        ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist.
+        ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist, and
+        appears when it is whole.
     predictor
         The model.
     generation, rule
@@ -75,14 +79,25 @@ def label_file(
         raise ValueError(selected.message)
     if labels.suffix in _TIFF:
         painted = label_image(selected, rule)
-        tifffile.imwrite(labels, painted, compression="zlib")
+        _write_image(labels, painted)
         return len(np.unique(painted)) - 1
-    session = open_session(plane, model=predictor, labels=labels, rgb=plane.ndim == 3)
-    try:
+    with (
+        made_aside(labels) as folder,
+        closing(open_session(plane, model=predictor, labels=folder, rgb=plane.ndim == 3)) as session,
+    ):
         commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
         return len(session.store.ledger.objects())
+
+
+def _write_image(path: Path, painted: NDArray[np.integer[Any]]) -> None:
+    partial = path.with_name(
+        f".{secrets.token_hex(4)}.{path.name}"
+    )  # its ending tells what kind of TIFF it is
+    try:
+        tifffile.imwrite(partial, painted, compression="zlib")
+        partial.replace(path)
     finally:
-        session.close()
+        partial.unlink(missing_ok=True)
 
 
 def _plane_in(image: Path, channel_axis: int | None) -> NDArray[np.generic]:
