@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from automatic_cases import real_image
-from napari_sam import batch
+from napari_sam import batch, cli
 from napari_sam.cli import main
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
@@ -28,7 +28,7 @@ def coins(tmp_path: Path) -> Path:
 
 
 def test_labels_as_an_image(coins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "labels.tif"
+    out = tmp_path / "labels.TIF"
     assert main(["automatic", str(coins), "--labels", str(out)]) == 0
     labels = tifffile.imread(out)
     count = len(np.unique(labels)) - 1
@@ -46,24 +46,36 @@ def test_labels_as_a_store(coins: Path, tmp_path: Path) -> None:
         store.close()
 
 
+def test_thresholds_that_leave_nothing_are_told_and_leave_no_file(
+    coins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = coins.with_name("new.tif")
+    assert main(["automatic", str(coins), "--labels", str(out), "--pred-iou-thresh", "0.999"]) == 1
+    assert "pred_iou_thresh = 0.999 took" in capsys.readouterr().err
+    assert [path.name for path in coins.parent.iterdir()] == ["coins.tif"]
+
+
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("image", "labels", "message"),
     [
-        (["--labels", "labels.png"], "with .tif or .zarr"),
-        (["--labels", "coins.tif"], "exists"),
-        (["--labels", "new.tif", "--pred-iou-thresh", "0.999"], "pred_iou_thresh = 0.999 took"),
+        ("coins.tif", "coins.tif", "coins.tif exists; give another name"),
+        ("coins.tif", "missing/x.tif", "have no folder missing; make it first"),
+        ("coins.tif", "labels.png", "with .tif or .zarr"),
+        ("cons.tif", "labels.tif", "no image cons.tif"),
     ],
-    ids=["ending", "exists", "nothing left"],
+    ids=["exists", "folder", "ending", "image"],
 )
-def test_mistakes_are_told_and_leave_no_file(
+def test_what_is_in_the_way_is_told_before_the_model_is_loaded(
     coins: Path,
-    more: list[str],
+    image: str,
+    labels: str,
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(coins.parent)
-    assert main(["automatic", str(coins), *more]) == 1
+    monkeypatch.setattr(cli, "_predictor", lambda _: pytest.fail("a model is loaded"))
+    assert main(["automatic", image, "--labels", labels]) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in coins.parent.iterdir()] == ["coins.tif"]
 

@@ -63,13 +63,10 @@ def label_file(
     ------
     ValueError
         If the image is no plane, the labels have another ending, or no mask is left; the message says why.
-    FileExistsError
-        If the labels are there already.
+    OSError
+        See `check_files`.
     """
-    if labels.suffix not in (*_TIFF, ".zarr"):
-        raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
-    if labels.exists():
-        raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
+    check_files(image, labels)
     plane = _plane_in(image, channel_axis)
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
@@ -77,7 +74,7 @@ def label_file(
     selected = proposals.select(selection)
     if selected.message is not None:
         raise ValueError(selected.message)
-    if labels.suffix in _TIFF:
+    if labels.suffix.lower() in _TIFF:
         painted = label_image(selected, rule)
         _write_image(labels, painted)
         return len(np.unique(painted)) - 1
@@ -87,6 +84,28 @@ def label_file(
     ):
         commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
         return len(session.store.ledger.objects())
+
+
+def check_files(image: Path, labels: Path) -> None:
+    """Check that an image is there and that its labels can be written, before a model is loaded.
+
+    Raises
+    ------
+    ValueError
+        If the labels have another ending than ``.tif``, ``.tiff`` and ``.zarr``.
+    FileExistsError
+        If the labels are there already.
+    FileNotFoundError
+        If there is no image, or no folder for the labels' file; that of a store is made.
+    """
+    if not image.is_file():
+        raise FileNotFoundError(f"There is no image {image}; give the file of one.")
+    if labels.suffix.lower() not in (*_TIFF, ".zarr"):
+        raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
+    if labels.exists():
+        raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
+    if labels.suffix.lower() in _TIFF and not labels.parent.is_dir():
+        raise FileNotFoundError(f"The labels {labels} have no folder {labels.parent}; make it first.")
 
 
 def _write_image(path: Path, painted: NDArray[np.integer[Any]]) -> None:

@@ -131,9 +131,10 @@ def _add_automatic(commands: Any) -> None:
 
 
 def _automatic(options: argparse.Namespace) -> int:
-    from napari_sam.batch import label_file  # noqa: PLC0415 - loads torch
+    from napari_sam.batch import check_files, label_file  # noqa: PLC0415 - loads torch
     from napari_sam.inference.automatic import Generation  # noqa: PLC0415
 
+    check_files(options.image, options.labels)  # the model may have to be downloaded
     names = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")
     thresholds = {name: value for name in names if (value := getattr(options, name)) is not None}
     floors = {
