@@ -228,6 +228,39 @@ def test_an_image_in_colours(nano_predictor: Predictor, tmp_path: Path) -> None:
     assert label in new.array[:]
 
 
+class TestAxesOfOneIndex:
+    """Files drop them, or have some more; the pixels are the same."""
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "ZYX"])
+    def test_make_no_other_image(self, axes: str, compression: str | None, tmp_path: Path) -> None:
+        path = tmp_path / "stack.ome.tif"
+        image = STACK if axes == "ZYX" else np.expand_dims(STACK, axes.index("T"))
+        tifffile.imwrite(
+            path, image, photometric="minisblack", compression=compression, metadata={"axes": axes}
+        )
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, *STACK.shape), Geometry("tzyx"))
+        planes = image_of(store, path)
+        assert (planes.axes, planes.shape) == ("tzyx", (1, *STACK.shape))
+        yx, zx = Plane((2, 3), (0, 2, 0, 0)), Plane((1, 3), (0, 0, 7, 0))
+        assert_array_equal(planes.image(yx), Planes(STACK).image(Plane((1, 2), (2, 0, 0))))
+        assert_array_equal(planes.image(zx), Planes(STACK).image(Plane((0, 2), (0, 7, 0))))
+
+    def test_leave_colours_last(self, tmp_path: Path) -> None:
+        image = seeded_image(40, 50, seed=0)
+        tifffile.imwrite(tmp_path / "colours.tif", image, photometric="rgb", compression="zlib")
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, 40, 50), Geometry("zyx"))
+        planes = image_of(store, tmp_path / "colours.tif")
+        assert_array_equal(planes.image(Plane((1, 2), (0, 0, 0))), image)
+
+    @pytest.mark.parametrize("shape", [(4, 50, 40), (40, 50, 4), (2, 2, 40, 50), (1, 40, 50)], ids=str)
+    def test_are_all_that_may_differ(self, shape: tuple[int, ...], tmp_path: Path) -> None:
+        np.save(tmp_path / "stack.npy", np.zeros(shape, np.uint8))
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, 4, 40, 50), Geometry("tzyx"))
+        with pytest.raises(ValueError, match="give the image that they were made of"):
+            image_of(store, tmp_path / "stack.npy")
+
+
 def test_the_contrast_is_that_of_the_first_time(nano_predictor: Predictor, tmp_path: Path) -> None:
     np.save(tmp_path / "stack.npy", STACK)
     session = open_session(STACK, axes="zyx", labels=tmp_path / "cells.zarr", contrast=(60, 170))
