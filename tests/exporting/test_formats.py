@@ -75,11 +75,17 @@ def test_a_store_is_called_by_its_name_without_the_ending(folder: str, name: str
     assert plain_name(Path("data.zarr", folder)) == name
 
 
+def ome_pixels(path: Path) -> dict[str, Any]:
+    with tifffile.TiffFile(path) as file:
+        described: dict[str, Any] = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        return described
+
+
 def read_tiff(store: LabelsStore, path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         assert file.is_ome
         assert file.series[0].axes == "ZYX"
-        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        pixels = ome_pixels(path)
         sizes = [pixels[f"PhysicalSize{axis}"] for axis in "ZYX"]
         assert (sizes, pixels["PhysicalSizeXUnit"]) == ([2.0, 0.5, 0.25], "µm")
         x, y = (file.pages.first.tags[f"{axis}Resolution"].value for axis in "XY")
@@ -193,6 +199,39 @@ def test_tiff_of_any_axes_comes_back(tmp_path: Path, axes: str) -> None:
     path = export_labels(store, tmp_path / "out.tif")
     assert_array_equal(tifffile.imread(path), labels)
     assert_array_equal(import_labels(path, tmp_path / "again.zarr", axes).array[:], labels)
+
+
+@pytest.mark.parametrize(
+    ("unit", "symbol"),
+    [
+        ("centimeter", "cm"),
+        ("angstrom", "Å"),
+        ("picometer", "pm"),
+        ("micrometer", "µm"),
+        ("megameter", "Mm"),
+        ("inch", "in"),
+        ("µm", "µm"),
+        ("second", None),
+        ("furlong", None),
+    ],
+)
+def test_lengths_in_tiff_have_the_symbols_of_ome(tmp_path: Path, unit: str, symbol: str | None) -> None:
+    geometry = Geometry("yx", (0.5, 0.25), None, (unit, unit))
+    pixels = ome_pixels(
+        export_labels(LabelsStore.create(tmp_path / "a", (8, 9), geometry), tmp_path / "a.tif")
+    )
+    assert pixels.get("PhysicalSizeXUnit") == symbol
+    assert pixels.get("PhysicalSizeX") == (None if symbol is None else 0.25)
+
+
+@pytest.mark.parametrize(
+    ("unit", "symbol"), [("millisecond", "ms"), ("minute", "min"), ("day", "d"), ("meter", None)]
+)
+def test_times_in_tiff_have_the_symbols_of_ome(tmp_path: Path, unit: str, symbol: str | None) -> None:
+    geometry = Geometry("tyx", (40.0, 1.0, 1.0), None, (unit, None, None))
+    store = LabelsStore.create(tmp_path / "a", (2, 8, 9), geometry)
+    pixels = ome_pixels(export_labels(store, tmp_path / "a.tif"))
+    assert pixels.get("TimeIncrementUnit") == symbol
 
 
 def test_categories_are_numbers(store: LabelsStore, tmp_path: Path) -> None:
