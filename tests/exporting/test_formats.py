@@ -270,10 +270,24 @@ class TestAFileThat:
             export_labels(store, tmp_path / "out", format_, progress=cancel)
         assert set(tmp_path.iterdir()) == before
 
-    def test_cannot_be_written_says_so(self, store: LabelsStore, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "name", ["file/out.json", "x" * 245 + ".json", "x" * 300 + ".json"], ids=["file", "long", "too long"]
+    )
+    def test_cannot_be_written_says_so(self, store: LabelsStore, tmp_path: Path, name: str) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(LabelsError, match="choose another folder"):
-            export_labels(store, tmp_path / "file" / "out.json", "coco")
+        with pytest.raises(LabelsError, match="choose another name or folder"):
+            export_labels(store, tmp_path / name, "coco")
+
+    def test_can_be_neither_written_nor_removed_says_so(
+        self, store: LabelsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(LabelsError, match=r"cannot be written \(Permission denied\)"):
+            export_labels(store, tmp_path / "out.json", "coco")
 
     def test_has_an_unknown_format_is_refused(self, store: LabelsStore, tmp_path: Path) -> None:
         with pytest.raises(LabelsError, match="choose tiff, coco"):
