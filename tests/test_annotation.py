@@ -721,6 +721,20 @@ class TestDefaultLabelsPath:
         path.mkdir()
         assert default_labels_path("other layer", tmp_path / "cells.tif") == path
 
+    @pytest.mark.parametrize("letter", ["x", "細"])
+    def test_beside_an_image_of_a_long_name_is_one_of_its_own(self, tmp_path: Path, letter: str) -> None:
+        stem = letter * (240 // len(letter.encode()))
+        paths = [default_labels_path("layer", tmp_path / f"{stem}{number}.tif") for number in "12"]
+        for path in paths:
+            LabelsStore.create(path, (3, 4), "yx").close()
+        assert paths == [default_labels_path("layer", tmp_path / f"{stem}{number}.tif") for number in "12"]
+        assert len(set(paths)) == 2
+
+    def test_that_was_long_already_is_found_again(self, tmp_path: Path) -> None:
+        path = tmp_path / f"{'x' * 200}.labels.zarr"
+        path.mkdir()
+        assert default_labels_path("layer", tmp_path / f"{'x' * 200}.tif") == path
+
     @pytest.fixture
     def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """The user's data folder, empty."""
@@ -735,6 +749,7 @@ class TestDefaultLabelsPath:
             pytest.param("", "image.labels.zarr", id="no name"),
             pytest.param("細胞", "細胞.labels.zarr", id="letters of any script"),
             pytest.param("x" * 999, "x" * 100 + ".labels.zarr", id="long"),
+            pytest.param("細胞" * 99, "細胞" * 16 + "細.labels.zarr", id="long in bytes"),
         ],
     )
     def test_is_else_in_the_users_data_folder(self, folder: Path, name: str, expected: str) -> None:

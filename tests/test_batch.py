@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from automatic_cases import real_image
+from napari_sam import batch, cli
 from napari_sam.cli import main
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.proposals import Proposals
+from napari_sam.planes import Plane, Planes
 from napari_sam.storage.labels import LabelsStore
+from seeded import seeded_image
 
 
 @pytest.fixture
@@ -21,7 +28,7 @@ def coins(tmp_path: Path) -> Path:
 
 
 def test_labels_as_an_image(coins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "labels.tif"
+    out = tmp_path / "labels.TIF"
     assert main(["automatic", str(coins), "--labels", str(out)]) == 0
     labels = tifffile.imread(out)
     count = len(np.unique(labels)) - 1
@@ -39,24 +46,36 @@ def test_labels_as_a_store(coins: Path, tmp_path: Path) -> None:
         store.close()
 
 
+def test_thresholds_that_leave_nothing_are_told_and_leave_no_file(
+    coins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = coins.with_name("new.tif")
+    assert main(["automatic", str(coins), "--labels", str(out), "--pred-iou-thresh", "0.999"]) == 1
+    assert "pred_iou_thresh = 0.999 took" in capsys.readouterr().err
+    assert [path.name for path in coins.parent.iterdir()] == ["coins.tif"]
+
+
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("image", "labels", "message"),
     [
-        (["--labels", "labels.png"], "with .tif or .zarr"),
-        (["--labels", "coins.tif"], "exists"),
-        (["--labels", "new.tif", "--pred-iou-thresh", "0.999"], "pred_iou_thresh = 0.999 took"),
+        ("coins.tif", "coins.tif", "coins.tif exists; give another name"),
+        ("coins.tif", "missing/x.tif", "have no folder missing; make it first"),
+        ("coins.tif", "labels.png", "with .tif or .zarr"),
+        ("cons.tif", "labels.tif", "no image cons.tif"),
     ],
-    ids=["ending", "exists", "nothing left"],
+    ids=["exists", "folder", "ending", "image"],
 )
-def test_mistakes_are_told_and_leave_no_file(
+def test_what_is_in_the_way_is_told_before_the_model_is_loaded(
     coins: Path,
-    more: list[str],
+    image: str,
+    labels: str,
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(coins.parent)
-    assert main(["automatic", str(coins), *more]) == 1
+    monkeypatch.setattr(cli, "_predictor", lambda _: pytest.fail("a model is loaded"))
+    assert main(["automatic", image, "--labels", labels]) == 1
     assert message in capsys.readouterr().err
     assert [path.name for path in coins.parent.iterdir()] == ["coins.tif"]
 
@@ -72,3 +91,55 @@ def test_channels_are_seen_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(np.unique(labels[:, half])) > 5 and len(np.unique(labels[:, ~half])) > 5
     assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "7"]) == 1
     assert "no plane with an axis 7 of channels" in capsys.readouterr().err
+
+
+class TestWhatAFileHolds:
+    """Colours are what the file calls so; anything else of three or four is no colour."""
+
+    @pytest.fixture
+    def seen(self, monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.uint8]]:
+        """Keep what the model is shown, and stop there."""
+        planes: list[NDArray[np.uint8]] = []
+
+        def propose(_predictor: Predictor, plane: NDArray[np.uint8], *_: object) -> Proposals:
+            planes.append(plane)
+            raise ValueError("enough")
+
+        monkeypatch.setattr(batch, "propose", propose)
+        return planes
+
+    @pytest.mark.parametrize("count", [2, 3, 4, 5])
+    def test_channels_are_those_of_the_named_axis(
+        self, count: int, seen: list[NDArray[np.uint8]], tmp_path: Path
+    ) -> None:
+        channels = seeded_image(count * 20, 30, seed=0)[..., 0].reshape(count, 20, 30)
+        path = tmp_path / "channels.tif"
+        tifffile.imwrite(path, channels, photometric="minisblack", metadata={"axes": "CYX"})
+        main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "0"])
+        expected = Planes(channels, "cyx", channels="c").image(Plane((1, 2), (0, 0, 0)))
+        assert_array_equal(seen[0], expected)
+
+    @pytest.mark.parametrize(("samples", "planar"), [(3, False), (4, False), (3, True)])
+    def test_colours_are_seen_without_transparency(
+        self, samples: int, planar: bool, seen: list[NDArray[np.uint8]], tmp_path: Path
+    ) -> None:
+        image = np.dstack([seeded_image(20, 30, seed=0), np.full((20, 30), 255, np.uint8)])[..., :samples]
+        layout = (np.moveaxis(image, -1, 0), "separate") if planar else (image, "contig")
+        tifffile.imwrite(tmp_path / "rgb.tif", layout[0], photometric="rgb", planarconfig=layout[1])
+        main(["automatic", str(tmp_path / "rgb.tif"), "--labels", str(tmp_path / "x.tif")])
+        assert_array_equal(seen[0], image[..., :3])
+
+    @pytest.mark.parametrize("shape", [(3, 20, 30), (4, 20, 30), (20, 30, 3), (2, 3, 20, 30)], ids=str)
+    def test_a_stack_is_not_taken_for_colours(
+        self, shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = tmp_path / "stack.tif"
+        tifffile.imwrite(path, np.zeros(shape, np.uint8), photometric="minisblack", planarconfig=None)
+        assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif")]) == 1
+        assert f"has shape {shape}, which is not one plane" in capsys.readouterr().err
+
+    def test_a_file_of_another_kind_is_told(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = tmp_path / "text.tif"
+        path.write_text("no image")
+        assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif")]) == 1
+        assert "text.tif cannot be read (not a TIFF file" in capsys.readouterr().err

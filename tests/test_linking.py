@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
-from napari_sam.linking import Linking, centroid, link, suited_linking
+from napari_sam.linking import Linking, centroid, link, meeting, suited_linking
 from napari_sam.runs import MaskRuns
 
 SHAPE = (40, 48)
@@ -133,6 +136,39 @@ def test_short_objects_are_left_out_and_the_others_numbered_without_them() -> No
 def test_a_stack_without_masks_has_no_objects() -> None:
     assert linked([[], [], []]) == [[], [], []]
     assert linked([]) == []
+
+
+def every_pair_compared(boxes: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    return np.stack(np.nonzero((low < high).all(-1)))
+
+
+sides = st.tuples(st.integers(0, 9), st.integers(1, 9)).map(lambda x: (x[0], x[0] + x[1]))
+planes_of_boxes = st.lists(st.builds(lambda y, x: (y[0], x[0], y[1], x[1]), sides, sides), max_size=9).map(
+    lambda boxes: np.array(sorted(boxes), np.int64).reshape(-1, 4)
+)
+
+
+@given(planes_of_boxes, planes_of_boxes)
+def test_the_boxes_that_meet_are_those_of_a_table_of_all_pairs(
+    boxes: NDArray[np.int64], others: NDArray[np.int64]
+) -> None:
+    assert_array_equal(np.stack(meeting(boxes, others)), every_pair_compared(boxes, others))
+
+
+def test_crowded_planes_take_no_table_of_all_pairs() -> None:
+    """It took 35 bytes for each pair: 143 MB for 2000 masks, 14 GB for 20000."""
+    rows, columns = np.divmod(np.arange(2000), 50)
+    boxes = np.stack([rows * 10, columns * 10, rows * 10 + 9, columns * 10 + 9], axis=1)
+    tracemalloc.start()
+    try:
+        a, b = meeting(boxes, boxes + 5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(a) == len(b) == 4 * 39 * 49 + 2 * (39 + 49) + 1
+    assert peak < 2e6
 
 
 def test_the_centre_of_a_disc_is_its_centroid() -> None:

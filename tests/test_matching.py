@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from napari_sam.matching import Agreement, Matching
 
@@ -48,3 +54,43 @@ def test_nothing_found_in_nothing_is_right() -> None:
 def test_labels_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(60, 60\)"):
         Matching.of(squares(), np.zeros((3, 3), int))
+
+
+def every_pair_compared(found: NDArray[np.int8], truth: NDArray[np.int8]) -> list[float]:
+    """Give the IoUs above a half, of all found with all true objects."""
+    ious = []
+    for ours in np.unique(found[found != 0]):
+        for theirs in np.unique(truth[truth != 0]):
+            a, b = found == ours, truth == theirs
+            ious.append(float((a & b).sum() / (a | b).sum()))
+    return [iou for iou in ious if iou > 0.5]
+
+
+label_images = arrays(np.int8, (4, 5), elements=st.integers(-1, 3))
+
+
+@given(label_images, label_images, st.floats(0, 1))
+def test_the_ious_are_those_of_a_table_of_all_pairs(
+    found: NDArray[np.int8], other: NDArray[np.int8], share: float
+) -> None:
+    # Mostly alike, lest hardly an IoU be above a half.
+    truth = np.where(np.arange(found.size).reshape(found.shape) < share * found.size, other, found)
+    matching = Matching.of(found, truth)
+    assert matching.ious.tolist() == every_pair_compared(found, truth)
+    assert (matching.found, matching.true) == (
+        len(np.unique(found[found != 0])),
+        len(np.unique(truth[truth != 0])),
+    )
+
+
+def test_many_objects_take_no_table_of_all_pairs() -> None:
+    """It took 33 bytes for each pair: 530 MB for these."""
+    labels = np.arange(4000).reshape(40, 100)
+    tracemalloc.start()
+    try:
+        matching = Matching.of(labels, labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert matching.hits() == 3999
+    assert peak < 2e6

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from numpy.testing import assert_array_equal
 
+from napari_sam import cli
 from napari_sam.annotation import Session
 from napari_sam.cli import main
 from napari_sam.demo import demo_stack
@@ -20,6 +21,7 @@ from napari_sam.planes import Plane, Planes
 from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import Geometry
 from napari_sam.storage.opening import LabelsError
 from seeded import seeded_image, seeded_predictor
 from test_annotation import STACK, make_session, object_at
@@ -226,6 +228,39 @@ def test_an_image_in_colours(nano_predictor: Predictor, tmp_path: Path) -> None:
     assert label in new.array[:]
 
 
+class TestAxesOfOneIndex:
+    """Files drop them, or have some more; the pixels are the same."""
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    @pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "ZYX"])
+    def test_make_no_other_image(self, axes: str, compression: str | None, tmp_path: Path) -> None:
+        path = tmp_path / "stack.ome.tif"
+        image = STACK if axes == "ZYX" else np.expand_dims(STACK, axes.index("T"))
+        tifffile.imwrite(
+            path, image, photometric="minisblack", compression=compression, metadata={"axes": axes}
+        )
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, *STACK.shape), Geometry("tzyx"))
+        planes = image_of(store, path)
+        assert (planes.axes, planes.shape) == ("tzyx", (1, *STACK.shape))
+        yx, zx = Plane((2, 3), (0, 2, 0, 0)), Plane((1, 3), (0, 0, 7, 0))
+        assert_array_equal(planes.image(yx), Planes(STACK).image(Plane((1, 2), (2, 0, 0))))
+        assert_array_equal(planes.image(zx), Planes(STACK).image(Plane((0, 2), (0, 7, 0))))
+
+    def test_leave_colours_last(self, tmp_path: Path) -> None:
+        image = seeded_image(40, 50, seed=0)
+        tifffile.imwrite(tmp_path / "colours.tif", image, photometric="rgb", compression="zlib")
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, 40, 50), Geometry("zyx"))
+        planes = image_of(store, tmp_path / "colours.tif")
+        assert_array_equal(planes.image(Plane((1, 2), (0, 0, 0))), image)
+
+    @pytest.mark.parametrize("shape", [(4, 50, 40), (40, 50, 4), (2, 2, 40, 50), (1, 40, 50)], ids=str)
+    def test_are_all_that_may_differ(self, shape: tuple[int, ...], tmp_path: Path) -> None:
+        np.save(tmp_path / "stack.npy", np.zeros(shape, np.uint8))
+        store = LabelsStore.create(tmp_path / "cells.zarr", (1, 4, 40, 50), Geometry("tzyx"))
+        with pytest.raises(ValueError, match="give the image that they were made of"):
+            image_of(store, tmp_path / "stack.npy")
+
+
 def test_the_contrast_is_that_of_the_first_time(nano_predictor: Predictor, tmp_path: Path) -> None:
     np.save(tmp_path / "stack.npy", STACK)
     session = open_session(STACK, axes="zyx", labels=tmp_path / "cells.zarr", contrast=(60, 170))
@@ -252,3 +287,64 @@ def test_the_command_and_the_session_say_how_it_went(
     assert (tmp_path / "cells-nano.labels.zarr").is_dir()
     assert (tmp_path / "cells-nano.csv").read_text().count("replayed") == 1
     session.close()
+
+
+class TestNamesOfTheCommand:
+    """The table lies beside the new labels, and nothing that is there is overwritten."""
+
+    @pytest.fixture(autouse=True)
+    def cells(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nano_predictor: Predictor) -> None:
+        monkeypatch.chdir(tmp_path)
+        np.save("stack.npy", STACK)
+        LabelsStore.create(Path("cells.1.5um.labels.zarr"), STACK.shape, Geometry("zyx")).close()
+        monkeypatch.setattr(cli, "_predictor", lambda _: nano_predictor)
+
+    def replay(self, *more: str) -> int:
+        return main(["replay", "cells.1.5um.labels.zarr", "stack.npy", *more])
+
+    @pytest.mark.parametrize(
+        ("more", "out", "table"),
+        [
+            ([], "cells.1.5um-vit_b.labels.zarr", "cells.1.5um-vit_b.csv"),
+            (["--out", "exp.2.zarr"], "exp.2.zarr", "exp.2.csv"),
+            (["--out", "exp.labels"], "exp.labels", "exp.csv"),
+            (["--out", "new/exp"], "new/exp", "new/exp.csv"),
+            (["--out", "exp", "--csv", "table.txt"], "exp", "table.txt"),
+        ],
+        ids=["no names", "dot", "labels", "new folder", "table"],
+    )
+    def test_only_the_ending_is_cut_off(
+        self, more: list[str], out: str, table: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.replay(*more) == 0
+        assert f"All objects: {table}" in capsys.readouterr().out
+        assert Path(out).is_dir() and Path(table).is_file()
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--out", "exp.zarr"], "exp.csv exists already; give another name with --csv"),
+            (["--csv", "exp.csv"], "exp.csv exists already"),
+            (
+                ["--csv", "new", "--out", "new"],
+                "new is the folder of the labels; give another name with --csv",
+            ),
+            (["--csv", "nope/x.csv"], "has no folder nope; make it"),
+            (["--out", "cells.1.5um.labels.zarr"], "exists already; give another name with --out"),
+        ],
+        ids=["table beside", "table", "one name", "folder", "labels"],
+    )
+    def test_what_is_in_the_way_is_told_before_the_model_is_loaded(
+        self,
+        more: list[str],
+        message: str,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(cli, "_predictor", lambda _: pytest.fail("a model is loaded"))
+        Path("exp.csv").write_text("another experiment")
+        before = set(Path().iterdir())
+        assert self.replay(*more) == 1
+        assert message in capsys.readouterr().err
+        assert set(Path().iterdir()) == before
+        assert Path("exp.csv").read_text() == "another experiment"

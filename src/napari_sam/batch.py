@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,12 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
+from napari_sam.storage.making import made_aside
+from napari_sam.storage.opening import reason_of
 
 _TIFF = (".tif", ".tiff")
+# The axis of colours, in tifffile's letters.
+_COLOURS = "S"
 
 
 def label_file(
@@ -39,15 +45,17 @@ def label_file(
     Parameters
     ----------
     image
-        A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads.
+        A plane, gray or RGB: TIFF, PNG, and what else scikit-image reads. Of a TIFF with several series or
+        levels the first is taken.
     labels
-        ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist.
+        ``.tif`` for a label image, ``.zarr`` for a labels store with its ledger. It must not exist, and
+        appears when it is whole.
     predictor
         The model.
     generation, rule
         See `Generation` and `label_image`.
     channel_axis
-        Number of the axis whose channels are seen together, in napari's colours.
+        Number of the axis of the file whose channels are seen together, in napari's colours.
     thresholds
         What differs from the selection that suits the model, by the names of `Selection`.
 
@@ -55,36 +63,89 @@ def label_file(
     ------
     ValueError
         If the image is no plane, the labels have another ending, or no mask is left; the message says why.
-    FileExistsError
-        If the labels are there already.
+    OSError
+        See `check_files`.
     """
-    if labels.suffix not in (*_TIFF, ".zarr"):
-        raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
-    if labels.exists():
-        raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
-    plane = np.asarray(imread(image))
-    if channel_axis is not None:
-        plane = _together(plane, channel_axis)
-    elif plane.ndim == 3 and plane.shape[2] == 4:
-        plane = plane[..., :3]  # transparency shows nothing
-    if plane.ndim != 2 and plane.shape[2:] != (3,):
-        raise ValueError(f"{image} has shape {plane.shape}; give one plane, (H, W) or (H, W, 3).")
+    check_files(image, labels)
+    plane = _plane_in(image, channel_axis)
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
     proposals = propose(predictor, plane, generation, progress)
     selected = proposals.select(selection)
     if selected.message is not None:
         raise ValueError(selected.message)
-    if labels.suffix in _TIFF:
+    if labels.suffix.lower() in _TIFF:
         painted = label_image(selected, rule)
-        tifffile.imwrite(labels, painted, compression="zlib")
+        _write_image(labels, painted)
         return len(np.unique(painted)) - 1
-    session = open_session(plane, model=predictor, labels=labels, rgb=plane.ndim == 3)
-    try:
+    with (
+        made_aside(labels) as folder,
+        closing(open_session(plane, model=predictor, labels=folder, rgb=plane.ndim == 3)) as session,
+    ):
         commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
         return len(session.store.ledger.objects())
+
+
+def check_files(image: Path, labels: Path) -> None:
+    """Check that an image is there and that its labels can be written, before a model is loaded.
+
+    Raises
+    ------
+    ValueError
+        If the labels have another ending than ``.tif``, ``.tiff`` and ``.zarr``.
+    FileExistsError
+        If the labels are there already.
+    FileNotFoundError
+        If there is no image, or no folder for the labels' file; that of a store is made.
+    """
+    if not image.is_file():
+        raise FileNotFoundError(f"There is no image {image}; give the file of one.")
+    if labels.suffix.lower() not in (*_TIFF, ".zarr"):
+        raise ValueError(f"Labels cannot be written as {labels.name!r}; give a name with .tif or .zarr.")
+    if labels.exists():
+        raise FileExistsError(f"{labels} exists; give another name, or remove it first.")
+    if labels.suffix.lower() in _TIFF and not labels.parent.is_dir():
+        raise FileNotFoundError(f"The labels {labels} have no folder {labels.parent}; make it first.")
+
+
+def _write_image(path: Path, painted: NDArray[np.integer[Any]]) -> None:
+    partial = path.with_name(
+        f".{secrets.token_hex(4)}.{path.name}"
+    )  # its ending tells what kind of TIFF it is
+    try:
+        tifffile.imwrite(partial, painted, compression="zlib")
+        partial.replace(path)
     finally:
-        session.close()
+        partial.unlink(missing_ok=True)
+
+
+def _plane_in(image: Path, channel_axis: int | None) -> NDArray[np.generic]:
+    """Read one plane, (H, W) or (H, W, 3)."""
+    found, axes = _read(image)
+    if channel_axis is not None:
+        return _together(found, channel_axis)
+    colours = axes.find(_COLOURS)
+    if found.ndim == 2 and colours < 0:
+        return found
+    if found.ndim == 3 and colours >= 0 and found.shape[colours] in (3, 4):
+        return np.moveaxis(found, colours, -1)[..., :3]  # transparency shows nothing
+    raise ValueError(
+        f"{image} has shape {found.shape}, which is not one plane, gray or RGB; give one plane of it, or, of "
+        "an image of several channels, the number of their axis (--channel-axis)."
+    )
+
+
+def _read(image: Path) -> tuple[NDArray[np.generic], str]:
+    """Read an image with a letter for each axis, ``"S"`` for colours."""
+    try:
+        if image.suffix.lower() in _TIFF:
+            # scikit-image would guess the colours of a TIFF by their number, and move that axis.
+            with tifffile.TiffFile(image) as file:
+                return file.series[0].asarray(), file.series[0].axes
+        found = np.asarray(imread(image))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{image} cannot be read ({reason_of(error)}); choose another file.") from error
+    return found, "YX" + _COLOURS if found.ndim == 3 else "YX"
 
 
 def _together(plane: NDArray[np.generic], channel_axis: int) -> NDArray[np.uint8]:

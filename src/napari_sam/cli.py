@@ -19,6 +19,8 @@ from napari_sam.weights.folder import FOLDER_VARIABLE, is_here, models_folder, r
 if TYPE_CHECKING:
     from napari_sam.inference.predictor import Predictor
 
+# What shells give for a program that Ctrl+C has ended.
+_INTERRUPTED = 130
 _PRECISIONS = "float32, or bfloat16, float16, int8 where this machine gains from it (default: float32)"
 
 
@@ -32,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"napari-sam: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"Stopped. {options.stays.format_map(vars(options))}", file=sys.stderr)
+        return _INTERRUPTED
     return status
 
 
@@ -50,16 +55,18 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the labels and the picture (default: %(default)s)",
     )
     demo.add_argument("--precision", default="float32", help=f"without a window: {_PRECISIONS}")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, stays="What was written by then is in {out}.")
     _add_models(commands)
     repair = commands.add_parser("repair", help="restore damaged or lost chunks of labels from their ledger")
     repair.add_argument("store", type=Path, help="folder of the labels")
-    repair.set_defaults(run=_repair)
+    repair.set_defaults(
+        run=_repair, stays="What was restored by then stays, and the same command restores the rest."
+    )
     take_in = commands.add_parser("import", help="make a labels store from labels of another program")
     take_in.add_argument("source", type=Path, help="labels: .tif, .npy, or a zarr folder")
     take_in.add_argument("store", type=Path, help="folder of the new labels")
     take_in.add_argument("--axes", help="one letter per axis, such as zyx")
-    take_in.set_defaults(run=_import)
+    take_in.set_defaults(run=_import, stays="No new labels were written, and {source} is as it was.")
     _add_export(commands)
     _add_replay(commands)
     _add_automatic(commands)
@@ -120,13 +127,14 @@ def _add_automatic(commands: Any) -> None:
     )
     for name in ("pred-iou-thresh", "stability-score-thresh", "box-nms-thresh"):
         automatic.add_argument(f"--{name}", type=float, help="what suits the model, if left out")
-    automatic.set_defaults(run=_automatic)
+    automatic.set_defaults(run=_automatic, stays="No labels were written.")
 
 
 def _automatic(options: argparse.Namespace) -> int:
-    from napari_sam.batch import label_file  # noqa: PLC0415 - loads torch
+    from napari_sam.batch import check_files, label_file  # noqa: PLC0415 - loads torch
     from napari_sam.inference.automatic import Generation  # noqa: PLC0415
 
+    check_files(options.image, options.labels)  # the model may have to be downloaded
     names = ("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh")
     thresholds = {name: value for name in names if (value := getattr(options, name)) is not None}
     floors = {
@@ -151,12 +159,18 @@ def _automatic(options: argparse.Namespace) -> int:
 def _add_models(commands: Any) -> None:
     """Add ``models`` with what can be done to them; without more it lists them."""
     models = commands.add_parser("models", help="list, download or remove models")
-    models.set_defaults(run=lambda _: _list_models())
+    models.set_defaults(run=lambda _: _list_models(), stays="Nothing has changed.")
     actions = models.add_subparsers(metavar="ACTION")
     download = actions.add_parser("download", help="download models, or finish a download that was cut")
-    download.set_defaults(run=lambda options: _download_models(options.key))
+    download.set_defaults(
+        run=lambda options: _download_models(options.key),
+        stays="What has come is kept, and the same command goes on from there.",
+    )
     remove = actions.add_parser("remove", help="delete downloaded models")
-    remove.set_defaults(run=lambda options: _remove_models(options.key))
+    remove.set_defaults(
+        run=lambda options: _remove_models(options.key),
+        stays="Models that are not named as removed are here.",
+    )
     for action in (download, remove):
         action.add_argument("key", nargs="+", metavar="KEY", help="what the list calls the model")
 
@@ -180,12 +194,8 @@ def _download_models(keys: Sequence[str]) -> int:
         if row.is_bundled:
             print(f"{row.key} ships with the package.")
             continue
-        try:
-            with terminal_report(row) as report:
-                weights = fetch(row, report)
-        except KeyboardInterrupt:
-            print("Stopped. What has come is kept, and the same command goes on from there.", file=sys.stderr)
-            return 130
+        with terminal_report(row) as report:
+            weights = fetch(row, report)
         print(f"{row.key}: {weights.path}, SHA-256 {weights.sha256}")
         for note in weights.notes:
             print(note)
@@ -231,7 +241,7 @@ def _add_export(commands: Any) -> None:
         metavar="FORMAT",
         help="tiff, coco, geojson, shapes, csv, categories-tiff or categories-zarr (default: %(default)s)",
     )
-    export.set_defaults(run=_export)
+    export.set_defaults(run=_export, stays="Nothing was written.")
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -242,9 +252,6 @@ def _export(options: argparse.Namespace) -> int:
     try:
         with _bar("plane") as progress:
             print(export_labels(store, options.out, options.to, progress=progress))
-    except KeyboardInterrupt:
-        print("Stopped; nothing was written.", file=sys.stderr)
-        return 130
     finally:
         store.close()
     return 0
@@ -266,7 +273,7 @@ def _add_replay(commands: Any) -> None:
         action="store_true",
         help="let the model refine what has no prompts (painted, imported) instead of copying it",
     )
-    replay.set_defaults(run=_replay)
+    replay.set_defaults(run=_replay, stays="No new labels were written, and the old ones are as they were.")
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -274,26 +281,42 @@ def _replay(options: argparse.Namespace) -> int:
     from napari_sam.replay import replay_labels  # noqa: PLC0415
     from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
 
+    out, table = _replay_outputs(options)
     store = LabelsStore.open(options.store, read_only=True)
     try:
         image = image_of(store, options.image)
         predictor = _predictor(options)
-        name = options.store.name.split(".")[0]
-        out = options.out or options.store.with_name(f"{name}-{options.model}.labels.zarr")
         with _bar("prompt") as progress:
             found = replay_labels(
                 store, image, predictor, out, masks_as_prompts=options.refine_all, progress=progress
             )
-    except KeyboardInterrupt:
-        print("Stopped; no new labels were written, and the old ones are as they were.", file=sys.stderr)
-        return 130
     finally:
         store.close()
-    table = options.csv or out.with_name(f"{out.name.split('.')[0]}.csv")
-    found.write_csv(table)
     print(found.summary())
+    found.write_csv(table)
     print(f"All objects: {table}")
     return 0
+
+
+def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
+    """Give the folder of the new labels and the file of the table, which must both be new."""
+    from napari_sam.exporting.planes_of import plain_name  # noqa: PLC0415 - loads zarr
+    from napari_sam.storage.opening import is_taken  # noqa: PLC0415
+
+    default = options.store.with_name(f"{plain_name(options.store)}-{options.model}.labels.zarr")
+    out = (options.out or default).expanduser()
+    table = (options.csv or out.with_name(f"{plain_name(out)}.csv")).expanduser()
+    if is_taken(out):
+        raise FileExistsError(f"{out} exists already; give another name with --out.")
+    if table == out:
+        raise ValueError(f"{table} is the folder of the labels; give another name with --csv.")
+    if table.exists():
+        raise FileExistsError(f"{table} exists already; give another name with --csv, or remove it first.")
+    if options.csv is not None and not table.parent.is_dir():
+        raise FileNotFoundError(
+            f"The table {table} has no folder {table.parent}; make it, or give another name with --csv."
+        )
+    return out, table
 
 
 @contextmanager

@@ -143,8 +143,38 @@ def centroid(runs: MaskRuns) -> tuple[float, float]:
     return float(rows.mean()) + runs.box[0], float(columns.mean()) + runs.box[1]
 
 
+def meeting(
+    boxes: NDArray[np.int64], others: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the pairs of boxes, one of each plane, that share pixels.
+
+    Of the others only those are looked at that begin near enough to reach the same rows: a table of all pairs
+    of two crowded planes would take gigabytes.
+
+    Parameters
+    ----------
+    boxes, others
+        (N, 4) and (M, 4) of ``(row0, column0, row1, column1)``, the ends left out; the others in the order of
+        their first rows.
+
+    Returns
+    -------
+    tuple of (K,) int64 arrays
+        Numbers of the boxes and of the others, in this order.
+    """
+    tallest = (others[:, 2] - others[:, 0]).max(initial=0)
+    starts = np.searchsorted(others[:, 0], boxes[:, 0] - tallest, "right").tolist()
+    stops = np.searchsorted(others[:, 0], boxes[:, 2]).tolist()
+    found = [np.zeros(0, np.int64)]
+    for (row0, column0, _, column1), start, stop in zip(boxes.tolist(), starts, stops, strict=True):
+        near = others[start:stop]
+        meets = (near[:, 2] > row0) & (near[:, 1] < column1) & (near[:, 3] > column0)
+        found.append(np.flatnonzero(meets) + start)
+    return np.repeat(np.arange(len(boxes)), [len(x) for x in found[1:]]), np.concatenate(found)
+
+
 class _Decoded:
-    """The masks of one plane, with their boxes and areas as arrays."""
+    """The masks of one plane, in the order of their boxes, with these and the areas as arrays."""
 
     def __init__(self, masks: Sequence[MaskRuns]) -> None:
         self.masks = [runs.mask() for runs in masks]
@@ -156,9 +186,7 @@ def _overlaps(
     one: _Decoded, other: _Decoded, measure: Measure
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Give the pairs of masks that share pixels, as two lists of numbers, and by how much they overlap."""
-    low = np.maximum(one.boxes[:, None, :2], other.boxes[None, :, :2])
-    high = np.minimum(one.boxes[:, None, 2:], other.boxes[None, :, 2:])
-    a, b = np.nonzero((low < high).all(-1))
+    a, b = meeting(one.boxes, other.boxes)
     shared = np.array(
         [_shared(one, i, other, j) for i, j in zip(a.tolist(), b.tolist(), strict=True)], np.int64
     )

@@ -43,11 +43,13 @@ class Matching:
             raise ValueError(f"The found labels have shape {found.shape}, the true ones {truth.shape}.")
         ours, inverse, areas = np.unique(found, return_inverse=True, return_counts=True)
         theirs, true_inverse, true_areas = np.unique(truth, return_inverse=True, return_counts=True)
-        pairs = inverse.ravel() * len(theirs) + true_inverse.ravel()
-        shared = np.bincount(pairs, minlength=len(ours) * len(theirs)).reshape(len(ours), len(theirs))
-        union = areas[:, None] + true_areas - shared
-        real = (ours != 0)[:, None] & (theirs != 0)
-        ious = np.where(real, shared / union, 0.0)
+        # Counted for the pairs alone that share pixels: a table of all pairs would not fit into memory.
+        both = ((found != 0) & (truth != 0)).ravel()
+        pairs, shared = np.unique(
+            inverse.ravel()[both] * len(theirs) + true_inverse.ravel()[both], return_counts=True
+        )
+        union = areas[pairs // len(theirs)] + true_areas[pairs % len(theirs)] - shared
+        ious = shared / union
         return cls(ious[ious > LEAST_IOU], int((ours != 0).sum()), int((theirs != 0).sum()))
 
     def hits(self, threshold: float = LEAST_IOU) -> int:

@@ -82,7 +82,7 @@ class Planes:
         used, and of large planes a coarser one for the contrast); or `ChannelArrays`.
     axes
         One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image. Letters
-        are made up from the end of ``"tczyx"`` if left out.
+        are made up from the end of ``"nmtczyx"`` if left out.
     rgb
         Whether the last axis holds colours; known from ``axes`` if that is given.
     name

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.axes import SAMPLES
 from napari_sam.channels import Composite
-from napari_sam.planes import Planes
+from napari_sam.planes import ArrayLike, Planes
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.reading import read_array
 from napari_sam.storage.view import LedgerView
@@ -25,25 +30,60 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
     """
     path = Path(path).expanduser()
     array, _ = read_array(path)
-    shape, wanted = tuple(array.shape), tuple(store.array.shape)
+    wanted, axes = tuple(store.array.shape), store.geometry.axes
     composite = _channels(store.ledger)
     if composite is not None:
-        axis = -1 if composite.axis is None else store.geometry.axes.find(composite.axis)
+        axis = -1 if composite.axis is None else axes.find(composite.axis)
         if axis < 0:
             raise ValueError(
                 f"The labels were made of {len(composite.channels)} layers together, not of {path} alone; "
                 "replay them in Python, with `ChannelArrays` of these."
             )
         count = len(composite.channels)
-        if shape == tuple(count if x == axis else n for x, n in enumerate(wanted)):
-            return Planes(array, store.geometry.axes, name=path.stem, channels=composite)
-    colours = shape[:-1] == wanted and shape[-1] in (3, 4)
-    if shape != wanted and not colours:
-        raise ValueError(
-            f"{path} has shape {shape}, the labels {wanted}; give the image that they were made of."
-        )
-    axes = store.geometry.axes + "s" * colours
-    return Planes(array, axes, name=path.stem, limits=_contrast(store.ledger))
+        together = _fitted(array, tuple(count if x == axis else n for x, n in enumerate(wanted)))
+        if together is not None:
+            return Planes(together, axes, name=path.stem, channels=composite)
+    for samples in ((), (3,), (4,)):
+        fitting = _fitted(array, (*wanted, *samples))
+        if fitting is not None:
+            letters = axes + SAMPLES * len(samples)
+            return Planes(fitting, letters, name=path.stem, limits=_contrast(store.ledger))
+    raise ValueError(
+        f"{path} has shape {tuple(array.shape)}, the labels {wanted}; give the image that they were made of."
+    )
+
+
+def _fitted(array: ArrayLike, shape: tuple[int, ...]) -> ArrayLike | None:
+    """Put in or leave out axes of one index, so that an array has a shape; None where that takes more.
+
+    Files, and what reads them, drop such axes or add them.
+    """
+    if tuple(array.shape) == shape:
+        return array
+    if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
+        return None
+    if isinstance(array, np.ndarray):
+        return array.reshape(shape)
+    return _Reshaped(array, shape)
+
+
+class _Reshaped:
+    """An array with other axes of one index, still read only where it is indexed.
+
+    It takes whole numbers and slices, as a `Plane` gives them.
+    """
+
+    def __init__(self, array: ArrayLike, shape: tuple[int, ...]) -> None:
+        self._array, self.shape, self.dtype = array, shape, array.dtype
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
+        whole = (*key, *[slice(None)] * (len(self.shape) - len(key)))
+        kept = iter([x for x, n in zip(whole, self.shape, strict=True) if n != 1])
+        block = np.asarray(self._array[tuple(0 if n == 1 else next(kept) for n in self._array.shape)])
+        lengths = [
+            len(range(*x.indices(n))) for x, n in zip(whole, self.shape, strict=True) if isinstance(x, slice)
+        ]
+        return block.reshape(lengths)
 
 
 def _channels(ledger: LedgerView) -> Composite | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -19,7 +21,7 @@ from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 
-# Some file systems take 143 letters, and a store's name ends in a few more.
+# In bytes: some file systems take 143, and a store's name ends in a few more.
 _LONGEST_NAME = 100
 
 
@@ -102,11 +104,29 @@ def default_labels_path(name: str, image_path: Path | None = None) -> Path:
     data folder, under a name that is not taken, since another image of the same name may be meant.
     """
     if image_path is not None and os.access(image_path.parent, os.W_OK):
-        return image_path.parent / f"{image_path.stem.removesuffix('.ome')}.labels.zarr"
+        return _beside(image_path)
     folder = platformdirs.user_data_path("napari-sam") / "labels"
-    stem = "".join(x if x.isalnum() or x in "-_." else "_" for x in name)[:_LONGEST_NAME] or "image"
+    stem = _cut("".join(x if x.isalnum() or x in "-_." else "_" for x in name), _LONGEST_NAME) or "image"
     path, number = folder / f"{stem}.labels.zarr", 1
     while path.exists():
         number += 1
         path = folder / f"{stem}-{number}.labels.zarr"
     return path
+
+
+def _beside(image_path: Path) -> Path:
+    stem = image_path.stem.removesuffix(".ome")
+    path = image_path.parent / f"{stem}.labels.zarr"
+    if len(os.fsencode(stem)) <= _LONGEST_NAME:
+        return path
+    with suppress(OSError):  # it may be longer than any name can be
+        if path.exists():
+            return path
+    # Names that begin alike stay apart, and each is found again.
+    ending = "-" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+    return image_path.parent / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}.labels.zarr"
+
+
+def _cut(name: str, longest: int) -> str:
+    """Cut a name to so many bytes, between two letters."""
+    return os.fsencode(name)[:longest].decode(errors="ignore")

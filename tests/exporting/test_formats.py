@@ -25,6 +25,7 @@ from napari_sam.cli import main
 from napari_sam.exporting.coco import column_runs
 from napari_sam.exporting.formats import FORMATS, export_labels
 from napari_sam.exporting.outlines import closed_paths, outline
+from napari_sam.exporting.planes_of import plain_name
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.runs import MaskRuns
@@ -59,11 +60,32 @@ def store(tmp_path: Path) -> LabelsStore:
     return store
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("cells.labels.zarr", "cells"),
+        ("exp1.5um.labels.zarr", "exp1.5um"),
+        ("exp1.5um.zarr", "exp1.5um"),
+        ("exp.labels", "exp"),
+        ("exp1.5um", "exp1.5um"),
+        (".zarr", ".zarr"),
+    ],
+)
+def test_a_store_is_called_by_its_name_without_the_ending(folder: str, name: str) -> None:
+    assert plain_name(Path("data.zarr", folder)) == name
+
+
+def ome_pixels(path: Path) -> dict[str, Any]:
+    with tifffile.TiffFile(path) as file:
+        described: dict[str, Any] = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        return described
+
+
 def read_tiff(store: LabelsStore, path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         assert file.is_ome
         assert file.series[0].axes == "ZYX"
-        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        pixels = ome_pixels(path)
         sizes = [pixels[f"PhysicalSize{axis}"] for axis in "ZYX"]
         assert (sizes, pixels["PhysicalSizeXUnit"]) == ([2.0, 0.5, 0.25], "µm")
         x, y = (file.pages.first.tags[f"{axis}Resolution"].value for axis in "XY")
@@ -179,6 +201,39 @@ def test_tiff_of_any_axes_comes_back(tmp_path: Path, axes: str) -> None:
     assert_array_equal(import_labels(path, tmp_path / "again.zarr", axes).array[:], labels)
 
 
+@pytest.mark.parametrize(
+    ("unit", "symbol"),
+    [
+        ("centimeter", "cm"),
+        ("angstrom", "Å"),
+        ("picometer", "pm"),
+        ("micrometer", "µm"),
+        ("megameter", "Mm"),
+        ("inch", "in"),
+        ("µm", "µm"),
+        ("second", None),
+        ("furlong", None),
+    ],
+)
+def test_lengths_in_tiff_have_the_symbols_of_ome(tmp_path: Path, unit: str, symbol: str | None) -> None:
+    geometry = Geometry("yx", (0.5, 0.25), None, (unit, unit))
+    pixels = ome_pixels(
+        export_labels(LabelsStore.create(tmp_path / "a", (8, 9), geometry), tmp_path / "a.tif")
+    )
+    assert pixels.get("PhysicalSizeXUnit") == symbol
+    assert pixels.get("PhysicalSizeX") == (None if symbol is None else 0.25)
+
+
+@pytest.mark.parametrize(
+    ("unit", "symbol"), [("millisecond", "ms"), ("minute", "min"), ("day", "d"), ("meter", None)]
+)
+def test_times_in_tiff_have_the_symbols_of_ome(tmp_path: Path, unit: str, symbol: str | None) -> None:
+    geometry = Geometry("tyx", (40.0, 1.0, 1.0), None, (unit, None, None))
+    store = LabelsStore.create(tmp_path / "a", (2, 8, 9), geometry)
+    pixels = ome_pixels(export_labels(store, tmp_path / "a.tif"))
+    assert pixels.get("TimeIncrementUnit") == symbol
+
+
 def test_categories_are_numbers(store: LabelsStore, tmp_path: Path) -> None:
     wanted = np.array([0, 1, 2, 1], np.uint16)[np.where(volume() == 70_000, 0, volume())]
     tiff = export_labels(store, tmp_path / "classes.ome.tif", "categories-tiff")
@@ -215,10 +270,24 @@ class TestAFileThat:
             export_labels(store, tmp_path / "out", format_, progress=cancel)
         assert set(tmp_path.iterdir()) == before
 
-    def test_cannot_be_written_says_so(self, store: LabelsStore, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "name", ["file/out.json", "x" * 245 + ".json", "x" * 300 + ".json"], ids=["file", "long", "too long"]
+    )
+    def test_cannot_be_written_says_so(self, store: LabelsStore, tmp_path: Path, name: str) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(LabelsError, match="choose another folder"):
-            export_labels(store, tmp_path / "file" / "out.json", "coco")
+        with pytest.raises(LabelsError, match="choose another name or folder"):
+            export_labels(store, tmp_path / name, "coco")
+
+    def test_can_be_neither_written_nor_removed_says_so(
+        self, store: LabelsStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(LabelsError, match=r"cannot be written \(Permission denied\)"):
+            export_labels(store, tmp_path / "out.json", "coco")
 
     def test_has_an_unknown_format_is_refused(self, store: LabelsStore, tmp_path: Path) -> None:
         with pytest.raises(LabelsError, match="choose tiff, coco"):

@@ -80,3 +80,12 @@ def test_prompts_that_are_not_alike_are_no_batch(nano: Predictor, cells: NDArray
     with pytest.raises(ValueError, match="not alike"):
         nano.predict_batch(embedding, [Prompt([(4, 5)]), Prompt(box=(1, 2, 30, 40))])
     assert nano.predict_batch(embedding, []) == []
+
+
+def test_an_empty_prompt_among_several_is_named(nano: Predictor, cells: NDArray[np.uint8]) -> None:
+    embedding = nano.encode(cells)
+    for prompts in ([Prompt([(4, 5)]), Prompt()], [Prompt(box=(1, 2, 30, 40)), Prompt()]):
+        with pytest.raises(ValueError, match=r"prompt 1 of 2 \(counted from 0\) is empty"):
+            nano.predict_batch(embedding, prompts)
+        with pytest.raises(ValueError, match=r"prompt 1 of 2 \(counted from 0\) is empty"):
+            predict_several(nano, cells.shape[:2], prompts, lambda _: embedding)

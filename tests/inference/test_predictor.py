@@ -227,6 +227,7 @@ class TestStoredEmbedding:
         assert embedding.geometry == Geometry(original=SHAPE, scaled=(381, 512), image_size=512)
 
 
-def test_an_absent_device_is_named() -> None:
-    with pytest.raises(ValueError, match="'abacus' is not there; choose one of"):
-        load_predictor("nano", device="abacus")
+@pytest.mark.parametrize("name", ["abacus", "cpu:x", "cpu:7", "cuda:99", "meta", ""])
+def test_an_absent_device_is_named(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' is not there; choose one of .*cpu"):
+        load_predictor("nano", device=name)

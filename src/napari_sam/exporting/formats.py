@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,20 +86,21 @@ def export_labels(
     path = Path(path).expanduser()
     if format not in FORMATS:
         raise LabelsError(f"The format {format!r} is unknown; choose {', '.join(FORMATS)}.")
-    if path.exists() and (path.is_dir() or not overwrite):
-        raise LabelsError(f"{path} exists already; choose another name.")
     partial = path.with_name(f".{path.name}.partial")
     try:
+        if path.exists() and (path.is_dir() or not overwrite):
+            raise LabelsError(f"{path} exists already; choose another name.")
         _remove(partial)
         path.parent.mkdir(parents=True, exist_ok=True)
         FORMATS[format].write(store, partial, progress)
         partial.replace(path)
     except OSError as error:
-        _remove(partial)
-        raise LabelsError(f"{path} cannot be written ({reason_of(error)}); choose another folder.") from error
-    except BaseException:
-        _remove(partial)
-        raise
+        raise LabelsError(
+            f"{path} cannot be written ({reason_of(error)}); choose another name or folder."
+        ) from error
+    finally:
+        with suppress(OSError):  # what kept it from being written may keep it from being removed
+            _remove(partial)
     return path
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
+
+
+def plain_name(store: Path) -> str:
+    """Give the name of a store without its ending: ``cells`` of ``cells.labels.zarr``.
+
+    Other dots belong to the name, as in ``exp1.5um``.
+    """
+    return store.name.removesuffix(".zarr").removesuffix(".labels") or store.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +35,11 @@ class AnnotatedPlane:
     @staticmethod
     def name_of(store: LabelsStore, position: Position) -> str:
         """Give the name of the file that would hold this plane alone: ``cells_t003_z012.tif``."""
-        stem = store.path.name.split(".")[0]
         named = AnnotatedPlane.named(store, position)
-        return "_".join([stem, *(f"{axis}{index:03d}" for axis, index in named.items())]) + ".tif"
+        return (
+            "_".join([plain_name(store.path), *(f"{axis}{index:03d}" for axis, index in named.items())])
+            + ".tif"
+        )
 
 
 def annotated_planes(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[AnnotatedPlane]:

@@ -14,7 +14,45 @@ from napari_sam.storage.ome import Geometry
 
 # Larger files need 64-bit offsets, which some readers do not know.
 _LARGEST_CLASSIC = 2**31
-_SHORT = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m", "second": "s"}
+# Symbols of the prefixes in OME's `UnitsLength` and `UnitsTime` (schema 2016-06).
+_PREFIXES = {
+    "yotta": "Y",
+    "zetta": "Z",
+    "exa": "E",
+    "peta": "P",
+    "tera": "T",
+    "giga": "G",
+    "mega": "M",
+    "kilo": "k",
+    "hecto": "h",
+    "deca": "da",
+    "": "",
+    "deci": "d",
+    "centi": "c",
+    "milli": "m",
+    "micro": "µ",
+    "nano": "n",
+    "pico": "p",
+    "femto": "f",
+    "atto": "a",
+    "zepto": "z",
+    "yocto": "y",
+}
+_LENGTHS = {
+    **{f"{prefix}meter": f"{symbol}m" for prefix, symbol in _PREFIXES.items()},
+    "angstrom": "Å",
+    "inch": "in",
+    "foot": "ft",
+    "yard": "yd",
+    "mile": "mi",
+    "parsec": "pc",
+}
+_TIMES = {
+    **{f"{prefix}second": f"{symbol}s" for prefix, symbol in _PREFIXES.items()},
+    "minute": "min",
+    "hour": "h",
+    "day": "d",
+}
 _PER_CENTIMETRE = {"nanometer": 1e7, "micrometer": 1e4, "millimeter": 10.0, "centimeter": 1.0, "meter": 0.01}
 
 
@@ -57,9 +95,12 @@ def _ome(axes: str, pixel_size: Sequence[float], units: Sequence[str | None]) ->
     for axis, size, unit in zip(axes, pixel_size, units, strict=True):
         if unit is None or axis not in "XYZT":
             continue
-        name = "TimeIncrement" if axis == "T" else f"PhysicalSize{axis}"
-        described[name] = size
-        described[f"{name}Unit"] = _SHORT.get(unit, unit)
+        name, symbols = ("TimeIncrement", _TIMES) if axis == "T" else (f"PhysicalSize{axis}", _LENGTHS)
+        symbol = symbols.get(unit, unit)
+        # A size in a unit that OME has no symbol for would be read as one in micrometres or seconds.
+        if symbol in symbols.values():
+            described[name] = size
+            described[f"{name}Unit"] = symbol
     return described
 
 

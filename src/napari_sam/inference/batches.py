@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.predictor import Predictor, check_none_empty
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlanePrediction, predict_plane
@@ -41,6 +41,7 @@ def predict_several(
     ValueError
         As `Predictor.predict`, of any of the prompts.
     """
+    check_none_empty(prompts)
     prompts = [prompt.inside(shape) for prompt in prompts]
     tiling = predictor.tiling(shape)
     alike: dict[tuple[Tile, bool], list[int]] = {}

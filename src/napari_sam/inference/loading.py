@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,9 @@ def _device(name: str | None) -> torch.device:
         present.insert(0, "cuda")
     if name is None:
         return torch.device(present[0])
-    if name.split(":")[0] not in present:
-        raise ValueError(f"The device {name!r} is not there; choose one of {', '.join(present)}.")
-    return torch.device(name)
+    with suppress(RuntimeError):  # what torch says of a name that it does not know
+        device = torch.device(name)
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+        if device.type in present and (device.index or 0) < count:
+            return device
+    raise ValueError(f"The device {name!r} is not there; choose one of {', '.join(present)}.")

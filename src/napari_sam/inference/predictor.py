@@ -199,6 +199,7 @@ class Predictor:
         """
         if not prompts:
             return []
+        check_none_empty(prompts)
         boxes = prompts[0].box is not None
         if any(
             prompt.mask is not None
@@ -291,3 +292,13 @@ def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
     if plane.dtype.kind not in "buif":
         raise ValueError(f"The plane's dtype {plane.dtype} is not a real number; convert it first.")
     return stretched(plane)
+
+
+def check_none_empty(prompts: Sequence[Prompt]) -> None:
+    """Raise a `ValueError` that names the first empty prompt, counted from 0, if there is one."""
+    for number, prompt in enumerate(prompts):
+        if prompt.is_empty:
+            raise ValueError(
+                f"The prompt {number} of {len(prompts)} (counted from 0) is empty; give each at least one "
+                "point, a box or a mask."
+            )
