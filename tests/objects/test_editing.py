@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_array_equal
 
 from napari_sam.inference.prompts import Prompt
@@ -122,6 +125,21 @@ def test_a_split_goes_by_ways_inside_the_object(store: LabelsStore, objects: Obj
     objects.split(4, at(3), [[(2, 5)], [(20, 8)]])
     assert (store.array[3, 2:15, 2:6] == 4).all()
     assert (store.array[3, 2:28, 8:12] == 5).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_split_that_finds_no_label_in_another_programs_dtype_changes_nothing(
+    tmp_path: Path, dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    highest = np.iinfo(dtype).max
+    labels = np.zeros((10, 12), dtype)
+    labels[2:8, 1:4], labels[2:8, 6:9] = 1, highest
+    zarr.create_array(tmp_path / "narrow.zarr", data=labels)
+    with closing(LabelsStore.open(tmp_path / "narrow.zarr")) as store:
+        with pytest.raises(LabelsError, match=f"hold no label beyond {highest}; go on in a new store"):
+            Objects(store).split(highest, Plane((0, 1), (0, 0)), [[(3, 7)], [(5, 7)], [(7, 7)]])
+        assert_array_equal(store.array[:], labels)
+        assert store.ledger.steps() == []
 
 
 def test_renumbered_objects_keep_name_and_prompts(store: LabelsStore, objects: Objects) -> None:

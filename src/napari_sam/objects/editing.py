@@ -95,7 +95,8 @@ class Objects:
         Raises
         ------
         ValueError
-            If there are fewer than two groups, or a point lies beside the object.
+            If there are fewer than two groups, a point lies beside the object, or the dtype of the labels
+            holds none for the new objects.
         """
         (label,) = self._checked([label])
         if len(groups) < 2 or not all(groups):
@@ -104,6 +105,7 @@ class Objects:
             region = self._extent(label, plane)
             before = self._store.block(region)
             numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
+            self._store.check_label(numbers[-1])  # a narrow dtype would wrap it around to another object's
             spacing = self._store.geometry.pixel_size
             after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
             return self._store.write("split", [Change(region, before, after)], label=label)
