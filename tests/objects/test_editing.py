@@ -97,15 +97,57 @@ def test_deleted_objects_become_background(store: LabelsStore, objects: Objects)
     assert_array_equal(store.array[:], np.where(before == 1, 0, before))
 
 
-def test_merged_objects_keep_the_prompts_of_all_planes(store: LabelsStore, objects: Objects) -> None:
+def test_merged_objects_keep_the_prompts_of_planes_on_which_one_of_them_lay(
+    store: LabelsStore, objects: Objects
+) -> None:
+    """Objects 2 and 3 share the first plane: a prompt of either would stand for half of what is there."""
     before = store.array[:]
     objects.merge([2, 3, 1])
     assert_array_equal(store.array[:], np.where(before > 0, 2, 0))
-    assert [(x.plane.position[0], x.making.prompt.points) for x in store.ledger.origins(2)] == [
-        (0, ((2, 0),)),
-        (1, ((3, 1),)),
+    origins = sorted(store.ledger.origins(2), key=lambda x: x.plane.position)
+    assert [(x.plane.position[0], x.making.prompt.points) for x in origins] == [
+        (0, ()),
+        (1, ()),
         (2, ((1, 2),)),
     ]
+    assert_array_equal(origins[0].mask.on(SHAPE[1:]), mask_of(2) | mask_of(3))
+
+
+@pytest.mark.parametrize("order", [[4, 2], [2, 4]], ids=["painted first", "prompted first"])
+def test_no_prompt_stands_for_what_was_painted(
+    store: LabelsStore, objects: Objects, order: list[int]
+) -> None:
+    store.labels[0, 2:5, 30:35] = 4
+    objects.merge(order)
+    (origin,) = store.ledger.origins(order[0])
+    assert origin.making.prompt.is_empty
+
+
+def test_a_prompt_stays_behind_where_its_object_was_erased(store: LabelsStore, objects: Objects) -> None:
+    """Object 3 lies on the second plane alone by now, as 1 does; what 3 was on the first is forgotten."""
+    store.labels[0, 15:25, 20:26] = 0
+    objects.merge([2, 3])
+    prompts = {x.plane.position[0]: x.making.prompt.points for x in store.ledger.origins(2)}
+    assert prompts == {0: ((2, 0),), 1: ((3, 1),)}
+
+
+def test_what_was_prompted_across_the_stack_keeps_its_prompts_only_among_its_like(
+    store: LabelsStore, objects: Objects
+) -> None:
+    """A replay draws it from these prompts alone, and copies nothing."""
+    mask = np.zeros((SHAPE[0], SHAPE[2]), bool)
+    mask[2:, 30:35] = True
+    for row in (3, 8):
+        making = Making("click", Prompt([(3, 32)]), None, "nano", "0" * 64, "contrast", 0.9)
+        store.commit(Plane((0, 2), (0, row, 0)), mask, making)
+    objects.merge([4, 5])
+    assert {x.plane.position[1]: x.making.prompt.is_empty for x in store.ledger.origins(4)} == {
+        3: False,
+        8: False,
+    }
+    objects.merge([1, 4])
+    assert len(store.ledger.origins(1)) == 4
+    assert all(x.making.prompt.is_empty for x in store.ledger.origins(1))
 
 
 def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore, objects: Objects) -> None:

@@ -15,6 +15,7 @@ from skimage.morphology import disk
 
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
+from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
@@ -57,17 +58,17 @@ class Objects:
         return self._relabel("delete", dict.fromkeys(chosen, 0))
 
     def merge(self, labels: Iterable[int]) -> Step:
-        """Make several objects one, that of the first label; it learns the others' prompts."""
-        first, *others = self._checked(labels)
+        """Make several objects one, that of the first label; it learns the others' prompts.
+
+        No prompt is kept on a plane on which several of them lie: it would give one of them alone. The object
+        is its own mask prompt there when it is taken up, and is copied in a replay.
+        """
+        chosen = self._checked(labels)
+        first, *others = chosen
         if not others:
             raise ValueError(f"Only object {first} was given to be merged; give two or more.")
-        known = {origin.plane for origin in self._ledger.origins(first)}
-        taught = []
-        for origin in (x for label in others for x in self._ledger.origins(label)):
-            if origin.plane not in known:
-                known.add(origin.plane)
-                taught.append(replace(origin, label=first))
-        return self._relabel("merge", dict.fromkeys(others, first), taught)
+        with self._store.writing():
+            return self._relabel("merge", dict.fromkeys(others, first), merged_origins(self._store, chosen))
 
     def renumber(self, label: int, new: int) -> Step:
         """Give an object another label, which none has."""
