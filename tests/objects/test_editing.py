@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,29 @@ def test_measures_are_in_the_images_units(store: LabelsStore, objects: Objects) 
     assert row.volume == pytest.approx(2 * 60 * pixel * 2.0)
     assert row.score == pytest.approx(0.6)
     assert row.centre == pytest.approx((1.5, 6.5, 5.5))
+
+
+@pytest.mark.parametrize(
+    ("units", "area", "volume", "unit"),
+    [
+        pytest.param(("nanometer", "micrometer", "micrometer"), 15.0, 15.0 * 0.002, "micrometer", id="z"),
+        pytest.param(("micrometer", "micrometer", "nanometer"), 15e3, 15e3 * 2e3, "nanometer", id="y and z"),
+        pytest.param((None, "micrometer", "micrometer"), 15.0, None, "micrometer", id="z has no size"),
+        pytest.param(("second", "micrometer", "micrometer"), 15.0, None, "micrometer", id="z is a time"),
+        pytest.param(("micrometer", None, "micrometer"), 120.0, None, "pixel", id="y has no size"),
+        pytest.param(("parsec", "parsec", "parsec"), 15.0, 30.0, "parsec", id="any unit, if it is one"),
+        pytest.param(None, 15.0, 30.0, "pixel", id="none"),
+    ],
+)
+def test_measures_are_in_the_unit_of_the_last_axis(
+    tmp_path: Path, units: tuple[str | None, ...] | None, area: float, volume: float | None, unit: str
+) -> None:
+    store = LabelsStore.create(tmp_path / "x.zarr", SHAPE, replace(GEOMETRY, units=units))
+    for z in BOXES[1][0]:
+        store.labels[z] = mask_of(1)
+    (row,) = Objects(store).rows()
+    assert (row.area, row.unit) == (pytest.approx(area), unit)
+    assert row.volume == (None if volume is None else pytest.approx(volume))
 
 
 def test_the_table_is_written(objects: Objects, tmp_path: Path) -> None:

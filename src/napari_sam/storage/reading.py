@@ -22,11 +22,16 @@ from napari_sam.storage.volumes import UNREADABLE
 _AXES = set("tczyx")
 _SAMPLES = "s"
 _LONG = {
-    "µm": "micrometer",
+    "µm": "micrometer",  # the sign for micro, and the Greek letter
+    "μm": "micrometer",
     "um": "micrometer",
     "micron": "micrometer",
     "nm": "nanometer",
     "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "pm": "picometer",
+    "Å": "angstrom",
 }
 
 
