@@ -128,6 +128,32 @@ def test_a_picture_in_colour_is_no_image_of_labels(tmp_path: Path, axes: str | N
         import_labels(tmp_path / "old.tif", tmp_path / "new.zarr", axes)
 
 
+def as_ome_zarr(folder: Path, level: str, what: dict[str, Any]) -> Path:
+    scale = {"type": "scale", "scale": [2.0, 0.5, 0.5]}
+    multiscale = {
+        "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
+        "datasets": [{"path": level, "coordinateTransformations": [scale]}],
+    }
+    group = zarr.create_group(folder / "old", attributes={"ome": {"multiscales": [multiscale], **what}})
+    group.create_array(level, data=VOLUME)
+    return folder / "old"
+
+
+@pytest.mark.parametrize("level", ["0", "s0", "scale/full"])
+def test_the_level_of_ome_zarr_labels_may_have_any_name(tmp_path: Path, level: str) -> None:
+    source = as_ome_zarr(tmp_path, level, {"image-label": {}})
+    store = import_labels(source, tmp_path / "new.zarr")
+    assert_array_equal(store.array[:], VOLUME)
+    assert store.geometry.scale == [2.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("level", ["0", "s0"])
+def test_intensities_are_no_labels(tmp_path: Path, level: str) -> None:
+    source = as_ome_zarr(tmp_path, level, {})
+    with pytest.raises(LabelsError, match="is an OME-Zarr image, not labels"):
+        import_labels(source, tmp_path / "new.zarr")
+
+
 def test_the_command_says_what_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     as_tiff(tmp_path)
     assert main(["import", str(tmp_path / "old.tif"), str(tmp_path / "new.zarr"), "--axes", "zyx"]) == 0

@@ -16,9 +16,9 @@ from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.making import made_aside, stored_at
-from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
-from napari_sam.storage.opening import LEDGER, LabelsError, open_array, reason_of
-from napari_sam.storage.reading import read_array
+from napari_sam.storage.ome import LEVEL, Geometry, is_intensities, make_group, read_geometry
+from napari_sam.storage.opening import LEDGER, LabelsError, reason_of
+from napari_sam.storage.reading import open_zarr, read_array
 from napari_sam.storage.volumes import UNREADABLE, objects_in
 
 
@@ -62,8 +62,8 @@ def import_labels(
 
 def _labels_in(path: Path) -> tuple[ArrayLike, Geometry | None]:
     """Open a file of labels; an array of zarr must not be an image's intensities."""
-    if path.is_dir():
-        open_array(path, None)
+    if path.is_dir() and is_intensities(open_zarr(path)[1]):
+        raise LabelsError(f"{path} is an OME-Zarr image, not labels; choose the folder of its labels.")
     return read_array(path)
 
 
