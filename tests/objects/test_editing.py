@@ -215,6 +215,33 @@ def test_smoothing_rounds_corners_and_spares_neighbours(store: LabelsStore, obje
     assert_array_equal(store.array[0] == 3, mask_of(3))
 
 
+def test_what_is_too_thin_to_be_smoothed_stays(store: LabelsStore, objects: Objects) -> None:
+    store.labels[2, range(15, 27), range(15, 27)] = 4
+    before = store.array[:]
+    assert objects.smooth(4) is None
+    assert_array_equal(store.array[:], before)
+    store.labels[3, 15:27, 15:27] = 4  # on another plane it is not
+    thick = store.array[:]
+    objects.smooth(4)
+    assert_array_equal(store.array[2], before[2])
+    assert 0 < (store.array[3] == 4).sum() < (thick[3] == 4).sum()
+
+
+def test_an_object_around_another_is_not_smoothed_away(store: LabelsStore, objects: Objects) -> None:
+    store.labels[3, 5:14, 5:14] = 4
+    store.labels[3, 6:13, 6:13] = 5
+    objects.smooth(4)
+    assert (store.array[3] == 4).any()
+
+
+def test_smoothing_eats_nothing_at_the_images_border(store: LabelsStore, objects: Objects) -> None:
+    store.labels[3] = 4
+    assert objects.smooth(4) is None
+    store.labels[3, 20:] = 0
+    objects.smooth(4)
+    assert (store.array[3, :20] == 4).all()
+
+
 @pytest.mark.parametrize(
     ("edit", "message"),
     [

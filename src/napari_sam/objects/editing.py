@@ -122,11 +122,15 @@ class Objects:
         return self._reshape("remove islands", label, _largest_part)
 
     def smooth(self, label: int, radius: int = 2) -> Step | None:
-        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes."""
+        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes.
+
+        A plane on which nothing of the object would be left, because it is too thin, stays as it is.
+        """
         kernel = disk(radius).astype(np.int32)
 
         def majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            votes = convolve(mask.astype(np.int32), kernel, mode="constant")
+            # Beyond the image, the object goes on as it is at the border.
+            votes = convolve(mask.astype(np.int32), kernel, mode="nearest")
             most: NDArray[np.bool_] = 2 * votes > kernel.sum()
             return most
 
@@ -257,7 +261,7 @@ class Objects:
                 new = form(old)
                 after = np.where(old & ~new, 0, on_plane)
                 after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
-                if (after != on_plane).any():
+                if (after == label).any() and (after != on_plane).any():
                     changes.append(Change(region, before, after.reshape(before.shape)))
             return self._store.write(kind, changes, label=label) if changes else None
 
