@@ -320,6 +320,14 @@ def test_categories_have_numbers_colours_and_a_map(store: LabelsStore, objects: 
     assert_array_equal(objects.category_plane((0,)), labels == 2)
 
 
+@pytest.mark.parametrize("colour", ["red", "#f00", "#ff0000ff", "ff0000", "#ff00zz", "#ff0000\n", ""])
+def test_a_colour_that_no_export_could_write_is_refused(objects: Objects, colour: str) -> None:
+    with pytest.raises(ValueError, match="is not written as #rrggbb; give one such as #e69f00"):
+        objects.add_category("nucleus", colour)
+    assert objects.categories() == []
+    assert objects.add_category("nucleus", "#FF0000").colour == "#FF0000"
+
+
 def test_other_labels_are_imported_beside_what_is_there(store: LabelsStore, objects: Objects) -> None:
     before = store.array[:]
     other = np.zeros(SHAPE, np.int16)

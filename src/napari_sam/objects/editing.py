@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from napari_sam.storage.volumes import objects_in
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+# Other programs are told colours as three numbers, which names do not give.
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
 
 class Objects:
@@ -155,8 +158,26 @@ class Objects:
         return self._ledger.categories()
 
     def add_category(self, name: str, colour: str | None = None) -> Category:
-        """Make a category, with a colour that the others do not have; one that is there already stays."""
+        """Make a category, with a colour that the others do not have; one that is there already stays.
+
+        Parameters
+        ----------
+        name
+            What it is called.
+        colour
+            As ``"#rrggbb"``; one that is there already gets it.
+
+        Raises
+        ------
+        ValueError
+            For a colour that is written otherwise.
+        """
         self._store.check_writable()
+        if colour is not None and not _COLOUR.fullmatch(colour):
+            raise ValueError(
+                f"The colour {colour!r} of the category {name!r} is not written as #rrggbb; give one such as "
+                f"{_COLOURS[0]}."
+            )
         there = {category.name: category for category in self.categories()}
         if name in there and colour is None:
             return there[name]
