@@ -106,6 +106,32 @@ class TestWithTheSameModel:
         assert [x.how for x in found.objects] == ["copied"]
         assert_array_equal(new.array[:], session.labels[:])
 
+    def test_what_was_merged_on_a_plane_is_whole(self, session: Session, tmp_path: Path) -> None:
+        """A prompt of either would give one part of it."""
+        labels = [object_at(session, point) for point in (A, B)]
+        session.go_to(z=1)
+        labels.append(object_at(session, A))
+        session.objects.merge(labels)
+        merged = session.labels[:]
+        found, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], merged)
+        assert [(x.how, x.iou) for x in found.objects] == [("partly replayed", 1.0)]
+        session.go_to(z=0)
+        session.take_up(labels[0])
+        assert session.prompt.mask is not None
+        assert_array_equal(session.prompt.mask, merged[0] > 0)
+        session.undo()
+        assert session.store.ledger.extents().keys() == set(labels)
+        assert not any(x.making.prompt.is_empty for x in session.store.ledger.origins())
+
+    def test_what_was_merged_across_the_stack_is_whole(self, session: Session, tmp_path: Path) -> None:
+        first = object_at(session, A)
+        session.show(Plane((0, 2), (0, 5, 0)))
+        second = object_at(session, (2.0, 40.0))
+        session.objects.merge([first, second])
+        _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], session.labels[:])
+
     def test_planes_of_every_direction_are_made_anew(self, session: Session, tmp_path: Path) -> None:
         session.show(Plane((0, 2), (0, 20, 0)))
         object_at(session, (2.0, 25.0))

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from numpy.testing import assert_array_equal
 
 from napari_sam.inference.prompts import Prompt
@@ -94,15 +98,57 @@ def test_deleted_objects_become_background(store: LabelsStore, objects: Objects)
     assert_array_equal(store.array[:], np.where(before == 1, 0, before))
 
 
-def test_merged_objects_keep_the_prompts_of_all_planes(store: LabelsStore, objects: Objects) -> None:
+def test_merged_objects_keep_the_prompts_of_planes_on_which_one_of_them_lay(
+    store: LabelsStore, objects: Objects
+) -> None:
+    """Objects 2 and 3 share the first plane: a prompt of either would stand for half of what is there."""
     before = store.array[:]
     objects.merge([2, 3, 1])
     assert_array_equal(store.array[:], np.where(before > 0, 2, 0))
-    assert [(x.plane.position[0], x.making.prompt.points) for x in store.ledger.origins(2)] == [
-        (0, ((2, 0),)),
-        (1, ((3, 1),)),
+    origins = sorted(store.ledger.origins(2), key=lambda x: x.plane.position)
+    assert [(x.plane.position[0], x.making.prompt.points) for x in origins] == [
+        (0, ()),
+        (1, ()),
         (2, ((1, 2),)),
     ]
+    assert_array_equal(origins[0].mask.on(SHAPE[1:]), mask_of(2) | mask_of(3))
+
+
+@pytest.mark.parametrize("order", [[4, 2], [2, 4]], ids=["painted first", "prompted first"])
+def test_no_prompt_stands_for_what_was_painted(
+    store: LabelsStore, objects: Objects, order: list[int]
+) -> None:
+    store.labels[0, 2:5, 30:35] = 4
+    objects.merge(order)
+    (origin,) = store.ledger.origins(order[0])
+    assert origin.making.prompt.is_empty
+
+
+def test_a_prompt_stays_behind_where_its_object_was_erased(store: LabelsStore, objects: Objects) -> None:
+    """Object 3 lies on the second plane alone by now, as 1 does; what 3 was on the first is forgotten."""
+    store.labels[0, 15:25, 20:26] = 0
+    objects.merge([2, 3])
+    prompts = {x.plane.position[0]: x.making.prompt.points for x in store.ledger.origins(2)}
+    assert prompts == {0: ((2, 0),), 1: ((3, 1),)}
+
+
+def test_what_was_prompted_across_the_stack_keeps_its_prompts_only_among_its_like(
+    store: LabelsStore, objects: Objects
+) -> None:
+    """A replay draws it from these prompts alone, and copies nothing."""
+    mask = np.zeros((SHAPE[0], SHAPE[2]), bool)
+    mask[2:, 30:35] = True
+    for row in (3, 8):
+        making = Making("click", Prompt([(3, 32)]), None, "nano", "0" * 64, "contrast", 0.9)
+        store.commit(Plane((0, 2), (0, row, 0)), mask, making)
+    objects.merge([4, 5])
+    assert {x.plane.position[1]: x.making.prompt.is_empty for x in store.ledger.origins(4)} == {
+        3: False,
+        8: False,
+    }
+    objects.merge([1, 4])
+    assert len(store.ledger.origins(1)) == 4
+    assert all(x.making.prompt.is_empty for x in store.ledger.origins(1))
 
 
 def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore, objects: Objects) -> None:
@@ -122,6 +168,21 @@ def test_a_split_goes_by_ways_inside_the_object(store: LabelsStore, objects: Obj
     objects.split(4, at(3), [[(2, 5)], [(20, 8)]])
     assert (store.array[3, 2:15, 2:6] == 4).all()
     assert (store.array[3, 2:28, 8:12] == 5).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_split_that_finds_no_label_in_another_programs_dtype_changes_nothing(
+    tmp_path: Path, dtype: type[np.unsignedinteger[Any]]
+) -> None:
+    highest = np.iinfo(dtype).max
+    labels = np.zeros((10, 12), dtype)
+    labels[2:8, 1:4], labels[2:8, 6:9] = 1, highest
+    zarr.create_array(tmp_path / "narrow.zarr", data=labels)
+    with closing(LabelsStore.open(tmp_path / "narrow.zarr")) as store:
+        with pytest.raises(LabelsError, match=f"hold no label beyond {highest}; go on in a new store"):
+            Objects(store).split(highest, Plane((0, 1), (0, 0)), [[(3, 7)], [(5, 7)], [(7, 7)]])
+        assert_array_equal(store.array[:], labels)
+        assert store.ledger.steps() == []
 
 
 def test_renumbered_objects_keep_name_and_prompts(store: LabelsStore, objects: Objects) -> None:
@@ -152,6 +213,33 @@ def test_smoothing_rounds_corners_and_spares_neighbours(store: LabelsStore, obje
     objects.smooth(2, radius=3)
     assert store.array[0, 15, 10] == 0 and store.array[0, 20, 15] == 2
     assert_array_equal(store.array[0] == 3, mask_of(3))
+
+
+def test_what_is_too_thin_to_be_smoothed_stays(store: LabelsStore, objects: Objects) -> None:
+    store.labels[2, range(15, 27), range(15, 27)] = 4
+    before = store.array[:]
+    assert objects.smooth(4) is None
+    assert_array_equal(store.array[:], before)
+    store.labels[3, 15:27, 15:27] = 4  # on another plane it is not
+    thick = store.array[:]
+    objects.smooth(4)
+    assert_array_equal(store.array[2], before[2])
+    assert 0 < (store.array[3] == 4).sum() < (thick[3] == 4).sum()
+
+
+def test_an_object_around_another_is_not_smoothed_away(store: LabelsStore, objects: Objects) -> None:
+    store.labels[3, 5:14, 5:14] = 4
+    store.labels[3, 6:13, 6:13] = 5
+    objects.smooth(4)
+    assert (store.array[3] == 4).any()
+
+
+def test_smoothing_eats_nothing_at_the_images_border(store: LabelsStore, objects: Objects) -> None:
+    store.labels[3] = 4
+    assert objects.smooth(4) is None
+    store.labels[3, 20:] = 0
+    objects.smooth(4)
+    assert (store.array[3, :20] == 4).all()
 
 
 @pytest.mark.parametrize(
@@ -189,6 +277,29 @@ def test_measures_are_in_the_images_units(store: LabelsStore, objects: Objects) 
     assert row.centre == pytest.approx((1.5, 6.5, 5.5))
 
 
+@pytest.mark.parametrize(
+    ("units", "area", "volume", "unit"),
+    [
+        pytest.param(("nanometer", "micrometer", "micrometer"), 15.0, 15.0 * 0.002, "micrometer", id="z"),
+        pytest.param(("micrometer", "micrometer", "nanometer"), 15e3, 15e3 * 2e3, "nanometer", id="y and z"),
+        pytest.param((None, "micrometer", "micrometer"), 15.0, None, "micrometer", id="z has no size"),
+        pytest.param(("second", "micrometer", "micrometer"), 15.0, None, "micrometer", id="z is a time"),
+        pytest.param(("micrometer", None, "micrometer"), 120.0, None, "pixel", id="y has no size"),
+        pytest.param(("parsec", "parsec", "parsec"), 15.0, 30.0, "parsec", id="any unit, if it is one"),
+        pytest.param(None, 15.0, 30.0, "pixel", id="none"),
+    ],
+)
+def test_measures_are_in_the_unit_of_the_last_axis(
+    tmp_path: Path, units: tuple[str | None, ...] | None, area: float, volume: float | None, unit: str
+) -> None:
+    store = LabelsStore.create(tmp_path / "x.zarr", SHAPE, replace(GEOMETRY, units=units))
+    for z in BOXES[1][0]:
+        store.labels[z] = mask_of(1)
+    (row,) = Objects(store).rows()
+    assert (row.area, row.unit) == (pytest.approx(area), unit)
+    assert row.volume == (None if volume is None else pytest.approx(volume))
+
+
 def test_the_table_is_written(objects: Objects, tmp_path: Path) -> None:
     objects.rename(3, "one, two")
     objects.write_csv(tmp_path / "objects.csv")
@@ -207,6 +318,14 @@ def test_categories_have_numbers_colours_and_a_map(store: LabelsStore, objects: 
     assert_array_equal(objects.category_plane((0,)), np.select([labels == 2, labels == 3], [1, 2]))
     objects.classify([3], "")
     assert_array_equal(objects.category_plane((0,)), labels == 2)
+
+
+@pytest.mark.parametrize("colour", ["red", "#f00", "#ff0000ff", "ff0000", "#ff00zz", "#ff0000\n", ""])
+def test_a_colour_that_no_export_could_write_is_refused(objects: Objects, colour: str) -> None:
+    with pytest.raises(ValueError, match="is not written as #rrggbb; give one such as #e69f00"):
+        objects.add_category("nucleus", colour)
+    assert objects.categories() == []
+    assert objects.add_category("nucleus", "#FF0000").colour == "#FF0000"
 
 
 def test_other_labels_are_imported_beside_what_is_there(store: LabelsStore, objects: Objects) -> None:

@@ -74,6 +74,86 @@ def test_the_place_of_the_pixels_is_kept(tmp_path: Path) -> None:
         assert list(getattr(store.geometry, name)) == list(getattr(geometry, name))
 
 
+OME = {
+    "axes": "TYX",
+    "PhysicalSizeX": 0.5,
+    "PhysicalSizeY": 0.25,
+    "PhysicalSizeXUnit": "nm",
+    "PhysicalSizeYUnit": "nm",
+}
+
+
+@pytest.mark.parametrize("axes", ["zyx", "Z,Y,X", "tyx", None])
+@pytest.mark.parametrize(
+    ("arguments", "scale", "unit"),
+    [
+        pytest.param({"ome": True, "metadata": OME}, [1.0, 0.25, 0.5], "nanometer", id="OME"),
+        pytest.param(
+            {"imagej": True, "resolution": (2, 4), "metadata": {"axes": "TYX", "unit": "um"}},
+            [1.0, 0.25, 0.5],
+            "micrometer",
+            id="ImageJ",
+        ),
+    ],
+)
+def test_letters_leave_the_files_sizes_as_they_are(
+    tmp_path: Path, axes: str | None, arguments: dict[str, Any], scale: list[float], unit: str
+) -> None:
+    store = import_labels(as_tiff(tmp_path, **arguments), tmp_path / "new.zarr", axes)
+    assert store.geometry.axes == ("zyx" if axes and "z" in axes.lower() else "tyx")
+    assert store.geometry.scale == pytest.approx(scale)
+    assert store.geometry.units == [None, unit, unit]
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        pytest.param("yx", "The axes 'yx' do not fit an image of shape .*; give 3 different", id="too few"),
+        pytest.param("zzz", "The axes 'zzz' do not fit", id="twice"),
+        pytest.param("cyxs", "The axes 'cyxs' do not fit", id="colours"),
+        pytest.param(Geometry("yx", (2.0, 2.0)), "give one letter for each axis", id="a geometry"),
+    ],
+)
+def test_axes_that_do_not_fit_are_refused(tmp_path: Path, axes: Geometry | str, message: str) -> None:
+    source = as_tiff(tmp_path)
+    with pytest.raises(LabelsError, match=message):
+        import_labels(source, tmp_path / "new.zarr", axes)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("axes", [None, "yx", "zyx"])
+def test_a_picture_in_colour_is_no_image_of_labels(tmp_path: Path, axes: str | None) -> None:
+    tifffile.imwrite(tmp_path / "old.tif", np.zeros((20, 30, 3), np.uint8), photometric="rgb")
+    with pytest.raises(LabelsError, match=r"shape \(20, 30, 3\), the last axis of which are colours"):
+        import_labels(tmp_path / "old.tif", tmp_path / "new.zarr", axes)
+
+
+def as_ome_zarr(folder: Path, level: str, what: dict[str, Any]) -> Path:
+    scale = {"type": "scale", "scale": [2.0, 0.5, 0.5]}
+    multiscale = {
+        "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
+        "datasets": [{"path": level, "coordinateTransformations": [scale]}],
+    }
+    group = zarr.create_group(folder / "old", attributes={"ome": {"multiscales": [multiscale], **what}})
+    group.create_array(level, data=VOLUME)
+    return folder / "old"
+
+
+@pytest.mark.parametrize("level", ["0", "s0", "scale/full"])
+def test_the_level_of_ome_zarr_labels_may_have_any_name(tmp_path: Path, level: str) -> None:
+    source = as_ome_zarr(tmp_path, level, {"image-label": {}})
+    store = import_labels(source, tmp_path / "new.zarr")
+    assert_array_equal(store.array[:], VOLUME)
+    assert store.geometry.scale == [2.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("level", ["0", "s0"])
+def test_intensities_are_no_labels(tmp_path: Path, level: str) -> None:
+    source = as_ome_zarr(tmp_path, level, {})
+    with pytest.raises(LabelsError, match="is an OME-Zarr image, not labels"):
+        import_labels(source, tmp_path / "new.zarr")
+
+
 def test_the_command_says_what_came(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     as_tiff(tmp_path)
     assert main(["import", str(tmp_path / "old.tif"), str(tmp_path / "new.zarr"), "--axes", "zyx"]) == 0

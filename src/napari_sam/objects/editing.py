@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from skimage.morphology import disk
 
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
+from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
@@ -26,6 +28,8 @@ from napari_sam.storage.volumes import objects_in
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+# Other programs are told colours as three numbers, which names do not give.
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
 
 class Objects:
@@ -57,17 +61,17 @@ class Objects:
         return self._relabel("delete", dict.fromkeys(chosen, 0))
 
     def merge(self, labels: Iterable[int]) -> Step:
-        """Make several objects one, that of the first label; it learns the others' prompts."""
-        first, *others = self._checked(labels)
+        """Make several objects one, that of the first label; it learns the others' prompts.
+
+        No prompt is kept on a plane on which several of them lie: it would give one of them alone. The object
+        is its own mask prompt there when it is taken up, and is copied in a replay.
+        """
+        chosen = self._checked(labels)
+        first, *others = chosen
         if not others:
             raise ValueError(f"Only object {first} was given to be merged; give two or more.")
-        known = {origin.plane for origin in self._ledger.origins(first)}
-        taught = []
-        for origin in (x for label in others for x in self._ledger.origins(label)):
-            if origin.plane not in known:
-                known.add(origin.plane)
-                taught.append(replace(origin, label=first))
-        return self._relabel("merge", dict.fromkeys(others, first), taught)
+        with self._store.writing():
+            return self._relabel("merge", dict.fromkeys(others, first), merged_origins(self._store, chosen))
 
     def renumber(self, label: int, new: int) -> Step:
         """Give an object another label, which none has."""
@@ -95,7 +99,8 @@ class Objects:
         Raises
         ------
         ValueError
-            If there are fewer than two groups, or a point lies beside the object.
+            If there are fewer than two groups, a point lies beside the object, or the dtype of the labels
+            holds none for the new objects.
         """
         (label,) = self._checked([label])
         if len(groups) < 2 or not all(groups):
@@ -104,6 +109,7 @@ class Objects:
             region = self._extent(label, plane)
             before = self._store.block(region)
             numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
+            self._store.check_label(numbers[-1])  # a narrow dtype would wrap it around to another object's
             spacing = self._store.geometry.pixel_size
             after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
             return self._store.write("split", [Change(region, before, after)], label=label)
@@ -119,11 +125,15 @@ class Objects:
         return self._reshape("remove islands", label, _largest_part)
 
     def smooth(self, label: int, radius: int = 2) -> Step | None:
-        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes."""
+        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes.
+
+        A plane on which nothing of the object would be left, because it is too thin, stays as it is.
+        """
         kernel = disk(radius).astype(np.int32)
 
         def majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            votes = convolve(mask.astype(np.int32), kernel, mode="constant")
+            # Beyond the image, the object goes on as it is at the border.
+            votes = convolve(mask.astype(np.int32), kernel, mode="nearest")
             most: NDArray[np.bool_] = 2 * votes > kernel.sum()
             return most
 
@@ -148,8 +158,26 @@ class Objects:
         return self._ledger.categories()
 
     def add_category(self, name: str, colour: str | None = None) -> Category:
-        """Make a category, with a colour that the others do not have; one that is there already stays."""
+        """Make a category, with a colour that the others do not have; one that is there already stays.
+
+        Parameters
+        ----------
+        name
+            What it is called.
+        colour
+            As ``"#rrggbb"``; one that is there already gets it.
+
+        Raises
+        ------
+        ValueError
+            For a colour that is written otherwise.
+        """
         self._store.check_writable()
+        if colour is not None and not _COLOUR.fullmatch(colour):
+            raise ValueError(
+                f"The colour {colour!r} of the category {name!r} is not written as #rrggbb; give one such as "
+                f"{_COLOURS[0]}."
+            )
         there = {category.name: category for category in self.categories()}
         if name in there and colour is None:
             return there[name]
@@ -254,7 +282,7 @@ class Objects:
                 new = form(old)
                 after = np.where(old & ~new, 0, on_plane)
                 after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
-                if (after != on_plane).any():
+                if (after == label).any() and (after != on_plane).any():
                     changes.append(Change(region, before, after.reshape(before.shape)))
             return self._store.write(kind, changes, label=label) if changes else None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from skimage.measure import regionprops
@@ -17,6 +18,24 @@ from napari_sam.storage.ome import Geometry
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import ObjectInfo
 from napari_sam.storage.view import LedgerView
+
+_PIXEL = "pixel"
+# NGFF's units of length that images have.
+_METRES = {
+    "angstrom": 1e-10,
+    "picometer": 1e-12,
+    "nanometer": 1e-9,
+    "micrometer": 1e-6,
+    "millimeter": 1e-3,
+    "centimeter": 1e-2,
+    "decimeter": 1e-1,
+    "meter": 1.0,
+    "kilometer": 1e3,
+    "inch": 0.0254,
+    "foot": 0.3048,
+    "yard": 0.9144,
+    "mile": 1609.344,
+}
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,11 @@ class ObjectRow:
     area
         Of all of these together, in ``unit`` squared.
     volume
-        The areas times the distance of the planes, in ``unit`` cubed; None without a z axis.
+        The areas times the distance of the planes, in ``unit`` cubed; None without a z axis, and where that
+        distance is not known in a unit of length as the sides of a pixel are.
     unit
-        ``"pixel"`` where none is known.
+        That of the last axis, to which the others are converted; ``"pixel"`` where none is known, or where
+        the other side of a pixel cannot be converted: then all is in pixels.
     score
         The model's estimate, the mean over the planes that have one.
     source
@@ -91,14 +112,11 @@ def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
 def _row(
     info: ObjectInfo, masks: dict[Position, MaskRuns], origins: list[Origin], geometry: Geometry
 ) -> ObjectRow:
-    spacing = geometry.pixel_size
-    measured = {position: _measure(runs, spacing[-2:]) for position, runs in masks.items()}
+    size = _size(geometry)
+    measured = {position: _measure(runs, size.sides) for position, runs in masks.items()}
     areas = np.array([area for area, _ in measured.values()])
     centres = np.array([(*position, *centre) for position, (_, centre) in measured.items()])
-    z = geometry.axes.find("z")
-    is_stack = 0 <= z < len(spacing) - 2
     scores = [x.making.score for x in origins if x.making.score is not None]
-    units = list(geometry.units or [None])
     return ObjectRow(
         info.label,
         info.name,
@@ -106,12 +124,45 @@ def _row(
         info.colour,
         len(masks),
         float(areas.sum()),
-        float(areas.sum() * spacing[z]) if is_stack else None,
-        units[-1] or "pixel",
+        None if size.depth is None else float(areas.sum() * size.depth),
+        size.unit,
         float(np.mean(scores)) if scores else None,
         "+".join(dict.fromkeys(x.making.source for x in origins)),
         tuple(float(x) for x in np.average(centres, axis=0, weights=areas)),
     )
+
+
+class _Size(NamedTuple):
+    """How large a pixel is: its sides on the plane, and the distance of the planes, in one unit."""
+
+    sides: tuple[float, float]
+    depth: float | None
+    unit: str
+
+
+def _size(geometry: Geometry) -> _Size:
+    """Convert the sizes of a pixel to the unit of the last axis."""
+    units = list(geometry.units or [None] * len(geometry.axes))
+    unit = units[-1]
+    sizes = [
+        None if (factor := _factor(one, unit)) is None else size * factor
+        for size, one in zip(geometry.pixel_size, units, strict=True)
+    ]
+    *leading, row, column = sizes
+    if row is None or column is None:
+        return _Size((1.0, 1.0), None, _PIXEL)
+    z = geometry.axes.find("z")
+    # A file that calibrates the plane alone gives z a size of one, and no unit.
+    depth = leading[z] if 0 <= z < len(leading) else None
+    return _Size((row, column), depth, unit or _PIXEL)
+
+
+def _factor(unit: str | None, other: str | None) -> float | None:
+    """Tell how many of the other unit one is; None where nobody knows."""
+    if unit == other:
+        return 1.0
+    one, base = (None if x is None else _METRES.get(x) for x in (unit, other))
+    return None if one is None or base is None else one / base
 
 
 @lru_cache(maxsize=100_000)

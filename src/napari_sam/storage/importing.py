@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from napari_sam.axes import check_axes
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.making import made_aside, stored_at
-from napari_sam.storage.ome import LEVEL, Geometry, make_group, read_geometry
-from napari_sam.storage.opening import LEDGER, LabelsError, open_array, reason_of
-from napari_sam.storage.reading import read_array
+from napari_sam.storage.ome import LEVEL, Geometry, is_intensities, make_group, read_geometry
+from napari_sam.storage.opening import LEDGER, LabelsError, reason_of
+from napari_sam.storage.reading import open_zarr, read_array
 from napari_sam.storage.volumes import UNREADABLE, objects_in
 
 
@@ -33,13 +35,15 @@ def import_labels(
     path
         Folder of the new store.
     geometry
-        Axes, or all that is known of where the pixels lie. Read from the file (OME-Zarr, OME-TIFF, ImageJ)
-        if left out; where it says nothing, axes are made up and pixels have a size of one.
+        Letters of the axes, or all that is known of where the pixels lie. Read from the file (OME-Zarr,
+        OME-TIFF, ImageJ) if left out; where it says nothing, axes are made up and pixels have a size of one.
+        Letters alone leave the sizes of the file as they are.
 
     Raises
     ------
     LabelsError
-        If the source cannot be read, is no image of labels, or ``path`` is taken or cannot be written.
+        If the source cannot be read, is no image of labels, or the axes do not fit it; or ``path`` is taken
+        or cannot be written.
     """
     path = Path(path).expanduser()
     array, known = (
@@ -50,9 +54,7 @@ def import_labels(
             f"The labels have dtype {array.dtype} and shape {tuple(array.shape)}; "
             "give whole numbers in two axes or more."
         )
-    if isinstance(geometry, str):
-        geometry = Geometry(geometry)
-    geometry = geometry or known or read_geometry({}, (), len(array.shape))
+    geometry = _geometry_of(tuple(array.shape), geometry, known)
     with made_aside(path) as folder, stored_at(path):
         _fill(folder, array, geometry)
     return LabelsStore.open(path)
@@ -60,9 +62,32 @@ def import_labels(
 
 def _labels_in(path: Path) -> tuple[ArrayLike, Geometry | None]:
     """Open a file of labels; an array of zarr must not be an image's intensities."""
-    if path.is_dir():
-        open_array(path, None)
+    if path.is_dir() and is_intensities(open_zarr(path)[1]):
+        raise LabelsError(f"{path} is an OME-Zarr image, not labels; choose the folder of its labels.")
     return read_array(path)
+
+
+def _geometry_of(shape: tuple[int, ...], given: Geometry | str | None, known: Geometry | None) -> Geometry:
+    """Join what the user says of the axes with what the file says of them."""
+    if known is not None and len(known.axes) == len(shape) - 1 and shape[-1] in (3, 4):
+        raise LabelsError(
+            f"The labels have shape {shape}, the last axis of which are colours; give an image with one "
+            "whole number for each pixel."
+        )
+    if isinstance(given, str):
+        try:
+            axes = check_axes(given, shape)
+        except ValueError as error:
+            raise LabelsError(str(error)) from error
+        if known is None or len(known.axes) != len(axes):
+            return Geometry(axes)
+        return replace(known, axes=axes)
+    geometry = given or known or read_geometry({}, (), len(shape))
+    if len(geometry.axes) != len(shape):
+        raise LabelsError(
+            f"The axes {geometry.axes!r} do not fit labels of shape {shape}; give one letter for each axis."
+        )
+    return geometry
 
 
 def _read(source: ArrayLike, position: Position) -> NDArray[Any]:

@@ -15,18 +15,25 @@ import zarr
 from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.ome import LEVEL, Geometry, read_geometry
-from napari_sam.storage.opening import LabelsError, attributes_above, reason_of
+from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.volumes import UNREADABLE
 
 # What axes are called in TIFF, as far as the names mean the same here; samples of a colour image come last.
 _AXES = set("tczyx")
 _SAMPLES = "s"
+# What bioformats2raw writes above images, and the name of the first of them.
+_SERIES, _FIRST = "bioformats2raw.layout", "0"
 _LONG = {
-    "µm": "micrometer",
+    "µm": "micrometer",  # the sign for micro, and the Greek letter
+    "μm": "micrometer",
     "um": "micrometer",
     "micron": "micrometer",
     "nm": "nanometer",
     "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "pm": "picometer",
+    "Å": "angstrom",
 }
 
 
@@ -36,7 +43,7 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
     Parameters
     ----------
     path
-        ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr: its finest level).
+        ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr: see `open_zarr`).
 
     Returns
     -------
@@ -76,22 +83,52 @@ def axes_in_file(path: Path, shape: Sequence[int]) -> str | None:
     return None if geometry is None else axes_of_layer(geometry.axes, array.shape, shape)
 
 
-def _read_zarr(path: Path) -> tuple[ArrayLike, Geometry | None]:
+def open_zarr(path: Path) -> tuple[zarr.Array[Any], dict[str, Any]]:
+    """Open a zarr array, or the finest level of an OME-Zarr image, wherever its metadata say that this is.
+
+    Of a file with several images, as bioformats2raw writes them, the first one is opened.
+
+    Returns
+    -------
+    tuple
+        The array, to be read, and the metadata of the image; of the array itself where it is in none.
+
+    Raises
+    ------
+    LabelsError
+        If ``path`` holds neither.
+    """
+    wrong = f"{path} is neither a zarr array nor an OME-Zarr image; choose the folder of one."
     try:
-        node = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Group):
-            attributes = node.attrs.asdict()
-            described: Any = attributes.get("ome", attributes)
-            levels = described.get("multiscales", [{"datasets": [{"path": LEVEL}]}])
-            array: Any = node[levels[0]["datasets"][0]["path"]]
-        else:
-            array = node
-    except UNREADABLE as error:
-        raise LabelsError(
-            f"{path} is neither a zarr array nor an OME-Zarr image; choose the folder of one."
-        ) from error
+        node: Any = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Group) and _SERIES in _ome_metadata(node):
+            node = node[_FIRST]
+        found = node[_finest(_ome_metadata(node))] if isinstance(node, zarr.Group) else node
+        attributes = node.attrs.asdict()
+    except (*UNREADABLE, IndexError) as error:
+        raise LabelsError(wrong) from error
+    if not isinstance(found, zarr.Array):
+        raise LabelsError(wrong)
+    return found, attributes
+
+
+def _read_zarr(path: Path) -> tuple[ArrayLike, Geometry | None]:
+    array, attributes = open_zarr(path)
     names = getattr(array.metadata, "dimension_names", None) or ()
-    return array, read_geometry(attributes_above(path, array), names, array.ndim)
+    return array, read_geometry(attributes, names, array.ndim)
+
+
+def _ome_metadata(group: zarr.Group) -> dict[str, Any]:
+    """Give what NGFF 0.5 has under a key of its own, and older ones do not."""
+    attributes: dict[str, Any] = group.attrs.asdict()
+    described: dict[str, Any] = attributes.get("ome", attributes)
+    return described
+
+
+def _finest(described: dict[str, Any]) -> str:
+    """Give the path of the first level; of our own where the metadata name none."""
+    levels: Any = described.get("multiscales", [{"datasets": [{"path": LEVEL}]}])
+    return str(levels[0]["datasets"][0]["path"])
 
 
 def _read_tiff(path: Path) -> tuple[ArrayLike, Geometry | None]:
