@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,7 @@ def show_stack() -> None:
         # Few colours keep the file small.
         Image.fromarray(picture).convert("RGB").quantize(128).save(IMAGES / "stack.png", optimize=True)
         viewer.close()
+        _wait(lambda: not any(x.name.startswith("napari-sam") for x in threading.enumerate()))
 
 
 def _show_automatic_masks(demo: Demo) -> None:

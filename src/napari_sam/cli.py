@@ -300,7 +300,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
     """Give the folder of the new labels and the file of the table, which must both be new."""
-    from napari_sam.exporting.planes_of import plain_name  # noqa: PLC0415 - loads zarr
+    from napari_sam.storage.ome import plain_name  # noqa: PLC0415 - loads zarr
     from napari_sam.storage.opening import is_taken  # noqa: PLC0415
 
     default = options.store.with_name(f"{plain_name(options.store)}-{options.model}.labels.zarr")

@@ -25,13 +25,12 @@ from napari_sam.cli import main
 from napari_sam.exporting.coco import column_runs
 from napari_sam.exporting.formats import FORMATS, export_labels
 from napari_sam.exporting.outlines import closed_paths, outline
-from napari_sam.exporting.planes_of import plain_name
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.ome import Geometry
+from napari_sam.storage.ome import Geometry, plain_name
 from napari_sam.storage.opening import LabelsError
 
 MICRONS = Geometry("zyx", (2.0, 0.5, 0.25), None, ("micrometer",) * 3)
@@ -69,6 +68,7 @@ def store(tmp_path: Path) -> LabelsStore:
         ("exp.labels", "exp"),
         ("exp1.5um", "exp1.5um"),
         (".zarr", ".zarr"),
+        (".exp1.5um.labels.zarr.0a1b2c3d.partial", "exp1.5um"),
     ],
 )
 def test_a_store_is_called_by_its_name_without_the_ending(folder: str, name: str) -> None:

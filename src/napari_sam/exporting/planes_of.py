@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
-
-
-def plain_name(store: Path) -> str:
-    """Give the name of a store without its ending: ``cells`` of ``cells.labels.zarr``.
-
-    Other dots belong to the name, as in ``exp1.5um``.
-    """
-    return store.name.removesuffix(".zarr").removesuffix(".labels") or store.name
+from napari_sam.storage.ome import plain_name
 
 
 @dataclass(frozen=True, eq=False)

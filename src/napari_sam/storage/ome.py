@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
 # Units by other names than NGFF's, which takes those of UDUNITS-2.
 _UNITS = {"um": "micrometer", "µm": "micrometer", "μm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
 _NO_UNITS = {"", "pixel", "pixels", "dimensionless"}
+# How `made_aside` calls the folder of a store that is being made.
+_ASIDE = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,21 @@ class Geometry:
         return tuple(abs(float(x)) for x in self.scale) if self.scale is not None else (1.0,) * len(self.axes)
 
 
+def plain_name(store: Path) -> str:
+    """Give the name of a store without its ending: ``cells`` of ``cells.labels.zarr``.
+
+    Other dots belong to the name, as in ``exp1.5um``. A folder that is filled aside has that of its store.
+    """
+    name = _ASIDE.sub(r"\1", store.name)
+    return name.removesuffix(".zarr").removesuffix(".labels") or name
+
+
 def make_group(
     folder: Path, shape: Sequence[int], geometry: Geometry, dtype: np.dtype[Any] | None = None
 ) -> None:
     """Write an empty label image of ``uint32``, or another dtype, into a folder."""
     chunks = [min(n, _CHUNK_SIDE) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape)]
-    # A folder that is filled aside has a dot before its name, and a suffix behind.
-    name = folder.name.removesuffix(".partial").lstrip(".").split(".")[0]
-    attributes = ome_attributes(name, geometry)
+    attributes = ome_attributes(plain_name(folder), geometry)
     group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
     group.create_array(
         LEVEL,
@@ -114,7 +124,7 @@ def write_axes(folder: Path, geometry: Geometry) -> None:
             described["dimension_names"] = list(geometry.axes)
         else:
             kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
-            described["attributes"] = kept | ome_attributes(folder.name.split(".")[0], geometry)
+            described["attributes"] = kept | ome_attributes(plain_name(folder), geometry)
         partial = file.with_name(f"{file.name}.partial")
         partial.write_text(json.dumps(described, indent=2))
         partial.replace(file)  # whole or not at all

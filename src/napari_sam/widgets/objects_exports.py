@@ -18,6 +18,7 @@ from napari_sam.exporting.shapes import ObjectPolygon, object_polygons
 from napari_sam.model.layers import Progress
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ome import plain_name
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob
@@ -94,7 +95,7 @@ class ExportMenu(QMenu):
         if self.session is None:
             return
         store = self.session.store.path
-        proposed = store.with_name(store.name.split(".")[0] + f"-{form.key}{form.suffix}")
+        proposed = store.with_name(f"{plain_name(store)}-{form.key}{form.suffix}")
         name, _ = QFileDialog.getSaveFileName(
             self.parentWidget(), f"Export: {form.title}", str(proposed), f"*{form.suffix}"
         )

@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
 from napari_sam.previews import Preview
+from napari_sam.storage.ome import plain_name
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
@@ -197,7 +198,7 @@ class SessionLayers:
                 layer.data = opened
                 layer.editable = True
                 return layer
-        name = self._session.store.path.name.split(".")[0]
+        name = plain_name(self._session.store.path)
         return self._viewer.add_labels(
             opened, name=name, opacity=0.5, **transform_of(self.frame, world_units(self._viewer))
         )
