@@ -131,9 +131,10 @@ def predictor_of(sam: Sam, name: str = "seeded") -> Predictor:
 
 
 def same(one: Prediction, other: Prediction) -> bool:
-    """Whether two predictions agree in every number."""
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("scores", "logits", "masks")
+    """Whether two predictions agree but for rounding, which depends on where in memory the numbers lie."""
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("scores", "logits")]
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in pairs) and bool(
+        np.mean(one.masks != other.masks) <= 1e-4
     )
 
 
