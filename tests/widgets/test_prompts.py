@@ -123,6 +123,29 @@ def with_four_objects(user: User) -> None:
     assert "4 objects, score" in user.panel.score.text()
 
 
+def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> None:
+    with_four_objects(user)
+    user.go_to(0, 1)
+    assert not user.panel.commit.isEnabled() and not user.layer("SAM preview").visible
+    user.press("C")
+    assert "no preview" in user.status
+    assert not np.asarray(user.session.labels).any()
+
+
+def test_what_was_written_while_the_user_moved_on_is_not_written_again(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.go_to(0, 1)
+    assert not user.panel.commit.isEnabled()
+    user.press("C")
+    assert np.unique(user.session.labels).tolist() == [0, 1, 2, 3, 4]
+
+
 def test_several_objects_are_written_beside_what_else_the_window_does(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

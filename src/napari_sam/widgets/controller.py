@@ -162,6 +162,7 @@ class SessionController:
 
     def _on_session_plane_changed(self) -> None:
         """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
+        self._drop_several()  # they are of the plane before
         self._following = True  # on the way the viewer passes planes that nobody asked for
         try:
             self._layers.show_plane(self.session.plane)
@@ -172,8 +173,7 @@ class SessionController:
         self._settle.start()
 
     def _on_session_prompt_changed(self) -> None:
-        if self._several is not None:  # it was of the prompts before
-            self._on_session_preview_changed()
+        self._drop_several()  # they are of the prompts before
         self._layers.prompts.write(self.session.plane, self.session.prompt)
         if self.session.target is not None and not self._layers.tool():
             self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
@@ -189,6 +189,11 @@ class SessionController:
         else:
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
+
+    def _drop_several(self) -> None:
+        """Let go of several objects; the session, which does not know of them, has nothing to tell then."""
+        if self._several is not None:
+            self._on_session_preview_changed()
 
     def _on_session_moved(self, _step: Step) -> None:
         self._layers.show_labels()
@@ -302,6 +307,8 @@ class SessionController:
         if written + left_out < total:
             tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
+        if self._several is several:
+            self._drop_several()
         stay = ""
         if self._layers.prompts.read_each(plane) != self._meant:
             stay = ", and the prompts stay, as they have changed"
