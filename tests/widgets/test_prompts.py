@@ -146,6 +146,20 @@ def test_what_was_written_while_the_user_moved_on_is_not_written_again(
     assert np.unique(user.session.labels).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_an_object_that_is_taken_up_is_replaced_also_with_one_object_per_prompt(user: User) -> None:
+    row, column, radius = CELLS[0]
+    user.session.store.commit(user.session.plane, disc((row, column), radius - 6))
+    user.press("N")
+    user.session.take_up(1)
+    user.session.add_point((row, column))
+    user.settle()
+    preview = user.session.preview
+    assert preview is not None and user.session.target == 1
+    user.press("C")
+    assert user.status == "Committed as label 1."
+    np.testing.assert_array_equal(user.session.labels[0], 1 * preview.mask)
+
+
 def test_several_objects_are_written_beside_what_else_the_window_does(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

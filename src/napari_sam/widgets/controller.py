@@ -378,17 +378,22 @@ class SessionController:
 
     # Computing
 
+    @property
+    def _is_each(self) -> bool:
+        """Whether each prompt is an object; those of one that was taken up are all about that one."""
+        return self._panel.each.isChecked() and self.session.target is None
+
     def _compute(self, asked: bool = False) -> None:
         """Ask for the embedding of the shown plane, and for the preview if it is wanted."""
         session = self.session
         wanted = asked or self._panel.live.isChecked()
-        if wanted and self._panel.each.isChecked():
+        if wanted and self._is_each:
             prompts = self._layers.prompts.read_each(session.plane)
             several = request_several(session, prompts)
             if prompts:
                 self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
                 return
-        request = session.request(preview=wanted and not self._panel.each.isChecked())
+        request = session.request(preview=wanted and not self._is_each)
         self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
 
     def _on_job_finished(self, response: Response | SeveralResponse) -> None:
