@@ -180,10 +180,11 @@ def test_several_objects_are_written_beside_what_else_the_window_does(
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
+def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_that_are_left(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    user.panel.overlap.mode.setCurrentIndex(1)  # "replace": finished objects would be written anew
     with_four_objects(user)
     user.panel.commit_requested.emit()
     wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
@@ -192,8 +193,11 @@ def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
     count = len(user.session.store.ledger.steps())
     assert 0 < count < 4 and f"Committed {count} of 4 objects" in user.status
     assert len(user.session.prompt.points) == 4
+    finished = np.asarray(user.session.labels[0])
     user.press("C")
-    assert f"; of {count} others no pixel was left to write" in user.status
+    assert f"Committed {4 - count} object" in user.status and user.session.prompt.is_empty
+    now = np.asarray(user.session.labels[0])
+    np.testing.assert_array_equal(now[finished > 0], finished[finished > 0])
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 

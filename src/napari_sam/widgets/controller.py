@@ -28,7 +28,7 @@ from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
-from napari_sam.widgets.several_commit import SeveralCommit
+from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
 
 # While the slider moves, planes that are only passed are not encoded.
@@ -296,19 +296,21 @@ class SessionController:
         self._meant = self._layers.prompts.read_each(several.request.plane)
         self._committing.write(several, overlap, inside)
 
-    def _on_several_committed(
-        self, several: SeveralResponse, written: int, left_out: int, error: Exception | None
-    ) -> None:
+    def _on_several_committed(self, outcome: Outcome) -> None:
         """Clear the prompts that were written; the plane may be another one by now, and prompts too."""
-        plane, total = several.request.plane, len(several.previews)
-        if error is not None:
-            tell(self._panel, f"{error} {written} of {total} objects were written.", problem=True)
+        written, left_out = outcome.written, outcome.left_out
+        plane, total = outcome.response.request.plane, len(outcome.response.previews)
+        is_all = outcome.error is None and written + left_out == total
+        if self._several is outcome.response:  # what is written must not be written again
+            self._drop_several()
+            if not is_all:
+                self._show_several(outcome.unwritten)
+        if outcome.error is not None:
+            tell(self._panel, f"{outcome.error} {written} of {total} objects were written.", problem=True)
             return
-        if written + left_out < total:
+        if not is_all:
             tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
-        if self._several is several:
-            self._drop_several()
         stay = ""
         if self._layers.prompts.read_each(plane) != self._meant:
             stay = ", and the prompts stay, as they have changed"
@@ -401,9 +403,12 @@ class SessionController:
         if isinstance(response, Response):
             self.session.accept(response)
         elif response.request.generation == self.session.request().generation:
-            self._layers.show_several(response.previews)
-            self._panel.show_several(len(response.previews), *response.scores)
-            self._several = response
+            self._show_several(response)
+
+    def _show_several(self, several: SeveralResponse) -> None:
+        self._layers.show_several(several.previews)
+        self._panel.show_several(len(several.previews), *several.scores)
+        self._several = several
 
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)
