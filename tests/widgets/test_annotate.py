@@ -289,6 +289,23 @@ def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool:
         np.testing.assert_array_equal(labels._slice.image.raw, expected[0])
 
 
+def test_undo_in_labels_of_the_user_takes_his_own_stroke_back(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    mine = user.viewer.add_labels(np.zeros((3, *SHAPE), int), scale=SCALE, translate=TRANSLATE, name="mine")
+    mine.mode = "paint"
+    user.click(0, 80, 20)
+    assert mine.data.any()
+    user.press("Ctrl+Z")
+    assert not mine.data.any() and user.session.labels[0].max() == 1
+    assert user.status == "Undo in 'mine'."
+    user.press("Ctrl+Shift+Z")
+    assert mine.data.any() and user.session.labels[0].max() == 1
+    user.viewer.layers.selection.active = user.layer("cells [1]")
+    user.press("Ctrl+Z")
+    assert mine.data.any() and not np.asarray(user.session.labels).any()
+
+
 def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
     user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:

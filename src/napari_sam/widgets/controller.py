@@ -21,7 +21,7 @@ from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
-from napari_sam.widgets.history import History
+from napari_sam.widgets.history import History, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
@@ -328,11 +328,17 @@ class SessionController:
         return not self._committing.is_busy
 
     def _on_undo_requested(self) -> None:
-        if self._may_write():
+        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
+            theirs.undo()
+            tell(self._panel, f"Undo in {theirs.name!r}.")
+        elif self._may_write():
             self._history.undo()
 
     def _on_redo_requested(self) -> None:
-        if self._may_write():
+        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
+            theirs.redo()
+            tell(self._panel, f"Redo in {theirs.name!r}.")
+        elif self._may_write():
             self._history.redo()
 
     def _on_label_requested(self) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from napari.components import ViewerModel
+from napari.layers import Labels
+
 from napari_sam.annotation import Session
 from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.records import Step
@@ -24,6 +27,20 @@ class _Move:
     find: Callable[[], Step | None]
     write: Callable[[], Step | None]
     announce: Callable[[Step], None]
+
+
+def own_strokes(viewer: ViewerModel, ours: Labels) -> Labels | None:
+    """Give the active Labels layer if it is another one, in which the user has painted.
+
+    napari keeps its strokes, and its key is ours while an annotation runs.
+    """
+    active = viewer.layers.selection.active
+    if not isinstance(active, Labels) or active is ours or not active.editable:
+        return None
+    # napari tells nobody whether there is anything to take back; where nothing was painted, such as in labels
+    # whose object served as a prompt, the user means the last commit.
+    strokes = (getattr(active, name, ()) for name in ("_undo_history", "_redo_history"))
+    return active if any(map(len, strokes)) else None
 
 
 class History:
