@@ -25,11 +25,19 @@ class PlanePrompt:
         Which answer to the first step the user chose; None as long as he chose none.
     target
         The object that the prompt is about; None for a new one.
+    given
+        Whether it is as the ledger gave it: nothing of it is lost where another takes its place.
     """
 
     prompt: Prompt = _NOTHING
     candidate: int | None = None
     target: int | None = None
+    given: bool = False
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the user has pointed at something, which must not be lost."""
+        return not self.prompt.is_empty and not self.given
 
     def changed_to(self, prompt: Prompt) -> PlanePrompt:
         """Give what becomes of it where the user points at more, or less, of the same plane.

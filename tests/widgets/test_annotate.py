@@ -306,6 +306,21 @@ def test_undo_in_labels_of_the_user_takes_his_own_stroke_back(user: User) -> Non
     assert mine.data.any() and not np.asarray(user.session.labels).any()
 
 
+def test_undo_leaves_an_unfinished_prompt_alone(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.click(0, 90, 100)
+    unfinished = user.session.prompt
+    user.press("Ctrl+Z")
+    assert not np.asarray(user.session.labels).any()
+    assert user.session.prompt == unfinished
+    assert user.status == "The commit of label 1 was taken back; the prompt that is there stays."
+    user.press("K")
+    user.press("Ctrl+Shift+Z")
+    user.press("Ctrl+Z")
+    assert user.session.prompt.points == (pytest.approx(DISCS[0][:2], abs=1),)
+
+
 def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
     user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ class _Move:
     done: str
     find: Callable[[], Step | None]
     write: Callable[[], Step | None]
-    announce: Callable[[Step], None]
+    announce: Callable[[Step], bool | None]
 
 
 def own_strokes(viewer: ViewerModel, ours: Labels) -> Labels | None:
@@ -112,9 +112,9 @@ class History:
         move, step = result
         if step is None:
             return
-        move.announce(step)
+        stays = "; the prompt that is there stays" if move.announce(step) else ""
         which = "" if step.label is None else f" of label {step.label}"
-        self._tell(f"The {step.kind}{which} {move.done}.", False)
+        self._tell(f"The {step.kind}{which} {move.done}{stays}.", False)
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__, True)
