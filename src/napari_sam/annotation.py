@@ -305,8 +305,7 @@ class Session:
             plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
         if self._prompts[plane].is_unfinished:
             raise ValueError(
-                f"Commit or clear the prompt of the {self._where(plane)} first; then take up another "
-                "object."
+                f"Commit or clear the prompt of the {self._where(plane)} first; then take up another object."
             )
         self.show(plane)
         if (making := makings.get(plane)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,3 +78,8 @@ def is_same(one: Prompt, other: Prompt) -> bool:
     if one.mask is None or other.mask is None:
         return one.mask is other.mask
     return one.mask is other.mask or np.array_equal(one.mask, other.mask)
+
+
+def are_same(some: Sequence[Prompt], others: Sequence[Prompt]) -> bool:
+    """Whether prompts agree one by one; see `is_same`."""
+    return len(some) == len(others) and all(map(is_same, some, others))

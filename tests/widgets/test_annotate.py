@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 import napari_sam
+from napari_sam import planes
 from napari_sam.inference.loading import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
@@ -529,6 +530,18 @@ def test_what_is_not_shown_is_not_committed(user: User) -> None:
     user.press("C")
     assert not np.asarray(user.session.labels).any()
     assert "2-D view" in user.status
+
+
+def test_a_plane_that_is_too_large_says_why_nothing_is_committed(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.click(0, *DISCS[0][:2])
+    monkeypatch.setattr(planes, "LARGEST_SIDE", SHAPE[0])
+    user.go_to(0, 1)
+    user.panel.show_status("")
+    user.press("C")
+    assert "is larger than" in user.status
+    assert not np.asarray(user.session.labels).any()
 
 
 def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:

@@ -160,6 +160,17 @@ def test_an_object_that_is_taken_up_is_replaced_also_with_one_object_per_prompt(
     np.testing.assert_array_equal(user.session.labels[0], 1 * preview.mask)
 
 
+def test_a_box_inside_those_that_are_drawn_is_one_more_object(user: User) -> None:
+    """What all of them mean together stays the same."""
+    user.press("N")
+    shapes = user.layer("SAM boxes")
+    for low, high, count in ((20, 80, 1), (90, 150, 2), (35, 60, 3)):
+        corners = [(0, low, low), (0, low, high), (0, high, high), (0, high, low)]
+        shapes.add_rectangles(np.array([corners], float))
+        user.settle()
+        assert f"{count} object" in user.panel.score.text()
+
+
 def test_several_objects_are_written_beside_what_else_the_window_does(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
+from napari_sam.plane_prompts import are_same
 from napari_sam.previews import Response
 from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
@@ -78,6 +79,7 @@ class SessionController:
         self._several: SeveralResponse | None = None
         self._committing = SeveralCommit(session, panel, self._on_several_committed)
         self._meant: list[Prompt] = []  # the prompts of what is being committed
+        self._asked: list[Prompt] = []  # the prompts that several objects were asked for last
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -216,7 +218,15 @@ class SessionController:
             tell(self._panel, str(error), problem=True)
             return
         strays = self._layers.prompts.take_strays()
+        before = self.session.prompt
         self._read_prompts()
+        # What all of them mean together may be the same where what each means is not.
+        if (
+            self._is_each
+            and self.session.prompt is before
+            and not are_same(self._layers.prompts.read_each(self.session.plane), self._asked)
+        ):
+            self._predict_anew()
         self._panel.show_polarity(self._layers.prompts.positive)
         if strays:
             tell(self._panel, "Clicks beside the image are no prompts; click on the image.", problem=True)
@@ -265,9 +275,12 @@ class SessionController:
         """Whether the session's plane is before the user's eyes; if not, say why."""
         try:
             plane = self._layers.shown_plane()
-        except PlaneNotShown as error:
+            self.session.planes.check(plane)
+        except ValueError as error:  # there is none, or one that is too large
             tell(self._panel, str(error), problem=True)
             return False
+        if plane != self.session.plane:
+            tell(self._panel, "Another plane is shown than the prompts belong to; go to theirs first.", True)
         return plane == self.session.plane
 
     def _on_commit_requested(self) -> None:
@@ -379,6 +392,10 @@ class SessionController:
 
     def _on_each_changed(self, _each: bool) -> None:
         """Let the same prompts mean one object, or one each."""
+        self._predict_anew()
+
+    def _predict_anew(self) -> None:
+        """Let go of what the prompts gave, also of what is on its way, and ask for it again."""
         self.session.clear_preview()
         self._on_session_preview_changed()
         if self._panel.live.isChecked():
@@ -398,6 +415,7 @@ class SessionController:
         if wanted and self._is_each:
             prompts = self._layers.prompts.read_each(session.plane)
             several = request_several(session, prompts)
+            self._asked = prompts
             if prompts:
                 self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
                 return
