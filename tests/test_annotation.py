@@ -524,6 +524,21 @@ class TestTakeUp:
         assert session.commit() == 3
         assert_array_equal(session.labels[0] == first, mask)
 
+    def test_leaves_an_unfinished_prompt_alone(self, session: Session) -> None:
+        first = object_at(session, A)
+        session.add_point(C)
+        session.go_to(z=1)
+        session.add_point(B)
+        with pytest.raises(ValueError, match="Commit or clear the prompt of the plane z 0 first"):
+            session.take_up(first)
+        assert (session.prompt, session.target, session.plane.position[0]) == (Prompt([B]), None, 1)
+        session.go_to(z=0)
+        assert session.prompt == Prompt([C])
+        session.clear_prompt()
+        session.take_up(first)
+        session.take_up(first)  # what was only taken up is not unfinished
+        assert (session.prompt, session.target) == (Prompt([A]), first)
+
     def test_of_an_object_that_is_deleted_meanwhile_makes_a_new_one(self, session: Session) -> None:
         first = object_at(session, A)
         session.take_up(first)

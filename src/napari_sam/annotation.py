@@ -296,24 +296,29 @@ class Session:
         Raises
         ------
         ValueError
-            If there is no such object.
+            If there is no such object, or that plane has an unfinished prompt, which would be lost.
         """
         origins = self.store.ledger.origins(label)
         makings = {x.plane: x.making for x in origins if not x.making.prompt.is_empty}
         plane = self._plane
         if plane not in makings and not (self.store.read(plane) == label).any():
             plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
+        if self._prompts[plane].is_unfinished:
+            raise ValueError(
+                f"Commit or clear the prompt of the {self._where(plane)} first; then take up another object."
+            )
         self.show(plane)
         if (making := makings.get(plane)) is not None:
-            taken = PlanePrompt(making.prompt, making.candidate, label)
+            taken = PlanePrompt(making.prompt, making.candidate, label, given=True)
         else:
-            taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label)
+            taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label, given=True)
         self._put_prompt(plane, taken)
 
     def undo(self) -> Step | None:
         """Take the last step back: a commit, an edit, a brush stroke; of this session or an earlier one.
 
-        What was committed gives its plane the prompt, and the candidate, that it was made from.
+        What was committed gives its plane the prompt, and the candidate, that it was made from, unless the
+        user has begun another one there.
 
         Returns
         -------
@@ -330,15 +335,25 @@ class Session:
             self.announce_undo(step)
         return step
 
-    def announce_undo(self, step: Step) -> None:
-        """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it."""
+    def announce_undo(self, step: Step) -> bool:
+        """Tell those who listen of a step that `LabelsStore.undo_aside` took back, and show it.
+
+        Returns
+        -------
+        bool
+            Whether an unfinished prompt stays where that of the step would have come.
+        """
         self.store.changed.emit(step)
         self.undone.emit(step)
         self.show(plane_of_step(self.store.ledger, step, self._plane))
-        if (origin := prompted(self.store.ledger, step)) is not None:
-            target = step.label if step.kind == "refine" else None
-            prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target)
-            self._put_prompt(origin.plane, prompt)
+        if (origin := prompted(self.store.ledger, step)) is None:
+            return False
+        if self._prompts[origin.plane].is_unfinished:
+            return True
+        target = step.label if step.kind == "refine" else None
+        prompt = PlanePrompt(origin.making.prompt, origin.making.candidate, target, given=True)
+        self._put_prompt(origin.plane, prompt)
+        return False
 
     def redo(self) -> Step | None:
         """Do the step again that was taken back last, as long as nothing else was done since.
@@ -385,6 +400,12 @@ class Session:
         identity = self.predictor.identity
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
+
+    def _where(self, plane: Plane) -> str:
+        """Name a plane by its place along the axes that are not displayed, such as ``plane z 12``."""
+        named = enumerate(zip(self.planes.axes, plane.position, strict=True))
+        places = ", ".join(f"{axis} {index}" for i, (axis, index) in named if i not in plane.displayed)
+        return f"plane {places}" if places else "image"
 
     def _put_prompt(self, plane: Plane, value: PlanePrompt) -> None:
         """Replace all that is prompted on ``plane``."""

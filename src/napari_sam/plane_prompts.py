@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,11 +26,19 @@ class PlanePrompt:
         Which answer to the first step the user chose; None as long as he chose none.
     target
         The object that the prompt is about; None for a new one.
+    given
+        Whether it is as the ledger gave it: nothing of it is lost where another takes its place.
     """
 
     prompt: Prompt = _NOTHING
     candidate: int | None = None
     target: int | None = None
+    given: bool = False
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the user has pointed at something, which must not be lost."""
+        return not self.prompt.is_empty and not self.given
 
     def changed_to(self, prompt: Prompt) -> PlanePrompt:
         """Give what becomes of it where the user points at more, or less, of the same plane.
@@ -69,3 +78,8 @@ def is_same(one: Prompt, other: Prompt) -> bool:
     if one.mask is None or other.mask is None:
         return one.mask is other.mask
     return one.mask is other.mask or np.array_equal(one.mask, other.mask)
+
+
+def are_same(some: Sequence[Prompt], others: Sequence[Prompt]) -> bool:
+    """Whether prompts agree one by one; see `is_same`."""
+    return len(some) == len(others) and all(map(is_same, some, others))

@@ -37,6 +37,11 @@ class SeveralResponse:
         scores = [preview.score for preview in self.previews]
         return min(scores), max(scores)
 
+    @property
+    def surest_first(self) -> list[Preview]:
+        """The previews in the order in which they are committed."""
+        return sorted(self.previews, key=lambda preview: -preview.score)
+
 
 def request_several(session: Session, prompts: Sequence[Prompt]) -> SeveralRequest:
     """Freeze what is to be computed for the shown plane."""
@@ -97,7 +102,7 @@ def commit_each(
     int or None
         Its label; None where nothing was left to write. For errors see `commit_several`.
     """
-    for preview in sorted(response.previews, key=lambda preview: -preview.score):
+    for preview in response.surest_first:
         if not _is_left(session, preview, overlap, inside):
             yield None
             continue

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
 import napari_sam
+from napari_sam import planes
 from napari_sam.inference.loading import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
@@ -289,6 +290,38 @@ def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool:
         np.testing.assert_array_equal(labels._slice.image.raw, expected[0])
 
 
+def test_undo_in_labels_of_the_user_takes_his_own_stroke_back(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    mine = user.viewer.add_labels(np.zeros((3, *SHAPE), int), scale=SCALE, translate=TRANSLATE, name="mine")
+    mine.mode = "paint"
+    user.click(0, 80, 20)
+    assert mine.data.any()
+    user.press("Ctrl+Z")
+    assert not mine.data.any() and user.session.labels[0].max() == 1
+    assert user.status == "Undo in 'mine'."
+    user.press("Ctrl+Shift+Z")
+    assert mine.data.any() and user.session.labels[0].max() == 1
+    user.viewer.layers.selection.active = user.layer("cells [1]")
+    user.press("Ctrl+Z")
+    assert mine.data.any() and not np.asarray(user.session.labels).any()
+
+
+def test_undo_leaves_an_unfinished_prompt_alone(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.click(0, 90, 100)
+    unfinished = user.session.prompt
+    user.press("Ctrl+Z")
+    assert not np.asarray(user.session.labels).any()
+    assert user.session.prompt == unfinished
+    assert user.status == "The commit of label 1 was taken back; the prompt that is there stays."
+    user.press("K")
+    user.press("Ctrl+Shift+Z")
+    user.press("Ctrl+Z")
+    assert user.session.prompt.points == (pytest.approx(DISCS[0][:2], abs=1),)
+
+
 def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
     user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -497,6 +530,18 @@ def test_what_is_not_shown_is_not_committed(user: User) -> None:
     user.press("C")
     assert not np.asarray(user.session.labels).any()
     assert "2-D view" in user.status
+
+
+def test_a_plane_that_is_too_large_says_why_nothing_is_committed(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.click(0, *DISCS[0][:2])
+    monkeypatch.setattr(planes, "LARGEST_SIDE", SHAPE[0])
+    user.go_to(0, 1)
+    user.panel.show_status("")
+    user.press("C")
+    assert "is larger than" in user.status
+    assert not np.asarray(user.session.labels).any()
 
 
 def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:

@@ -123,6 +123,54 @@ def with_four_objects(user: User) -> None:
     assert "4 objects, score" in user.panel.score.text()
 
 
+def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> None:
+    with_four_objects(user)
+    user.go_to(0, 1)
+    assert not user.panel.commit.isEnabled() and not user.layer("SAM preview").visible
+    user.press("C")
+    assert "no preview" in user.status
+    assert not np.asarray(user.session.labels).any()
+
+
+def test_what_was_written_while_the_user_moved_on_is_not_written_again(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.go_to(0, 1)
+    assert not user.panel.commit.isEnabled()
+    user.press("C")
+    assert np.unique(user.session.labels).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_an_object_that_is_taken_up_is_replaced_also_with_one_object_per_prompt(user: User) -> None:
+    row, column, radius = CELLS[0]
+    user.session.store.commit(user.session.plane, disc((row, column), radius - 6))
+    user.press("N")
+    user.session.take_up(1)
+    user.session.add_point((row, column))
+    user.settle()
+    preview = user.session.preview
+    assert preview is not None and user.session.target == 1
+    user.press("C")
+    assert user.status == "Committed as label 1."
+    np.testing.assert_array_equal(user.session.labels[0], 1 * preview.mask)
+
+
+def test_a_box_inside_those_that_are_drawn_is_one_more_object(user: User) -> None:
+    """What all of them mean together stays the same."""
+    user.press("N")
+    shapes = user.layer("SAM boxes")
+    for low, high, count in ((20, 80, 1), (90, 150, 2), (35, 60, 3)):
+        corners = [(0, low, low), (0, low, high), (0, high, high), (0, high, low)]
+        shapes.add_rectangles(np.array([corners], float))
+        user.settle()
+        assert f"{count} object" in user.panel.score.text()
+
+
 def test_several_objects_are_written_beside_what_else_the_window_does(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,10 +191,11 @@ def test_several_objects_are_written_beside_what_else_the_window_does(
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
+def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_that_are_left(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    user.panel.overlap.mode.setCurrentIndex(1)  # "replace": finished objects would be written anew
     with_four_objects(user)
     user.panel.commit_requested.emit()
     wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
@@ -155,8 +204,11 @@ def test_stopped_in_the_midst_of_several_objects_the_prompts_stay(
     count = len(user.session.store.ledger.steps())
     assert 0 < count < 4 and f"Committed {count} of 4 objects" in user.status
     assert len(user.session.prompt.points) == 4
+    finished = np.asarray(user.session.labels[0])
     user.press("C")
-    assert f"; of {count} others no pixel was left to write" in user.status
+    assert f"Committed {4 - count} object" in user.status and user.session.prompt.is_empty
+    now = np.asarray(user.session.labels[0])
+    np.testing.assert_array_equal(now[finished > 0], finished[finished > 0])
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 

@@ -16,19 +16,20 @@ from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
+from napari_sam.plane_prompts import are_same
 from napari_sam.previews import Response
 from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
-from napari_sam.widgets.history import History
+from napari_sam.widgets.history import History, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
-from napari_sam.widgets.several_commit import SeveralCommit
+from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
 
 # While the slider moves, planes that are only passed are not encoded.
@@ -78,6 +79,7 @@ class SessionController:
         self._several: SeveralResponse | None = None
         self._committing = SeveralCommit(session, panel, self._on_several_committed)
         self._meant: list[Prompt] = []  # the prompts of what is being committed
+        self._asked: list[Prompt] = []  # the prompts that several objects were asked for last
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -162,6 +164,7 @@ class SessionController:
 
     def _on_session_plane_changed(self) -> None:
         """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
+        self._drop_several()  # they are of the plane before
         self._following = True  # on the way the viewer passes planes that nobody asked for
         try:
             self._layers.show_plane(self.session.plane)
@@ -172,8 +175,7 @@ class SessionController:
         self._settle.start()
 
     def _on_session_prompt_changed(self) -> None:
-        if self._several is not None:  # it was of the prompts before
-            self._on_session_preview_changed()
+        self._drop_several()  # they are of the prompts before
         self._layers.prompts.write(self.session.plane, self.session.prompt)
         if self.session.target is not None and not self._layers.tool():
             self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
@@ -189,6 +191,11 @@ class SessionController:
         else:
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
+
+    def _drop_several(self) -> None:
+        """Let go of several objects; the session, which does not know of them, has nothing to tell then."""
+        if self._several is not None:
+            self._on_session_preview_changed()
 
     def _on_session_moved(self, _step: Step) -> None:
         self._layers.show_labels()
@@ -211,7 +218,15 @@ class SessionController:
             tell(self._panel, str(error), problem=True)
             return
         strays = self._layers.prompts.take_strays()
+        before = self.session.prompt
         self._read_prompts()
+        # What all of them mean together may be the same where what each means is not.
+        if (
+            self._is_each
+            and self.session.prompt is before
+            and not are_same(self._layers.prompts.read_each(self.session.plane), self._asked)
+        ):
+            self._predict_anew()
         self._panel.show_polarity(self._layers.prompts.positive)
         if strays:
             tell(self._panel, "Clicks beside the image are no prompts; click on the image.", problem=True)
@@ -260,9 +275,12 @@ class SessionController:
         """Whether the session's plane is before the user's eyes; if not, say why."""
         try:
             plane = self._layers.shown_plane()
-        except PlaneNotShown as error:
+            self.session.planes.check(plane)
+        except ValueError as error:  # there is none, or one that is too large
             tell(self._panel, str(error), problem=True)
             return False
+        if plane != self.session.plane:
+            tell(self._panel, "Another plane is shown than the prompts belong to; go to theirs first.", True)
         return plane == self.session.plane
 
     def _on_commit_requested(self) -> None:
@@ -291,15 +309,19 @@ class SessionController:
         self._meant = self._layers.prompts.read_each(several.request.plane)
         self._committing.write(several, overlap, inside)
 
-    def _on_several_committed(
-        self, several: SeveralResponse, written: int, left_out: int, error: Exception | None
-    ) -> None:
+    def _on_several_committed(self, outcome: Outcome) -> None:
         """Clear the prompts that were written; the plane may be another one by now, and prompts too."""
-        plane, total = several.request.plane, len(several.previews)
-        if error is not None:
-            tell(self._panel, f"{error} {written} of {total} objects were written.", problem=True)
+        written, left_out = outcome.written, outcome.left_out
+        plane, total = outcome.response.request.plane, len(outcome.response.previews)
+        is_all = outcome.error is None and written + left_out == total
+        if self._several is outcome.response:  # what is written must not be written again
+            self._drop_several()
+            if not is_all:
+                self._show_several(outcome.unwritten)
+        if outcome.error is not None:
+            tell(self._panel, f"{outcome.error} {written} of {total} objects were written.", problem=True)
             return
-        if written + left_out < total:
+        if not is_all:
             tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
         stay = ""
@@ -319,11 +341,17 @@ class SessionController:
         return not self._committing.is_busy
 
     def _on_undo_requested(self) -> None:
-        if self._may_write():
+        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
+            theirs.undo()
+            tell(self._panel, f"Undo in {theirs.name!r}.")
+        elif self._may_write():
             self._history.undo()
 
     def _on_redo_requested(self) -> None:
-        if self._may_write():
+        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
+            theirs.redo()
+            tell(self._panel, f"Redo in {theirs.name!r}.")
+        elif self._may_write():
             self._history.redo()
 
     def _on_label_requested(self) -> None:
@@ -364,6 +392,10 @@ class SessionController:
 
     def _on_each_changed(self, _each: bool) -> None:
         """Let the same prompts mean one object, or one each."""
+        self._predict_anew()
+
+    def _predict_anew(self) -> None:
+        """Let go of what the prompts gave, also of what is on its way, and ask for it again."""
         self.session.clear_preview()
         self._on_session_preview_changed()
         if self._panel.live.isChecked():
@@ -371,17 +403,23 @@ class SessionController:
 
     # Computing
 
+    @property
+    def _is_each(self) -> bool:
+        """Whether each prompt is an object; those of one that was taken up are all about that one."""
+        return self._panel.each.isChecked() and self.session.target is None
+
     def _compute(self, asked: bool = False) -> None:
         """Ask for the embedding of the shown plane, and for the preview if it is wanted."""
         session = self.session
         wanted = asked or self._panel.live.isChecked()
-        if wanted and self._panel.each.isChecked():
+        if wanted and self._is_each:
             prompts = self._layers.prompts.read_each(session.plane)
             several = request_several(session, prompts)
+            self._asked = prompts
             if prompts:
                 self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
                 return
-        request = session.request(preview=wanted and not self._panel.each.isChecked())
+        request = session.request(preview=wanted and not self._is_each)
         self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
 
     def _on_job_finished(self, response: Response | SeveralResponse) -> None:
@@ -389,9 +427,12 @@ class SessionController:
         if isinstance(response, Response):
             self.session.accept(response)
         elif response.request.generation == self.session.request().generation:
-            self._layers.show_several(response.previews)
-            self._panel.show_several(len(response.previews), *response.scores)
-            self._several = response
+            self._show_several(response)
+
+    def _show_several(self, several: SeveralResponse) -> None:
+        self._layers.show_several(several.previews)
+        self._panel.show_several(len(several.previews), *several.scores)
+        self._several = several
 
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)

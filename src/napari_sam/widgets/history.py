@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from napari.components import ViewerModel
+from napari.layers import Labels
+
 from napari_sam.annotation import Session
 from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.records import Step
@@ -23,7 +26,21 @@ class _Move:
     done: str
     find: Callable[[], Step | None]
     write: Callable[[], Step | None]
-    announce: Callable[[Step], None]
+    announce: Callable[[Step], bool | None]
+
+
+def own_strokes(viewer: ViewerModel, ours: Labels) -> Labels | None:
+    """Give the active Labels layer if it is another one, in which the user has painted.
+
+    napari keeps its strokes, and its key is ours while an annotation runs.
+    """
+    active = viewer.layers.selection.active
+    if not isinstance(active, Labels) or active is ours or not active.editable:
+        return None
+    # napari tells nobody whether there is anything to take back; where nothing was painted, such as in labels
+    # whose object served as a prompt, the user means the last commit.
+    strokes = (getattr(active, name, ()) for name in ("_undo_history", "_redo_history"))
+    return active if any(map(len, strokes)) else None
 
 
 class History:
@@ -95,9 +112,9 @@ class History:
         move, step = result
         if step is None:
             return
-        move.announce(step)
+        stays = "; the prompt that is there stays" if move.announce(step) else ""
         which = "" if step.label is None else f" of label {step.label}"
-        self._tell(f"The {step.kind}{which} {move.done}.", False)
+        self._tell(f"The {step.kind}{which} {move.done}{stays}.", False)
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__, True)

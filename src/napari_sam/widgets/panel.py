@@ -63,6 +63,7 @@ POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the objec
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
+# In a Labels layer that is not the session's these two are napari's own: see `own_strokes`.
 UNDO = Shortcut("Ctrl+Z", "Undo", "Take the last step back: commit, edit or brush stroke; prompts return.")
 REDO = Shortcut("Ctrl+Shift+Z", "Redo", "Do again what was taken back last.")
 PREDICT = Shortcut("J", "Predict", "Compute the mask of the prompts now.")

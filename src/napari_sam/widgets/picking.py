@@ -49,5 +49,6 @@ class ObjectPicker:
             event.position, dims_displayed=list(event.dims_displayed), world=True
         )
         if label:
+            self._session.clear_prompt()  # the point of the first click
             self._session.take_up(int(label))
             self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
+from napari_sam.previews import Preview
 from napari_sam.several import SeveralResponse, commit_each
 from napari_sam.storage.changes import Overlap
 from napari_sam.widgets.connections import Connections
@@ -15,6 +17,27 @@ from napari_sam.widgets.panel import AnnotatePanel
 
 # So long objects are written before the window has its turn; one takes less.
 _TURN_S = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How the writing of several objects ended.
+
+    Attributes
+    ----------
+    response, written, left_out
+        What was to be written, and how many of its objects were, and were left out.
+    unwritten
+        The response with those alone that were not written.
+    error
+        What went wrong, if anything did.
+    """
+
+    response: SeveralResponse
+    written: int
+    left_out: int
+    unwritten: SeveralResponse
+    error: Exception | None
 
 
 class SeveralCommit:
@@ -28,20 +51,20 @@ class SeveralCommit:
     session, panel
         Where to, and where it is shown.
     ended
-        Called with the response and how many of its objects were written and left out, when all are done or
-        it was stopped; and with what went wrong, if anything did.
+        Called when all are done, or it was stopped, or something went wrong.
     """
 
     def __init__(
         self,
         session: Session,
         panel: AnnotatePanel,
-        ended: Callable[[SeveralResponse, int, int, Exception | None], None],
+        ended: Callable[[Outcome], None],
     ) -> None:
         self._session, self._panel, self._ended = session, panel, ended
         self._response: SeveralResponse | None = None
-        self._labels: Iterator[int | None] = iter(())
-        self._written = self._left_out = 0
+        self._labels: Iterator[tuple[Preview, int | None]] = iter(())
+        self._written: set[Preview] = set()
+        self._left_out = 0
         self._timer = QTimer()
         self._timer.setInterval(0)
         self._connections = Connections()
@@ -56,8 +79,9 @@ class SeveralCommit:
         """Begin to write; see `commit_several`."""
         assert self._response is None, "one after the other"
         self._response = response
-        self._labels = commit_each(self._session, response, overlap, inside)
-        self._written = self._left_out = 0
+        labels = commit_each(self._session, response, overlap, inside)
+        self._labels = zip(response.surest_first, labels, strict=True)
+        self._written, self._left_out = set(), 0
         self._timer.start()
 
     def stop(self) -> None:
@@ -79,11 +103,13 @@ class SeveralCommit:
         """Write objects until it is so late, or all are done."""
         assert self._response is not None
         try:
-            for label in self._labels:
-                self._written += label is not None
-                self._left_out += label is None
+            for preview, label in self._labels:
+                if label is None:
+                    self._left_out += 1
+                else:
+                    self._written.add(preview)
                 if end is not None and time.perf_counter() > end:
-                    done = (self._written + self._left_out) / len(self._response.previews)
+                    done = (len(self._written) + self._left_out) / len(self._response.previews)
                     self._panel.show_progress(done, "writing")
                     return
         except (ValueError, OSError) as error:
@@ -97,4 +123,6 @@ class SeveralCommit:
         self._labels = iter(())
         self._timer.stop()
         self._panel.show_progress(None)
-        self._ended(response, self._written, self._left_out, error)
+        rest = tuple(preview for preview in response.previews if preview not in self._written)
+        unwritten = replace(response, previews=rest)
+        self._ended(Outcome(response, len(self._written), self._left_out, unwritten, error))
