@@ -169,6 +169,20 @@ class TestAsManyObjects:
         (prompt,) = Drawing(points=((18.0, 45.0),), labels=(0,), mask=mask).as_many(SHAPE)
         assert prompt.mask is not None and prompt.mask.sum() == 100 and prompt.labels == (0,)
 
+    def test_a_mask_in_a_rectangle_is_the_same_object(self) -> None:
+        """So an undone lasso comes back: as its box, drawn as a rectangle, and its mask."""
+        lasso = Drawing(areas=(TRIANGLE,)).as_one(SHAPE)
+        row0, column0, row1, column1 = TRIANGLE.box
+        corners = ((row0, column0), (row0, column1), (row1, column1), (row1, column0))
+        back = Drawing(areas=(SQUARE, Area(corners)), mask=lasso.mask).as_many(SHAPE)
+        assert [prompt.box for prompt in back] == [SQUARE.box, TRIANGLE.box]
+        assert back[0].mask is None and back[1].mask is lasso.mask
+
+    def test_a_mask_beside_a_rectangle_is_another_object(self) -> None:
+        mask = TRIANGLE.fill(SHAPE)
+        many = Drawing(areas=(SQUARE,), mask=mask).as_many(SHAPE)
+        assert [prompt.box for prompt in many] == [SQUARE.box, None] and many[1].mask is mask
+
     def test_clicks_beside_objects_alone_are_none(self) -> None:
         assert Drawing(points=((18.0, 45.0),), labels=(0,)).as_many(SHAPE) == []
 

@@ -548,6 +548,12 @@ def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:
     user.image.scale = (3, 1, 1)
     for name in ("SAM points", "SAM boxes", "cells [1]"):
         np.testing.assert_allclose(user.layer(name).scale, (3, 1, 1))
+    user.widget.stop()
+    user.image.scale = (3, 2, 2)
+    user.panel.start.click()
+    user.settle()
+    for name in ("SAM points", "SAM boxes", "cells [1]"):
+        np.testing.assert_allclose(user.layer(name).scale, (3, 2, 2))
 
 
 def test_closing_lets_go_of_everything(user: User) -> None:

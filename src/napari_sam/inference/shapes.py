@@ -125,8 +125,8 @@ class Drawing:
     def as_many(self, shape: tuple[int, int]) -> list[Prompt]:
         """Give a prompt for each object: one for each area, and for each positive click or stroke in none.
 
-        Clicks and strokes in an area's box belong to its object. Negative ones elsewhere belong to the
-        object that is nearest.
+        Clicks and strokes in an area's box belong to its object, and so does the mask in a rectangle.
+        Negative ones elsewhere belong to the object that is nearest.
         """
         seeds = [_Seed(area.box, area, []) for area in self.areas if area.overlaps(shape)]
         seeds.sort(key=lambda seed: _size(seed.box))  # a click in several boxes belongs to the smallest
@@ -136,7 +136,12 @@ class Drawing:
             )
             if len(rows):
                 box = (float(rows.min()), float(columns.min()), float(rows.max()), float(columns.max()))
-                seeds.append(_Seed(box, self.mask, []))
+                # An undone lasso comes back as its box and its mask.
+                home = next((seed for seed in seeds if seed.is_box_around(box)), None)
+                if home is None:
+                    seeds.append(_Seed(box, None, [], self.mask))
+                else:
+                    home.mask = self.mask
         drawn = [*zip(self.points, self.labels, strict=True)]
         groups: list[tuple[tuple[Point, ...], int]] = [
             ((point,), label) for point, label in drawn if _on(point, shape)
@@ -171,17 +176,28 @@ class Drawing:
 
 @dataclass(eq=False)
 class _Seed:
-    """What one object grows from: its area, or mask, or nothing but points."""
+    """What one object grows from: its area, or mask, or a rectangle with its mask, or nothing but points."""
 
     box: Box
-    what: Area | Mask | None
+    area: Area | None
     points: list[tuple[Point, int]]
+    mask: Mask | None = None
+
+    def is_box_around(self, box: Box) -> bool:
+        """Whether it is a rectangle that ``box`` lies in, but for what a sliver's only pixel sticks out."""
+        row0, column0, row1, column1 = self.box
+        return (
+            self.area is not None
+            and self.area.is_box
+            and (row0 <= box[0] + 0.5 and column0 <= box[1] + 0.5)
+            and (box[2] - 0.5 <= row1 and box[3] - 0.5 <= column1)
+        )
 
     def prompt(self, shape: tuple[int, int]) -> Prompt:
         points, labels = [point for point, _ in self.points], [label for _, label in self.points]
-        if isinstance(self.what, Area):
-            return Prompt(points, labels, self.what.box, None if self.what.is_box else self.what.fill(shape))
-        return Prompt(points, labels, mask=self.what)
+        if self.area is None:
+            return Prompt(points, labels, mask=self.mask)
+        return Prompt(points, labels, self.area.box, self.mask if self.area.is_box else self.area.fill(shape))
 
 
 def spread(path: Sequence[Point]) -> tuple[Point, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -37,7 +38,7 @@ _ONE_COLOUR = direct_colormap({0: "transparent", None: "transparent", 1: _PREVIE
 _MANY_COLOURS = label_colormap(64)
 # The tools that draw in the Shapes layer, and napari's modes that they are.
 SHAPE_TOOLS = {"boxes": "add_rectangle", "areas": "add_polygon_lasso", "strokes": "add_path"}
-_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine")
+_PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 class SessionLayers:
@@ -71,12 +72,8 @@ class SessionLayers:
         self._preview.editable = False
         self.prompts = PromptLayers(viewer, self.frame, points, boxes)
         self._connections = Connections()
-        for name in (*_TRANSFORM, "units"):
-            self._connections.add(getattr(image.events, name), self._on_image_moved)
-        if (
-            units := getattr(viewer.dims.events, "units", None)
-        ) is not None:  # of the world; not in napari 0.6
-            self._connections.add(units, self._on_image_moved)
+        for signal in moving_signals(viewer, image):
+            self._connections.add(signal, self._on_image_moved)
 
     @property
     def _is_reshaped(self) -> bool:
@@ -197,6 +194,7 @@ class SessionLayers:
             if isinstance(shown, RecordedLabels) and shown.store.path == opened.store.path:
                 layer.data = opened
                 layer.editable = True
+                self._place(layer)  # the image may have moved while no session ran
                 return layer
         name = plain_name(self._session.store.path)
         return self._viewer.add_labels(
@@ -207,12 +205,23 @@ class SessionLayers:
         """Move our layers with the image."""
         if self._is_reshaped:  # the session is about to end
             return
-        place = transform_of(self.frame, world_units(self._viewer))
-        for name in (*_TRANSFORM, "units"):
-            setattr(self.labels, name, place[name])
+        self._place(self.labels)
         self.prompts.follow_image()
         self.show_preview(self._session.preview)
+
+    def _place(self, labels: Labels) -> None:
+        """Lay the labels on the image."""
+        place = transform_of(self.frame, world_units(self._viewer))
+        for name in _PLACE:
+            setattr(labels, name, place[name])
 
     def _on_labels_paint(self, _event: object) -> None:
         """End the stroke once napari has written all of it, which for some tools is after this event."""
         QTimer.singleShot(0, self._session.store.end_stroke)
+
+
+def moving_signals(viewer: ViewerModel, image: Image) -> list[Any]:
+    """Give what tells that the image has another place in the viewer's world."""
+    signals = [getattr(image.events, name) for name in _PLACE]
+    units = getattr(viewer.dims.events, "units", None)  # of the world; not in napari 0.6
+    return signals if units is None else [*signals, units]
