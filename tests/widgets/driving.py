@@ -105,10 +105,12 @@ class User:
         return QPoint(round(x / w), round(y / w))
 
     def settle(self) -> None:
-        """Wait until nothing is computed or about to be, and all events are handled."""
-        wait_until(lambda: not self.widget.is_busy)
+        """Wait until nothing is computed or about to be, and all events are handled.
+
+        What a thread has told may be yet to be handled, and begin the next thing: so it is asked again.
+        """
         for _ in range(3):
-            QApplication.processEvents()
+            wait_until(lambda: not self.widget.is_busy)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

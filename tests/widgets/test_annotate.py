@@ -634,3 +634,41 @@ def test_the_precision_is_chosen_among_those_that_gain(
     someone.settle()
     assert someone.session.predictor.identity.precision == choice.choices[-1]
     assert open_window(stack).panel.precision.value == choice.choices[-1]
+
+
+def test_all_layers_are_removed_at_once(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.viewer.layers.select_all()
+    user.viewer.layers.remove_selected()
+    user.settle()
+    assert len(user.viewer.layers) == 0
+    assert user.widget.session is None and "was removed and the annotation ended" in user.status
+
+
+def test_closing_while_the_session_is_about_to_end_is_harmless(user: User) -> None:
+    user.viewer.layers.remove(user.image)
+    user.widget.close_annotation()
+    user.settle()
+    assert user.widget.session is None
+
+
+def test_what_stops_without_a_download_speaks_of_none(
+    open_window: Callable[..., User], stack: NDArray[np.uint8]
+) -> None:
+    user = open_window(stack)
+    user.panel.start.click()
+    user.panel.cancel_requested.emit()
+    user.settle()
+    assert user.widget.session is None and user.status == "Stopped."
+
+
+def test_a_rescaled_image_shows_another_plane_which_is_the_one_that_is_committed(user: User) -> None:
+    user.go_to(0, 2)
+    user.image.scale = (4, *SCALE[1:])
+    user.settle()
+    (shown,) = {user.session.plane.position[0], round(user.image.world_to_data(user.viewer.dims.point)[0])}
+    assert shown == 1
+    user.click(1, *DISCS[1][:2])
+    user.press("C")
+    assert iou(user.session.labels[1] == 1, disc(DISCS[1][:2], DISCS[1][2])) > 0.8

@@ -49,8 +49,9 @@ class Masks:
         self.settle()
 
     def settle(self) -> None:
-        wait_until(lambda: not self.widget.is_busy)
-        self.user.settle()
+        for _ in range(2):  # what a thread has told may be yet to be handled, and begin the next thing
+            wait_until(lambda: not self.widget.is_busy)
+            self.user.settle()
 
     @property
     def layer(self) -> object:

@@ -11,7 +11,7 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -252,6 +252,9 @@ def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
     theirs.selected_label = 6
     user.press("U")
     assert "Label 6 of 'theirs' is not on this plane" in user.status
+    theirs.selected_label = 0
+    user.press("U")
+    assert "Label 0 of 'theirs' is the background" in user.status and user.session.prompt.is_empty
 
     user.panel.point_tool.click()
     user.press("U")  # now the session's own labels, whose first object was just made
@@ -314,6 +317,10 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     hover(user, 0, *CELLS[2][:2])
     assert not layer.visible, "while there is a prompt the click would refine it"
     user.press("K")
+    hover(user, 0, *CELLS[2][:2])
+    wait_until(lambda: layer.visible)
+    user.image.scale = (1, 1.1, 1.1)
+    assert not layer.visible, "the image is elsewhere"
     user.press("H")
     hover(user, 0, *CELLS[2][:2])
     assert not layer.visible and not user.panel.hover.isChecked()
@@ -435,3 +442,38 @@ def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
         user.viewer.close()
     assert iou(masks[0] == 1, disc((row, column), radius)) > 0.8
     np.testing.assert_array_equal(*masks)
+
+
+def drag_along(user: User, line: list[tuple[float, ...]]) -> None:
+    """Press at the first of some positions in the image's array, move along the others, and let go."""
+    places = [user.place(position) for position in line]
+    native, left, none = user.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    QTest.mouseMove(native, places[0])
+    QTest.mousePress(native, left, none, places[0])
+    for place in places[1:]:
+        QTest.mouseMove(native, place)
+        QApplication.processEvents()
+    QTest.mouseRelease(native, left, none, places[-1])
+    user.settle()
+
+
+def test_a_lasso_may_cross_the_edge_of_the_image(user: User) -> None:
+    user.panel.area_tool.click()
+    drag_along(user, [(0, 30, 20), (0, 45, -5), (0, 60, 20)])
+    assert len(user.layer("SAM boxes").data) == 1
+    box, mask = user.session.prompt.box, user.session.prompt.mask
+    assert box is not None and box == pytest.approx((30, -0.5, 60, 20), abs=1) and mask is not None
+    assert mask[45, 0] and not mask[45, 40]
+
+
+def test_a_box_across_the_edge_stays_one_of_several(user: User) -> None:
+    user.press("N")
+    middles = [(4, 60), *(cell[:2] for cell in CELLS[:2])]
+    boxes = [
+        [(0, r - 16, c - 16), (0, r - 16, c + 16), (0, r + 16, c + 16), (0, r + 16, c - 16)]
+        for r, c in middles
+    ]
+    user.layer("SAM boxes").add_rectangles(np.array(boxes, float))
+    user.settle()
+    np.testing.assert_allclose(user.layer("SAM boxes").data, boxes)
+    assert "3 objects, score" in user.panel.score.text()

@@ -9,7 +9,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QObject
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
 from napari_sam.annotation import Session
@@ -75,6 +75,13 @@ class AnnotateWidget(DockedWidget):
         self._window: QWidget | None = None
         self._has_keys = False
         self._closed = False
+        # Whether what is being started is downloaded first.
+        self._downloading = False
+        # The layer that the session cannot go on without, and that was removed.
+        self._missed = ""
+        self._ending = QTimer(self)
+        self._ending.setSingleShot(True)
+        self._ending.setInterval(0)
         # The labels that each image was annotated into, so that no image gets another's.
         self._stores: weakref.WeakKeyDictionary[Image, Path] = weakref.WeakKeyDictionary()
         if (earlier := _widgets.get(self._viewer)) is not None:
@@ -95,6 +102,7 @@ class AnnotateWidget(DockedWidget):
             (self.panel.seen.cache_requested, self._on_cache_requested),
             (self._viewer.layers.events.inserted, self._on_layers_changed),
             (self._viewer.layers.events.removed, self._on_layer_removed),
+            (self._ending.timeout, self._on_ending),
         ):
             self._connections.add(signal, handler)
         self._offer_layers()
@@ -112,11 +120,13 @@ class AnnotateWidget(DockedWidget):
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded or computed, or about to be."""
-        working = self._loading.is_busy or self._choice.is_busy
+        working = self._loading.is_busy or self._choice.is_busy or self._ending.isActive()
         return working or (self._controller is not None and self._controller.is_busy)
 
     def start(self) -> None:
         """Start a session with the chosen image, model and labels; loading runs beside the window."""
+        if self._ending.isActive():
+            self._on_ending()
         layer = self.panel.image.value
         if layer is None:
             tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
@@ -141,7 +151,8 @@ class AnnotateWidget(DockedWidget):
         self.stop()
         self._watch_window()
         self._remember()
-        doing = "Downloading" if needs_download(model, checkpoint) else "Loading"
+        self._downloading = needs_download(model, checkpoint)
+        doing = "Downloading" if self._downloading else "Loading"
         self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
         self.panel.start.setEnabled(False)
         taken = layer.data
@@ -151,6 +162,7 @@ class AnnotateWidget(DockedWidget):
 
     def stop(self) -> None:
         """End the session; all layers and what was committed stay."""
+        self._ending.stop()
         controller, self._controller = self._controller, None  # while it closes, layers go, and tell it
         if controller is not None:
             running.put(self._viewer, None)
@@ -213,12 +225,14 @@ class AnnotateWidget(DockedWidget):
     def _on_download_progressed(self, done: float) -> None:
         self.panel.show_progress(done if done < 1 else None, "downloading")
         if done == 1:
+            self._downloading = False
             self.panel.show_status("Checking and loading ...")
 
     def _on_cancel_requested(self) -> None:
         if self._loading.is_busy:
             self._loading.cancel()
-            tell(self.panel, "Stopped. Starting again continues the download from where it was.")
+            later = " Starting again continues the download from where it was." if self._downloading else ""
+            tell(self.panel, f"Stopped.{later}")
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
@@ -307,10 +321,15 @@ class AnnotateWidget(DockedWidget):
         self._offer_layers()
 
     def _on_layer_removed(self, event: Any) -> None:
+        """End the session, but not here, where napari may be about to remove layers that this takes away."""
         if self._controller is not None and self._controller.needs(event.value):
-            self.stop()
-            tell(self.panel, f"The layer {event.value.name!r} was removed and the annotation ended.")
+            self._missed = self._missed if self._ending.isActive() else event.value.name
+            self._ending.start()
         self._offer_layers()
+
+    def _on_ending(self) -> None:
+        self.stop()
+        tell(self.panel, f"The layer {self._missed!r} was removed and the annotation ended.")
 
     def _on_image_chosen(self, _image: Any = None) -> None:
         """Name the labels of the chosen image; none yet, if it was not annotated."""

@@ -25,6 +25,7 @@ from napari_sam.widgets.coordinates import (
 )
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.laying import lay
+from napari_sam.widgets.session_layers import moving_signals
 
 _COLOUR = "#ffffff"
 # The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
@@ -65,6 +66,7 @@ class Hover(QObject):
         self._rest.setInterval(_REST_MS)
         self._layer = self._make_layer()
         viewer.mouse_move_callbacks.append(self._on_mouse_moved)
+        layer = image.image if isinstance(image, ChannelsTogether) else image
         self._connections = Connections()
         for signal, handler in (
             (self._rest.timeout, self._on_rest),
@@ -72,8 +74,11 @@ class Hover(QObject):
             (self._job.failed, self._on_failed),
             (session.plane_changed, self.hide),
             (session.prompt_changed, self.hide),
+            (viewer.dims.events.ndisplay, self._on_view_changed),
         ):
             self._connections.add(signal, handler)
+        for signal in moving_signals(viewer, layer):
+            self._connections.add(signal, self._on_view_changed)
 
     @property
     def is_busy(self) -> bool:
@@ -115,6 +120,14 @@ class Hover(QObject):
         layer.editable = False
         return layer
 
+    def _may_show(self) -> bool:
+        """Whether a plane is shown, and a click would start an object there."""
+        return self._viewer.dims.ndisplay == 2 and self._is_wanted()
+
+    def _on_view_changed(self, _event: object) -> None:
+        """Hide what was outlined elsewhere: in the plane before the 3-D view, or where the image was."""
+        self.hide()
+
     def _on_mouse_moved(self, _viewer: object, event: Any) -> None:
         """Wait until the cursor rests; called at every move, so that nothing is done here."""
         if self.is_on:
@@ -124,7 +137,7 @@ class Hover(QObject):
     def _on_rest(self) -> None:
         """Ask for the mask under the cursor, if it is over the plane and a click would begin an object."""
         session, plane, n = self._session, self._session.plane, self._image.ndim
-        if self._place is None or not self._is_wanted() or not session.embedder.is_made(plane):
+        if self._place is None or not self._may_show() or not session.embedder.is_made(plane):
             self.hide()
             return
         to_image = np.linalg.inv(data_to_world(self._image, world_units(self._viewer)))
@@ -139,7 +152,7 @@ class Hover(QObject):
 
     def _on_finished(self, preview: Preview | None) -> None:
         """Show the outline, cut to the mask's box: the smaller, the sooner it is drawn."""
-        if preview is None or preview.plane != self._session.plane or not self._is_wanted():
+        if preview is None or preview.plane != self._session.plane or not self._may_show():
             return
         mask = preview.found.inside.mask(preview.chosen)
         box = pixel_box(mask)

@@ -30,8 +30,13 @@ def selected_object(
     Raises
     ------
     ValueError
-        If the layer shows no plane of its own here, or the label is not on it.
+        If the layer shows no plane of its own here, the label is not on it, or it is that of the background.
     """
+    if layer.selected_label == layer.colormap.background_value:
+        raise ValueError(
+            f"Label {layer.selected_label} of {layer.name!r} is the background; select an object, such as "
+            "with napari's colour picker."
+        )
     own = shown_plane(viewer, layer)
     finest = layer.data[0] if layer.multiscale else layer.data
     on_layer = own.to_plane(np.asarray(finest[own.index()])) == layer.selected_label

@@ -130,7 +130,9 @@ class PromptLayers:
 
     def read(self, plane: Plane) -> Prompt:
         """Give the prompt of the one object that everything on ``plane`` means together."""
-        return self.drawing(plane).as_one(plane.shape(array_shape(self._image)))
+        shape = plane.shape(array_shape(self._image))
+        # Cut at the edge as the session does it: what it takes over must not look changed, and be drawn anew.
+        return self.drawing(plane).as_one(shape).inside(shape)
 
     def read_each(self, plane: Plane) -> list[Prompt]:
         """Give a prompt for each object that is meant on ``plane``; see `Drawing.as_many`."""

@@ -202,11 +202,13 @@ class SessionLayers:
         )
 
     def _on_image_moved(self, _event: object) -> None:
-        """Move our layers with the image."""
+        """Move our layers with the image, of which another plane may be shown now."""
         if self._is_reshaped:  # the session is about to end
             return
         self._place(self.labels)
         self.prompts.follow_image()
+        with suppress(ValueError):  # there is none, or one that is too large: a commit will say so
+            self._session.show(self.shown_plane())
         self.show_preview(self._session.preview)
 
     def _place(self, labels: Labels) -> None:
