@@ -459,7 +459,7 @@ def drag_along(user: User, line: list[tuple[float, ...]]) -> None:
 
 def test_a_lasso_may_cross_the_edge_of_the_image(user: User) -> None:
     user.panel.area_tool.click()
-    drag_along(user, [(0, 30, 20), (0, 45, -5), (0, 60, 20)])
+    drag_along(user, [(0, 30, 20), (0, 45, -5), (0, 60, 20), (0, 45, 24)])
     assert len(user.layer("SAM boxes").data) == 1
     box, mask = user.session.prompt.box, user.session.prompt.mask
     assert box is not None and box == pytest.approx((30, -0.5, 60, 20), abs=1) and mask is not None
