@@ -67,6 +67,7 @@ BENCHMARKS = (
     Benchmark("volumes/plantseg", volumes=True),
     Benchmark("volumes/stardist", volumes=True),
     Benchmark("volumes/gala_em", volumes=True),
+    Benchmark("omnipose_silver/train"),  # which nano was trained on
 )
 
 
