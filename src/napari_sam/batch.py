@@ -109,9 +109,8 @@ def check_files(image: Path, labels: Path) -> None:
 
 
 def _write_image(path: Path, painted: NDArray[np.integer[Any]]) -> None:
-    partial = path.with_name(
-        f".{secrets.token_hex(4)}.{path.name}"
-    )  # its ending tells what kind of TIFF it is
+    # Its ending tells what kind of TIFF it is.
+    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         tifffile.imwrite(partial, painted, compression="zlib")
         partial.replace(path)

@@ -325,7 +325,7 @@ class SessionController:
             tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
         stay = ""
-        if self._layers.prompts.read_each(plane) != self._meant:
+        if not are_same(self._layers.prompts.read_each(plane), self._meant):
             stay = ", and the prompts stay, as they have changed"
         elif plane == self.session.plane:
             self.session.clear_prompt()
