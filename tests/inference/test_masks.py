@@ -41,7 +41,7 @@ def test_the_masks_of_a_window_are_those_of_the_whole(plane: tuple[int, int]) ->
     geometry = Geometry.fit(plane, 64)
     whole = torch.full((2, 16, 16), -5.0)
     whole[:, 4:9, 3:7] = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)) + 1
-    part, (row, column) = upscale_window(whole[:, 2:11, 1:9], geometry, (2, 1), 16)
+    (part,), (row, column) = upscale_window(whole[:, 2:11, 1:9], geometry, (2, 1), 16)
     expected = upscale_masks(whole, geometry)
     assert expected.any()
     _, height, width = part.shape

@@ -114,7 +114,7 @@ class TestFineFeatures:
         with torch.inference_mode():
             logits, _ = decoder(embedding, pe, sparse[:1], dense)
             ((tokens, image),) = decoder._transformed(embedding[:, :32], pe, sparse[:1], dense)
-            x = gelu(norm(first(image.transpose(1, 2).unflatten(2, self.SIZE)) + fine))
+            x = gelu(norm(first(image.values.transpose(1, 2).unflatten(2, self.SIZE)) + fine))
             x = last(second(x))
             filters = decoder._filters(tokens, range(4))
             expected = torch.einsum("bmc,bchw->bmhw", filters, x)

@@ -211,10 +211,9 @@ def _decoded(
         if windows is not None:
             row, column = windows.corners[prompt].tolist()
             place = (UPSCALING * row, UPSCALING * column)
-        # The interpolation is linear with weights that sum to one, so a threshold is moved with the logits.
-        levels = torch.stack([logits - limits.offset, logits, logits + limits.offset])
-        part, first = upscale_window(levels, embedding.geometry, place, UPSCALING * grid)
-        one = _stable(part.cpu().numpy(), first, score, points[prompt], limits, crop)
+        levels = (limits.offset, 0.0, -limits.offset)
+        masks, first = upscale_window(logits[None], embedding.geometry, place, UPSCALING * grid, levels)
+        one = _stable(masks[:, 0].cpu().numpy(), first, score, points[prompt], limits, crop)
         if one is not None:
             yield one
 

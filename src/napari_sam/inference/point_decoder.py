@@ -46,7 +46,8 @@ class PointDecoder:
     ) -> PassingMasks:
         """Decode points, but of the three candidates of each only those that score above ``least_score``."""
         sparse, dense = self._sam.prompt_encoder(self._clicks(points))
-        return self._sam.mask_decoder.passing(*self._parts(windows), sparse, dense, least_score)
+        known = self._prepared.for_many if windows is None else None
+        return self._sam.mask_decoder.passing(*self._parts(windows), sparse, dense, least_score, known=known)
 
     @torch.inference_mode()
     def best_passing(

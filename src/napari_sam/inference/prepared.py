@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_sam.inference.close_ups import CloseUps
 from napari_sam.inference.results import Embedding
+from napari_sam.model.factored import FactoredImage
 from napari_sam.model.sam import Sam
 from napari_sam.model.two_way_transformer import ImageTokens
 
@@ -41,6 +42,11 @@ class Prepared:
     def tokens(self) -> ImageTokens:
         """What all prompts without a mask share."""
         return self.sam.look_at(self.features, self.image_pe)
+
+    @cached_property
+    def for_many(self) -> FactoredImage | None:
+        """What very many prompts without a mask share, where it pays."""
+        return self.sam.look_at_for_many(self.features, self.image_pe)
 
     @cached_property
     def maps(self) -> Tensor:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_sam.model.factored import FactoredImage
 from napari_sam.model.layers import MLP, LayerNorm2d, gelu, project
 from napari_sam.model.two_way_transformer import (
     OWN_TOKENS,
@@ -63,6 +65,35 @@ class PassingMasks:
         return PassingMasks(
             self.prompts[chosen], self.candidates[chosen], self.scores[chosen], self.logits[chosen]
         )
+
+
+class UpscaledTokens(Protocol):
+    """Image tokens of some prompts that are asked for as they are behind the first upscaling."""
+
+    def of(self, prompts: Tensor | slice) -> UpscaledTokens:
+        """Give those of some of the prompts."""
+        ...
+
+    def upscaled(self) -> Iterator[tuple[slice, Tensor]]:
+        """Make the tokens, some at a time: which of each prompt, and they with their subpixels, (B, m, C)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _MadeTokens:
+    """(B, h * w, C) image tokens and how they are upscaled."""
+
+    values: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def of(self, prompts: Tensor | slice) -> _MadeTokens:
+        return _MadeTokens(self.values[prompts], self.weight, self.bias)
+
+    def upscaled(self) -> Iterator[tuple[slice, Tensor]]:
+        # A few at a time, whose many subpixels stay in the processor's cache.
+        for some in strips(self.values):
+            yield some, project(self.values[:, some], self.weight, self.bias)
 
 
 class MaskDecoder(nn.Module):
@@ -136,24 +167,27 @@ class MaskDecoder(nn.Module):
         dense: Tensor,
         least_score: float,
         candidates: Sequence[int] = CANDIDATES,
+        known: FactoredImage | None = None,
     ) -> PassingMasks:
         """Decode ``B`` prompts, but only those masks whose score is above ``least_score``.
 
         The scores are known before a mask is upscaled, which is a third of the work. For the parameters see
-        `forward`; ``embedding`` and ``embedding_pe`` may be one map for each prompt.
+        `forward`; ``embedding`` and ``embedding_pe`` may be one map for each prompt. ``known`` is what
+        `look_at_for_many` gave for the same embedding and dense map.
         """
         size = (embedding.shape[-2], embedding.shape[-1])
         embedding, fine = self._parted(embedding)
         wanted = torch.tensor(candidates, device=embedding.device)
         prompts, chosen, scores, logits = [], [], [], []
         first = 0
-        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, many=known):
             said = self.iou_prediction_head(tokens[:, 0])[:, wanted]
+            filters = self._filters(tokens, candidates)
             for row in (said > least_score).any(1).nonzero()[:, 0].tolist():
                 good = (said[row] > least_score).nonzero()[:, 0]
-                filters = self._filters(tokens[row : row + 1], wanted[good].tolist())
                 its_fine = _of_prompts(fine, slice(first + row, first + row + 1))
-                logits.append(self._upscaled_product(image[row : row + 1], its_fine, filters, size)[0])
+                its_image = image.of(slice(row, row + 1))
+                logits.append(self._upscaled_product(its_image, its_fine, filters[row, good][None], size)[0])
                 prompts.append(torch.full_like(good, first + row))
                 chosen.append(wanted[good])
                 scores.append(said[row, good])
@@ -177,7 +211,7 @@ class MaskDecoder(nn.Module):
             if len(rows):
                 every = torch.arange(len(rows), device=rows.device)
                 filters = self._filters(tokens[rows], CANDIDATES)[every, which[rows]]
-                its_image = image if len(rows) == len(image) else image[rows]
+                its_image = image if len(rows) == len(tokens) else image.of(rows)
                 its_fine = _of_prompts(fine, first + rows)
                 logits.append(self._upscaled_product(its_image, its_fine, filters[:, None], size)[:, 0])
                 prompts.append(first + rows)
@@ -198,6 +232,16 @@ class MaskDecoder(nn.Module):
         values, pe, change = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe, dense))
         return self.transformer.look_at(values + change, pe)  # (1, h * w, C)
 
+    def look_at_for_many(
+        self, embedding: Tensor, embedding_pe: Tensor, dense: Tensor
+    ) -> FactoredImage | None:
+        """Compute what very many such prompts share; None where that does not pay, as on a graphics card."""
+        if not keeps_in_cache(embedding):
+            return None
+        embedding, _ = self._parted(embedding)
+        values, pe, change = (x.flatten(2)[0].T for x in (embedding, embedding_pe, dense))
+        return FactoredImage(self.transformer, values + change, pe, self._first_upscaling())
+
     def _parted(self, embedding: Tensor) -> tuple[Tensor, Tensor | None]:
         """Part an embedding from its fine channels, which become (1 or B, h * w, C): C / 4 per subpixel."""
         width = self.mask_tokens.weight.shape[1]
@@ -212,8 +256,9 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         dense: Tensor,
         known: ImageTokens | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Run the transformer on a few prompts at a time: (b, 5, C) tokens and (b, h * w, C) image tokens.
+        many: FactoredImage | None = None,
+    ) -> Iterator[tuple[Tensor, UpscaledTokens]]:
+        """Run the transformer on a few prompts at a time: (b, 5, C) tokens and the image tokens.
 
         The image tokens are overwritten when the next ones are asked for.
         """
@@ -221,8 +266,12 @@ class MaskDecoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(b, -1, -1), sparse], dim=1)
         shared = max(len(embedding), len(embedding_pe), len(dense)) == 1
-        if known is None and shared and b >= _MANY_PROMPTS:
-            known = self.look_at(embedding, embedding_pe, dense)
+        if shared and b >= _MANY_PROMPTS:
+            many = many or self.look_at_for_many(embedding, embedding_pe, dense)
+            if many is not None and many.suits(tokens):
+                yield from many(tokens)
+                return
+            known = known or self.look_at(embedding, embedding_pe, dense)
         values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
         change = dense.flatten(2).transpose(1, 2)
         few = values.shape[1] <= _FEW_TOKENS
@@ -233,7 +282,7 @@ class MaskDecoder(nn.Module):
                 known = ImageTokens(values, values + pe, pe)
             for first in range(0, b, together):
                 some = slice(first, first + together)
-                yield self.transformer(known.of(some), tokens[some], None)
+                yield self._made(*self.transformer(known.of(some), tokens[some], None))
             return
         values_0, keys_0, values_1, keys_1 = buffers_like(values)
         for i in range(b):
@@ -245,31 +294,36 @@ class MaskDecoder(nn.Module):
                 torch.add(its_values, its_change, out=image.values)
                 torch.add(image.values, its_pe, out=image.keys)
             room = ImageTokens(values_1, keys_1, its_pe)
-            yield self.transformer(image, tokens[i : i + 1], room)
+            yield self._made(*self.transformer(image, tokens[i : i + 1], room))
+
+    def _made(self, tokens: Tensor, values: Tensor) -> tuple[Tensor, _MadeTokens]:
+        """Say how (b, h * w, C) image tokens are upscaled."""
+        return tokens, _MadeTokens(values, *self._first_upscaling())
+
+    def _first_upscaling(self) -> tuple[Tensor, Tensor]:
+        """Give weight and bias of the first upscaling as of a linear layer to 4 subpixels."""
+        return _matrix(self.output_upscaling[0])
 
     def _filters(self, tokens: Tensor, candidates: Sequence[int]) -> Tensor:
         """Make the (B, M, C / 8) filters that give the masks of ``candidates``."""
         return torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in candidates], dim=1)
 
     def _upscaled_product(
-        self, image: Tensor, fine: Tensor | None, filters: Tensor, size: tuple[int, int]
+        self, image: UpscaledTokens, fine: Tensor | None, filters: Tensor, size: tuple[int, int]
     ) -> Tensor:
-        """Upscale (B, h * w, C) image tokens four times and apply the (B, M, C / 8) mask filters.
+        """Upscale the image tokens four times and apply the (B, M, C / 8) mask filters.
 
         The same numbers as `output_upscaling` followed by the product, where there is nothing ``fine`` (1 or
         B, h * w, C) to add after the first of its steps. A transposed convolution whose
         kernel equals its stride is a matrix product per token; the channels stay last until the end, so
         the layer norm is one fused call and only the M logits per pixel are ever rearranged.
         """
-        first, norm, _, second, _ = self.output_upscaling
+        _, norm, _, second, _ = self.output_upscaling
         assert isinstance(norm, LayerNorm2d)
-        first_matrix, second_matrix = _matrix(first), _matrix(second)
+        second_matrix = _matrix(second)
         pieces = []
-        # A few tokens at a time, whose many subpixels stay in the processor's cache.
-        for some in strips(image):
-            x = project(image[:, some], *first_matrix)
-            if fine is not None:
-                x = x + fine[:, some]
+        for some, upscaled in image.upscaled():
+            x = upscaled if fine is None else upscaled + fine[:, some]
             x = x.unflatten(-1, (4, -1))  # (B, n, 4, C / 4)
             x = gelu(F.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps))
             x = gelu(project(x, *second_matrix).unflatten(-1, (4, -1)))  # (B, n, 4, 4, C / 8)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_sam.model.close_up import CloseUp, features_of, views_of
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
+from napari_sam.model.factored import FactoredImage
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import MASK_TOKENS, UPSCALING, MaskDecoder
@@ -155,6 +156,10 @@ class Sam(nn.Module):
     def look_at(self, embedding: Tensor, image_pe: Tensor) -> ImageTokens:
         """Compute what all prompts without a mask share on one (1, C, grid, grid) embedding."""
         return self.mask_decoder.look_at(embedding, image_pe, self.prompt_encoder.no_mask())
+
+    def look_at_for_many(self, embedding: Tensor, image_pe: Tensor) -> FactoredImage | None:
+        """Compute what many prompts without a mask, decoded together, share; None where it does not pay."""
+        return self.mask_decoder.look_at_for_many(embedding, image_pe, self.prompt_encoder.no_mask())
 
     def decode(
         self,

@@ -121,23 +121,29 @@ class TwoWayAttentionBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: ImageTokens, token_pe: Tensor, room: ImageTokens | None
     ) -> tuple[Tensor, ImageTokens]:
-        if self.first:
-            # The tokens still are their own positional encoding here; the official code adds neither
-            # that nor a residual.
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            query = tokens + token_pe
-            tokens = tokens + self.self_attn(query, query, tokens)
-        tokens = self.norm1(tokens)
+        tokens = self.attend_to_themselves(tokens, token_pe)
         gathering, query = self.cross_attn_token_to_image, tokens + token_pe
         if image.projected is None:
             gathered = gathering.gather(query, image.keys, image.values)
         else:
             gathered = gathering.attend(query, image.projected.keys, image.projected.values)
-        tokens = self.norm2(tokens + gathered)
-        tokens = self.norm3(tokens + self.mlp(tokens))
+        tokens = self.take_in(tokens, gathered)
         folded = self.cross_attn_image_to_token.fold(tokens + token_pe, tokens)
         return tokens, self._updated(image, folded, room)
+
+    def attend_to_themselves(self, tokens: Tensor, token_pe: Tensor) -> Tensor:
+        """Let the (B, N, C) tokens attend to each other."""
+        if self.first:
+            # The tokens still are their own positional encoding here; the official code adds neither
+            # that nor a residual.
+            return self.norm1(self.self_attn(tokens, tokens, tokens))  # type: ignore[no-any-return]
+        query = tokens + token_pe
+        return self.norm1(tokens + self.self_attn(query, query, tokens))  # type: ignore[no-any-return]
+
+    def take_in(self, tokens: Tensor, gathered: Tensor) -> Tensor:
+        """Add what the (B, N, C) tokens gathered from the image, and pass them through the MLP."""
+        tokens = self.norm2(tokens + gathered)
+        return self.norm3(tokens + self.mlp(tokens))  # type: ignore[no-any-return]
 
     def _updated(self, image: ImageTokens, folded: FoldedTokens, room: ImageTokens | None) -> ImageTokens:
         """Let the image tokens attend to the prompt tokens."""
@@ -205,14 +211,14 @@ class CrossAttention(nn.Module):
 
     def attend(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from (B, N, C) queries to projected (1 or B, heads, M, C') keys and values: (B, N, C)."""
-        q = self.by_head(self.q_proj, query) * self._scale
+        q = self.by_head(self.q_proj, query) * self.scale
         # As plain products: for few queries they are faster than the fused call on a CPU.
         attended = (q @ keys.transpose(2, 3)).softmax(-1) @ values
         return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def by_head(self, projection: nn.Linear, x: Tensor) -> Tensor:
         """Project (B, N, C) tokens and split them into heads: (B, heads, N, C')."""
-        return self._per_head(project(x, projection.weight, projection.bias)).transpose(1, 2)
+        return self.per_head(project(x, projection.weight, projection.bias)).transpose(1, 2)
 
     def gather(self, tokens: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Attend from few (B, N, C) tokens to many (1 or B, M, C) keys and values: (B, N, C).
@@ -222,11 +228,11 @@ class CrossAttention(nn.Module):
         ``W_v`` of the mean of ``x``, plus ``b_v``.
         """
         n = tokens.shape[1]
-        q = self._per_head(self.q_proj(tokens)) * self._scale  # (B, N, heads, C')
-        folded = torch.einsum("bnhd,hdc->bhnc", q, self._by_head(self.k_proj.weight)).flatten(1, 2)
+        q = self.per_head(self.q_proj(tokens)) * self.scale  # (B, N, heads, C')
+        folded = torch.einsum("bnhd,hdc->bhnc", q, self.weight_by_head(self.k_proj)).flatten(1, 2)
         weights = products_of(folded, keys).softmax(-1)  # (B, heads * N, M)
         means = products_of(weights, values.transpose(1, 2)).unflatten(1, (self.heads, n))  # (B, heads, N, C)
-        attended = torch.einsum("bhnc,hdc->bnhd", means, self._by_head(self.v_proj.weight)).flatten(2)
+        attended = torch.einsum("bhnc,hdc->bnhd", means, self.weight_by_head(self.v_proj)).flatten(2)
         return self.out_proj(attended + self.v_proj.bias)  # type: ignore[no-any-return]
 
     def fold(self, keys: Tensor, values: Tensor) -> FoldedTokens:
@@ -235,28 +241,29 @@ class CrossAttention(nn.Module):
         The projection of the queries is folded into the keys as in `gather`, that of the output into the
         values.
         """
-        k = self._per_head(self.k_proj(keys)) * self._scale  # (B, N, heads, C')
-        v = self._per_head(self.v_proj(values))
+        k = self.per_head(self.k_proj(keys)) * self.scale  # (B, N, heads, C')
+        v = self.per_head(self.v_proj(values))
         output = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, heads, C')
         return FoldedTokens(
             k,
-            self._by_head(self.q_proj.weight),
+            self.weight_by_head(self.q_proj),
             self.q_proj.bias.unflatten(0, (self.heads, -1)),
             torch.einsum("bnhd,chd->bcnh", v, output).flatten(2),
             self.out_proj.bias,
         )
 
     @property
-    def _scale(self) -> float:
+    def scale(self) -> float:
+        """What queries are multiplied by."""
         return float((self.q_proj.out_features // self.heads) ** -0.5)
 
-    def _per_head(self, x: Tensor) -> Tensor:
+    def per_head(self, x: Tensor) -> Tensor:
         """Split (B, N, C') into heads: (B, N, heads, C' / heads)."""
         return x.reshape(*x.shape[:-1], self.heads, -1)
 
-    def _by_head(self, weight: Tensor) -> Tensor:
+    def weight_by_head(self, projection: nn.Linear) -> Tensor:
         """Split the (C', C) weight of a projection into heads: (heads, C' / heads, C)."""
-        return weight.reshape(self.heads, -1, weight.shape[1])
+        return projection.weight.reshape(self.heads, -1, projection.in_features)
 
 
 def products_of(

@@ -1,0 +1,373 @@
+"""SAM's two-way transformer for many prompts on one image, without the image tokens of any of them.
+
+The image tokens are the same for all prompts until the first prompt tokens are added to them, and what is
+added is of low rank: in each layer it has as many rows as there are prompt tokens and heads. A layer norm
+then scales each image token by a number of its own. So at any time the image tokens of a prompt are
+
+    X = a Y + A V + b
+
+where ``Y`` (M, C) is of the image alone and ``b`` (C,) of the weights alone, with a scale ``a`` (M,),
+attention weights ``A`` (M, R) and rows ``V`` (R, C). All that the transformer asks of ``X`` is its products
+with projections ``W``: ``Y W`` is computed once for all prompts, and ``A (V W)`` costs R / C of ``X W`` or
+less. The variance that a layer norm divides by is a quadratic form of ``a`` and ``A``. The numbers are those
+of `TwoWayTransformer` but for rounding.
+
+In memory the image tokens come last, so ``A`` lies as (R, M): what is done to it then runs along the memory.
+And they are cut into strips, each in one piece: what is computed of one stays in the processor's cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from napari_sam.model.two_way_transformer import (
+    OWN_TOKENS,
+    CrossAttention,
+    TwoWayAttentionBlock,
+    TwoWayTransformer,
+)
+
+# Prompts that are worked on together, and image tokens of a strip.
+_PROMPTS, _STRIP = 8, 1024
+# With more rows than this share of the channels nothing is gained.
+_FEW_ROWS = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredTokens:
+    """The last image tokens of ``B`` prompts as factors, each token as it will be upscaled to C' channels.
+
+    Attributes
+    ----------
+    scales, weights, rows
+        (B, M), strips of (B, R, m), and (B, R, C') of the prompts.
+    image
+        (M, C') of all.
+    """
+
+    scales: Tensor
+    weights: tuple[Tensor, ...]
+    rows: Tensor
+    image: Tensor
+
+    def of(self, prompts: Tensor | slice) -> FactoredTokens:
+        """Give those of some prompts."""
+        weights = tuple(strip[prompts] for strip in self.weights)
+        return FactoredTokens(self.scales[prompts], weights, self.rows[prompts], self.image)
+
+    def upscaled(self) -> Iterator[tuple[slice, Tensor]]:
+        """Make the tokens, some at a time: which, and (B, m, C')."""
+        for some, weights in zip(_strips(len(self.image)), self.weights, strict=True):
+            x = torch.bmm(weights.mT, self.rows)
+            yield some, x.addcmul_(self.image[some], self.scales[:, some, None])
+
+
+class FactoredImage:
+    """What all prompts on one image share, and the transformer on it for many prompts.
+
+    Parameters
+    ----------
+    transformer
+        With its weights.
+    values, pe
+        (M, C) image tokens with the dense prompt added, and their positional encoding.
+    upscaling
+        (C', C) weights and (C',) bias of the first upscaling.
+    """
+
+    def __init__(
+        self, transformer: TwoWayTransformer, values: Tensor, pe: Tensor, upscaling: tuple[Tensor, Tensor]
+    ) -> None:
+        self._transformer = transformer
+        self._layers: list[_Layer] = []
+        image = _Image(values, torch.zeros_like(values[0]), pe, is_scaled=False)
+        for block in transformer.layers:
+            assert isinstance(block, TwoWayAttentionBlock)
+            self._layers.append(_Layer(block, image, self._layers[-1] if self._layers else None))
+            image = self._layers[-1].after
+        self._last = _Gathering(transformer.final_attn_token_to_image, image)
+        self._weight, bias = upscaling
+        self._image, self._constant = image.y @ self._weight.T, self._weight @ image.constant + bias
+
+    def suits(self, prompts: Tensor) -> bool:
+        """Say whether (B, N, C) prompt tokens are so few that this is faster."""
+        rows = len(self._layers) * self._last.attention.heads * prompts.shape[1]
+        return rows <= _FEW_ROWS * prompts.shape[2]
+
+    def __call__(self, prompts: Tensor) -> Iterator[tuple[Tensor, FactoredTokens]]:
+        """Run the transformer for (B, N, C) prompt tokens, a few prompts at a time.
+
+        What comes of these are the updated first five (b, 5, C) tokens, and the image tokens; the next ones
+        overwrite them.
+        """
+        rows = self._last.attention.heads * prompts.shape[1]
+        room = _Room(min(_PROMPTS, len(prompts)), rows, len(self._layers), self._image)
+        for some in prompts.split(_PROMPTS):
+            state = _State(room, len(some))
+            tokens = some
+            for layer in self._layers:
+                tokens = layer(tokens, some, state)
+            tokens, own = tokens[:, :OWN_TOKENS], some[:, :OWN_TOKENS]
+            attended = self._last(tokens + own, state)
+            tokens = self._transformer.norm_final_attn(tokens + attended)
+            yield tokens, self._upscaled(state)
+
+    def _upscaled(self, state: _State) -> FactoredTokens:
+        # The constant becomes a row with a weight of one.
+        rows = torch.cat([state.rows @ self._weight.T, self._constant.expand(len(state.rows), 1, -1)], 1)
+        weights = tuple(state.weights(number, rows.shape[1]) for number in range(len(state.room.weights)))
+        for strip in weights:
+            strip[:, -1] = 1
+        return FactoredTokens(state.scales, weights, rows, self._image)
+
+
+class _Room:
+    """Memory that is used again and again: new memory is slow, and this stays in the processor's cache.
+
+    Attributes
+    ----------
+    weights
+        (B, R, m) for the ``A`` of each strip.
+    """
+
+    def __init__(self, prompts: int, rows: int, layers: int, like: Tensor) -> None:
+        most = layers * (rows + 1)  # behind each layer there is a row for a constant
+        sizes = [some.stop - some.start for some in _strips(len(like))]
+        self.weights = [like.new_empty(prompts, most, size) for size in sizes]
+        self._products = like.new_empty(prompts * most * sizes[0])
+        self._others = like.new_empty(prompts * rows * sizes[0])
+
+    def products(self, *shape: int) -> Tensor:
+        """Give a tensor of the shape, for all rows of a strip; the one before is lost."""
+        return self._products[: math.prod(shape)].view(shape)
+
+    def others(self, *shape: int) -> Tensor:
+        """Give a tensor of the shape, for one layer's rows of a strip; the one before is lost."""
+        return self._others[: math.prod(shape)].view(shape)
+
+
+class _State:
+    """The factors of a few prompts as they are now.
+
+    Attributes
+    ----------
+    room
+        The memory, which has ``A``.
+    rows
+        (B, R, C) ``V``.
+    values
+        (B, N, heads, c) of each layer so far, of which its rows are projections.
+    """
+
+    def __init__(self, room: _Room, prompts: int) -> None:
+        self.room = room
+        self.rows = room.weights[0].new_empty(prompts, 0, 0)
+        self.values: list[Tensor] = []
+        self._scales: Tensor | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the image tokens are those of the image still."""
+        return self._scales is None
+
+    @property
+    def scales(self) -> Tensor:
+        """(B, M) ``a``."""
+        assert self._scales is not None
+        return self._scales
+
+    def weights(self, strip: int, count: int | None = None) -> Tensor:
+        """Give ``A`` of a strip, (B, R, m), or so many of its rows as will be filled."""
+        return self.room.weights[strip][: len(self.rows), : self.rows.shape[1] if count is None else count]
+
+    def replace(self, rows: Tensor, scales: Tensor) -> None:
+        """Take (B, R, C) rows, and (B, M) numbers by which the image tokens were scaled."""
+        self.rows = rows
+        self._scales = scales if self._scales is None else self._scales * scales
+
+    def with_image(self, vectors: Tensor, columns: Tensor) -> Tensor:
+        """Give the products of (B, N, heads, c) vectors with (heads, c, m) columns: (B, heads, N, m)."""
+        b, n, heads, c = vectors.shape
+        found = self.room.others(heads, b * n, columns.shape[-1])
+        torch.bmm(vectors.permute(2, 0, 1, 3).reshape(heads, b * n, c), columns, out=found)
+        return found.view(heads, b, n, -1).transpose(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """What the image tokens begin a layer with: ``Y``, ``b``, positional encoding, and if ``Y`` is scaled."""
+
+    y: Tensor
+    constant: Tensor
+    pe: Tensor
+    is_scaled: bool
+
+
+class _Scores:
+    """Products of queries or keys of prompts with projected image tokens, which are made strip by strip."""
+
+    def __init__(self, attention: CrossAttention, projection: nn.Linear, image: _Image) -> None:
+        self._weight = attention.weight_by_head(projection)
+        of_image, fixed = image.y @ projection.weight.T, projection(image.constant + image.pe)
+        if not image.is_scaled:
+            fixed += of_image
+        self._fixed = _columns(attention, fixed)
+        self._scaled = _columns(attention, of_image) if image.is_scaled else None
+
+    def of(self, vectors: Tensor, state: _State) -> Iterator[Tensor]:
+        """Give those with (B, N, heads, c) vectors: (B, heads, N, m) of each strip, to be overwritten."""
+        b, n, heads, _ = vectors.shape
+        if self._scaled is None:
+            for fixed in self._fixed:
+                yield state.with_image(vectors, fixed)
+            return
+        with_rows = torch.einsum("bnhd,hdc->bhnc", vectors, self._weight).flatten(1, 2) @ state.rows.mT
+        for strip, (fixed, scaled) in enumerate(zip(self._fixed, self._scaled, strict=True)):
+            m = fixed.shape[-1]
+            scores = state.room.products(b, heads, n, m)
+            torch.bmm(with_rows, state.weights(strip), out=scores.view(b, heads * n, m))
+            by = state.scales[:, None, None, strip * _STRIP :][..., :m]
+            scores.addcmul_(state.with_image(vectors, scaled), by)
+            yield scores.add_(state.with_image(vectors, fixed))
+
+
+class _Gathering:
+    """Let prompt tokens attend to the image."""
+
+    def __init__(self, attention: CrossAttention, image: _Image) -> None:
+        self.attention = attention
+        self._scores = _Scores(attention, attention.k_proj, image)
+        values = _columns(attention, image.y @ attention.v_proj.weight.T)
+        self._values = [strip.mT.contiguous() for strip in values]
+        self._constant = attention.v_proj(image.constant)
+
+    def __call__(self, tokens: Tensor, state: _State) -> Tensor:
+        """Attend from (B, N, C) tokens: (B, N, C)."""
+        attention = self.attention
+        q = attention.per_head(attention.q_proj(tokens)) * attention.scale
+        b, n, heads, c = q.shape
+        peaks = q.new_full((b, heads, n, 1), -torch.inf)
+        sums, of_image, of_rows = (q.new_zeros(()) for _ in range(3))
+        # The softmax strip by strip, after Milakov and Gimelshein, "Online normalizer calculation for
+        # softmax" (2018).
+        for strip, scores in enumerate(self._scores.of(q, state)):
+            before, peaks = peaks, torch.maximum(peaks, scores.amax(-1, keepdim=True))
+            shrunk = (before - peaks).exp_()
+            weights = scores.sub_(peaks).exp_()
+            sums = sums * shrunk + weights.sum(-1, keepdim=True)
+            if not state.is_new:
+                found = weights.flatten(1, 2) @ state.weights(strip).mT
+                of_rows = of_rows * shrunk + found.view(b, heads, n, -1)
+                weights *= state.scales[:, None, None, strip * _STRIP :][..., : weights.shape[-1]]
+            found = torch.bmm(weights.transpose(0, 1).reshape(heads, b * n, -1), self._values[strip])
+            of_image = of_image * shrunk + found.view(heads, b, n, c).transpose(0, 1)
+        means = (of_image / sums).transpose(1, 2)
+        if not state.is_new:
+            rows = ((of_rows / sums).flatten(1, 2) @ state.rows).view(b, heads, n, -1)
+            means = means + torch.einsum("bhnc,hdc->bnhd", rows, attention.weight_by_head(attention.v_proj))
+        return attention.out_proj(means.flatten(2) + self._constant)  # type: ignore[no-any-return]
+
+
+class _Layer:
+    """One layer of the transformer, with what it computes of the image alone."""
+
+    def __init__(self, block: TwoWayAttentionBlock, image: _Image, earlier: _Layer | None) -> None:
+        self.block = block
+        self._gathering = _Gathering(block.cross_attn_token_to_image, image)
+        self._spreading = spreading = block.cross_attn_image_to_token
+        self._scores = _Scores(spreading, spreading.q_proj, image)
+        added = image.constant + spreading.out_proj.bias
+        # Where no prompt scales Y yet, the constant can be a part of it.
+        y = _centred(image.y if image.is_scaled else image.y + added)
+        self._constant = _centred(added) if image.is_scaled else None
+        self._square = y.square().mean(1)
+        # Twice the mean product of Y with the rows of each layer, by the values that they are projections of.
+        share = 2 * y / y.shape[1]
+        self._with_values = [_columns(spreading, share @ spreading.out_proj.weight)]
+        self._with_constant = None if self._constant is None else share @ self._constant
+        if earlier is not None:
+            before = earlier.block.cross_attn_image_to_token
+            share = _centred(share * earlier.block.norm4.weight)
+            self._with_values.insert(0, _columns(before, share @ before.out_proj.weight))
+        self.after = _Image(y * block.norm4.weight, block.norm4.bias, image.pe, is_scaled=True)
+
+    def __call__(self, tokens: Tensor, own_pe: Tensor, state: _State) -> Tensor:
+        """Give the (B, N, C) tokens behind the layer; the image tokens are changed in ``state``."""
+        tokens = self.block.attend_to_themselves(tokens, own_pe)
+        tokens = self.block.take_in(tokens, self._gathering(tokens + own_pe, state))
+        self._spread(tokens + own_pe, tokens, state)
+        return tokens
+
+    def _spread(self, keys: Tensor, values: Tensor, state: _State) -> None:
+        """Let the image tokens attend to (B, N, C) tokens, and normalise them."""
+        attention, norm = self._spreading, self.block.norm4
+        k = attention.per_head(attention.k_proj(keys)) * attention.scale
+        v = attention.per_head(attention.v_proj(values))
+        output = attention.out_proj.weight.unflatten(1, (attention.heads, -1))  # (C, heads, c)
+        parts = [_centred(torch.einsum("bnhd,chd->bhnc", v, output).flatten(1, 2))]
+        if self._constant is not None:
+            parts = [_centred(state.rows), self._constant.expand(len(v), 1, -1), *parts]
+        rows = torch.cat(parts, 1)
+        state.values.append(v)
+        products = rows @ rows.mT / rows.shape[-1]
+        scales = v.new_empty(len(v), len(self._square))
+        for strip, found in enumerate(self._scores.of(k, state)):
+            weights = state.weights(strip, rows.shape[1])
+            weights[:, -parts[-1].shape[1] :].unflatten(1, found.shape[1:3]).copy_(found.softmax(2))
+            if self._constant is not None:
+                weights[:, state.rows.shape[1]] = 1
+            by = (self._variance(strip, weights, products, state) + norm.eps).rsqrt_()
+            weights *= by[:, None]
+            scales[:, strip * _STRIP :][:, : by.shape[1]] = by
+        state.replace(rows * norm.weight, scales)
+
+    def _variance(self, strip: int, weights: Tensor, products: Tensor, state: _State) -> Tensor:
+        """Give the (B, m) variance of the image tokens of a strip over their channels.
+
+        It is ``w (P w + 2 a Y V) + a a Y Y`` for each token, with its (B, R, m) weights ``w``, the mean
+        (B, R, R) products ``P`` of the rows, and the means of the other products.
+        """
+        found = torch.bmm(products, weights, out=state.room.products(*weights.shape))
+        some = slice(strip * _STRIP, strip * _STRIP + weights.shape[-1])
+        scales = None if state.is_new else state.scales[:, some]
+        start = 0
+        for values, with_image in zip(state.values, self._with_values, strict=True):
+            count = values.shape[1] * values.shape[2]
+            added = state.with_image(values, with_image[strip])
+            part = found[:, start : start + count].unflatten(1, added.shape[1:3])
+            _add(part, added, None if scales is None else scales[:, None, None])
+            start += count + 1  # behind the constant
+        square = self._square[some]
+        if self._with_constant is not None and scales is not None:
+            found[:, state.rows.shape[1]].addcmul_(scales, self._with_constant[some])
+            square = scales.square() * square
+        return found.mul_(weights).sum(1).add_(square).clamp_(min=0)
+
+
+def _add(part: Tensor, added: Tensor, scales: Tensor | None) -> None:
+    """Add in place, scaled if there are scales."""
+    if scales is None:
+        part.add_(added)
+    else:
+        part.addcmul_(added, scales)
+
+
+def _strips(tokens: int) -> list[slice]:
+    """Cut so many image tokens into strips."""
+    return [slice(first, min(first + _STRIP, tokens)) for first in range(0, tokens, _STRIP)]
+
+
+def _centred(x: Tensor) -> Tensor:
+    """Take away the mean over the channels."""
+    return x - x.mean(-1, keepdim=True)
+
+
+def _columns(attention: CrossAttention, x: Tensor) -> list[Tensor]:
+    """Split (M, heads * c) into heads, the image tokens last and cut: strips of (heads, c, m)."""
+    by_head = x.unflatten(1, (attention.heads, -1)).permute(1, 2, 0)
+    return [by_head[..., some].contiguous() for some in _strips(len(x))]
