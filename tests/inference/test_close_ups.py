@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 
+from napari_sam import Prompt, load_predictor
+from napari_sam.demo import demo_stack
 from napari_sam.inference.close_ups import CloseUps, mask_of, window_of
 from napari_sam.inference.coordinates import Geometry
 
@@ -53,3 +57,16 @@ def test_low_resolution_logits_are_those_of_the_square() -> None:
     expected[8:24, 4:20] = True
     assert torch.equal(low[0] > 0, expected)
     assert torch.equal(ones.one(1).low_resolution(32, SIZE), low[1:])
+
+
+def test_an_embedding_in_half_precision_gives_the_same_masks() -> None:
+    """As it is kept on disk: each mask at an IoU of 0.995 or more, 64 clicks on nuclei."""
+    predictor, image = load_predictor("nano"), demo_stack()[2]
+    full = predictor.encode(image)
+    half = full.rounded()
+    down, across = (np.linspace(0, length - 1, 10)[1:-1] for length in image.shape)
+    for point in product(down, across):
+        one, other = (
+            found.mask(found.best) for found in (predictor.predict(x, Prompt([point])) for x in (full, half))
+        )
+        assert np.count_nonzero(one & other) >= 0.995 * np.count_nonzero(one | other), point

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.close_up import VIEW, CloseUp, features_of, views_of
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam, brightness
-from napari_sam.model.squares import placed, sampled, squares_around
+from napari_sam.model.squares import placed, sampled, scaled, squares_around
 
 # Logits of half the resolution of a 120 x 160 image.
 STRIDE, SIZE = 2, (60, 80)
@@ -71,7 +72,37 @@ class TestSquares:
         whole = squares_around(disc(50, 90, 16), STRIDE, click(90, 50), None)
         part = disc(50, 90, 16)[:, 10:50, 20:80]
         origin = torch.tensor([[40, 20]])
-        assert torch.equal(squares_around(part, STRIDE, click(90, 50), None, origin), whole)
+        found = squares_around(part, STRIDE, click(90, 50), None, origin)
+        torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
+
+    def test_a_pixel_at_the_threshold_moves_nothing(self) -> None:
+        """As one does that is on another side of it in half precision."""
+        logits = disc(50, 90, 16)
+        squares = []
+        for value in (-0.001, 0.001):
+            logits[0, 2, 3] = value
+            squares.append(squares_around(logits, STRIDE, None, None))
+        torch.testing.assert_close(*squares, rtol=0, atol=0.1)
+
+
+class TestScaling:
+    @pytest.mark.parametrize(
+        "square",
+        [(20, 30, 100), (-10, 60, 90), (40, 40, 16), (0, 0, VIEW)],
+        ids=["less", "beside", "more", "same"],
+    )
+    def test_of_whole_pixels_is_pytorch_s(self, square: tuple[int, int, int]) -> None:
+        image, (x, y, side) = torch.rand(1, 120, 160), square
+        padded = F.pad(image, (200, 200, 200, 200))[
+            None, :, 200 + y : 200 + y + side, 200 + x : 200 + x + side
+        ]
+        expected = F.interpolate(padded, VIEW, mode="bilinear", antialias=True)[0]
+        torch.testing.assert_close(scaled(image, square, VIEW), expected, rtol=0, atol=1e-6)
+
+    def test_changes_as_little_as_the_square_does(self) -> None:
+        image = torch.rand(1, 120, 160)
+        one, other = (scaled(image, (20, 30, side), VIEW) for side in (79.999, 80.001))
+        torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
 
 
 class TestViews:

@@ -20,7 +20,7 @@ class CloseUps:
     Attributes
     ----------
     squares
-        (M, 3) integers ``(x, y, side)`` in pixels of the input.
+        (M, 3) ``(x, y, side)`` in pixels of the input.
     logits
         (M, 64, 64) of these squares.
     """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_sam.model.conv_encoder import ConvNorm, ResidualPair
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
-from napari_sam.model.squares import sampled, scaled
+from napari_sam.model.squares import Square, sampled, scaled
 
 # Pixels along a side of a view, in which an object spans about a half.
 VIEW = 64
@@ -96,7 +96,7 @@ def views_of(
     which
         (B,) the image of each view; the first if left out.
     squares
-        (B, 3) on the images.
+        (B, 3) on the images, see `napari_sam.model.squares`.
     logits, stride
         (B, h, w) of the mask so far, and their pixel in pixels of the images.
     points, boxes
@@ -135,12 +135,12 @@ def views_of(
     return torch.cat(drawn, 1)
 
 
-def _pixels(image: Tensor, square: list[int]) -> Tensor:
-    """Scale the square of a (C, h, w) image to a view, its contrast made the same as in any other."""
+def _pixels(image: Tensor, square: Square) -> Tensor:
+    """Scale the square of a (1, h, w) image to a view, its contrast made the same as in any other."""
 
-    def normalised(inside: Tensor) -> Tensor:
-        inside = inside - inside.mean((1, 2), keepdim=True)
-        return inside / (inside.square().mean().sqrt() + _LEAST_CONTRAST)
+    def normalised(inside: Tensor, shares: Tensor) -> Tensor:
+        inside = inside - (inside * shares).sum() / shares.sum()
+        return inside / (((inside.square() * shares).sum() / shares.sum()).sqrt() + _LEAST_CONTRAST)
 
     return scaled(image, square, VIEW, normalised)
 

@@ -1,11 +1,13 @@
 """Squares of the model's input, each around one object: where they lie, into them and back.
 
-Squares are (B, 3) integers ``(x, y, side)``: the first pixel in the model's input, and the extent.
+Squares are (B, 3) numbers ``(x, y, side)`` in pixels of the model's input: where they begin, and how far they
+reach. They end anywhere between two pixels: so what is seen in a square changes as little as the square does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import ceil, floor
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +23,13 @@ _HALF_BOXES = 1.75
 _LEAST_HALF = 8.0
 # The share of a square, on each side of its middle, in which a point must lie.
 _INNER = 2 / 3
+# From minus so much to so much a logit counts more and more as of the mask.
+_RAMP = 0.5
 # The logit of what lies beside a square.
 OUTSIDE = -10.0
+
+# One of them as numbers.
+Square = Sequence[float]
 
 
 def squares_around(
@@ -37,7 +44,8 @@ def squares_around(
     ``stride`` is that of the logits, in pixels of the input, and ``origins`` (B, 2) where they begin; for
     ``points`` and ``boxes`` see `Sam.decode`.
     """
-    mask = (logits > 0).float()
+    # As a ramp: a pixel that rounding takes over the threshold must not move the square.
+    mask = (logits / (2 * _RAMP) + 0.5).clamp(0, 1)
     total = mask.sum((1, 2)).clamp(min=1e-6)
     means, deviations = [], []
     for along in (mask.sum(1), mask.sum(2)):  # x, y
@@ -57,9 +65,8 @@ def squares_around(
         half = _HALF_BOXES * (corners[:, 1] - corners[:, 0]).amax(1) / 2
         if points is not None:
             middle, half = _with_points(middle, half, half > 0, *points)
-    half = half.clamp(min=_LEAST_HALF)
-    side = (2 * half).round()
-    return torch.cat([(middle - side[:, None] / 2).round(), side[:, None]], 1).long()
+    half = half.clamp(min=_LEAST_HALF)[:, None]
+    return torch.cat([middle - half, 2 * half], 1)
 
 
 def _with_points(
@@ -78,21 +85,46 @@ def _with_points(
 
 
 def scaled(
-    image: Tensor, square: list[int], side: int, change: Callable[[Tensor], Tensor] | None = None
+    image: Tensor,
+    square: Square,
+    side: int,
+    change: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Scale a square of a (C, h, w) image to (C, side, side), with antialiasing; zero beside the image.
 
-    ``change`` is made to the pixels that lie in the image.
+    ``change`` is made to the pixels that lie in the image; it is also told the (h', w') shares of these that
+    lie in the square.
     """
     x, y, extent = square
-    h, w = image.shape[-2:]
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + extent, w), min(y + extent, h)
-    if right <= left or bottom <= top:
-        return image.new_zeros(image.shape[0], side, side, dtype=torch.float32)
-    inside = image[:, top:bottom, left:right].float()
-    inside = inside if change is None else change(inside)
-    whole = F.pad(inside, (left - x, x + extent - right, top - y, y + extent - bottom))
-    return F.interpolate(whole[None], side, mode="bilinear", antialias=True)[0]
+    rows, row_shares, from_rows = _seen_along(y, extent, image.shape[-2], side, image.device)
+    columns, column_shares, from_columns = _seen_along(x, extent, image.shape[-1], side, image.device)
+    inside = image[:, rows, columns].float()
+    if change is not None and inside.numel():
+        inside = change(inside, row_shares[:, None] * column_shares)
+    return from_rows @ inside @ from_columns.T
+
+
+def _seen_along(
+    start: float, extent: float, length: int, side: int, device: torch.device
+) -> tuple[slice, Tensor, Tensor]:
+    """Give the pixels along an axis of an image that lie in a square, and what its parts take of them.
+
+    What comes are the pixels that are in the image, the share of each of these n that lies in the square, and
+    (side, n) weights: less the farther a pixel's middle is from that of a part, as far as the parts lie
+    apart, or one pixel. Each part's weights sum to one with the pixels beside the image. Of a square between
+    whole pixels they are those of PyTorch's antialiased interpolation.
+    """
+    first, last = floor(start), ceil(start + extent)
+    pixels = torch.arange(first, last, device=device)
+    shares = (pixels + 1).clamp(max=start + extent) - pixels.clamp(min=start)
+    step = extent / side
+    parts = start + step * (torch.arange(side, device=device) + 0.5)
+    near = (1 - (pixels + 0.5 - parts[:, None]).abs() / max(step, 1.0)).clamp(min=0) * shares
+    weights = near / near.sum(1, keepdim=True)
+    low = min(max(first, 0), length)
+    high = max(low, min(last, length))
+    here = slice(low - first, high - first)
+    return slice(low, high), shares[here], weights[:, here]
 
 
 def sampled(maps: Tensor, squares: Tensor, stride: float, side: int) -> Tensor:

@@ -104,11 +104,11 @@ def draw_close_ups(
 
 
 def _jittered(squares: Tensor, generator: torch.Generator) -> Tensor:
-    sides = squares[:, 2:].float()
+    sides = squares[:, 2:]
     scale, move = (torch.randn(len(squares), n, generator=generator).to(sides.device) for n in (1, 2))
     middles = squares[:, :2] + sides / 2 + _MOVED * sides * move
-    sides = (sides * (_SCALED * scale).exp()).round().clamp(min=_LEAST_SIDE)
-    return torch.cat([(middles - sides / 2).round(), sides], 1).long()
+    sides = (sides * (_SCALED * scale).exp()).clamp(min=_LEAST_SIDE)
+    return torch.cat([middles - sides / 2, sides], 1)
 
 
 def _half_turned(x: Tensor, quarters: int, mirrored: bool) -> Tensor:
