@@ -18,7 +18,8 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.windows import POINT_WINDOW, Windows, cut_off, window_sides
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import UPSCALING, PassingMasks
+from napari_sam.model.mask_decoder import PassingMasks
+from napari_sam.model.upscaling import UPSCALING
 from napari_sam.runs import MaskRuns, PixelBox
 
 

@@ -39,7 +39,7 @@ class Predictor:
         self.identity = identity
         self.device = device
         self._sam = sam.to(device)
-        sam.mask_decoder.lay_out()
+        sam.mask_decoder.output_upscaling.lay_out()
         self._prepared = LastPrepared(sam)
 
     @property

@@ -14,12 +14,13 @@ from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.factored import FactoredImage
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.model.mask_decoder import MASK_TOKENS, UPSCALING, MaskDecoder
+from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import POSITIVE, PromptEncoder
 from napari_sam.model.proposal_head import SUBPIXELS, ProposalHead
 from napari_sam.model.squares import squares_around
 from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
 from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens
+from napari_sam.model.upscaling import UPSCALING
 from napari_sam.model.votes import drawn_boxes, drawn_points, voted_boxes
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.close_up import VIEW, CloseUp, features_of, views_of
-from napari_sam.model.mask_decoder import UPSCALING
 from napari_sam.model.squares import scaled, squares_around
+from napari_sam.model.upscaling import UPSCALING
 from napari_sam.training.losses import dice_loss
 
 # Squares are scaled and moved at random by about these shares of their side: so what is learned does not hang
