@@ -66,8 +66,9 @@ def print_parity(official: ModuleType, names: list[str] | None) -> None:
             continue
         image, sam = real_image(case.image), nano(case.steep)
         model = official_with_encoder(official, sam)
-        theirs = generate_official(official, model, image, case.official_settings)
-        masks = [mask.on(image.shape[:2]) for mask in generate_ours(case)]
+        records = generate_official(official, model, image, case.official_settings)
+        theirs = [record["segmentation"] for record in records]
+        masks = [mask.on(image.shape[:2]) for mask in generate_ours(case)[1].masks]
         ious = pairwise_iou(theirs, masks)
         worst = [f"{ious.max(axis).min():.4f}" if ious.size else "-" for axis in (1, 0)]
         size = " x ".join(map(str, image.shape[:2]))

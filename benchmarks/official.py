@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,10 +170,9 @@ def _allowing_none(suppress: Callable[..., torch.Tensor]) -> Callable[..., torch
 
 def generate_official(
     official: ModuleType, sam: torch.nn.Module, image: NDArray[np.uint8], settings: Mapping[str, object]
-) -> list[NDArray[np.bool_]]:
-    """Let the official generator make the masks of a (H, W) or (H, W, 3) image."""
+) -> list[dict[str, Any]]:
+    """Let the official generator make its records of the masks of a (H, W) or (H, W, 3) image."""
     generating = importlib.import_module(f"{official.__name__}.automatic_mask_generator")
     generating.batched_nms = _allowing_none(generating.batched_nms)
     colour = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-    records = official.SamAutomaticMaskGenerator(sam, **settings).generate(colour)
-    return [record["segmentation"] for record in records]
+    return official.SamAutomaticMaskGenerator(sam, **settings).generate(colour)

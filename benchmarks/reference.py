@@ -84,12 +84,14 @@ def _shapes(official: object, config: SamConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _automatic(official: ModuleType) -> dict[str, NDArray[np.generic]]:
-    """Collect ``{"<case>": masks as packed bits}`` and the hash of the weights."""
+    """Collect ``{"<case>": masks as packed bits}``, their records as JSON, and the hash of the weights."""
     results: dict[str, NDArray[np.generic]] = {"weights": np.array(load_model("nano")[1].weights_hash)}
     for case in QUICK:
         model = official_with_encoder(official, nano(case.steep))
-        masks = generate_official(official, model, real_image(case.image), case.official_settings)
+        records = generate_official(official, model, real_image(case.image), case.official_settings)
+        masks = [record.pop("segmentation") for record in records]
         results[case.name] = np.packbits(np.stack(masks))
+        results[f"{case.name}/records"] = np.array(json.dumps(records))
         print(f"{case.name}: {len(masks)} masks")
     return results
 

@@ -16,10 +16,9 @@ from skimage import data as pictures
 
 from napari_sam.demo import demo_stack
 from napari_sam.inference.automatic import GRID, Generation, propose
-from napari_sam.inference.proposals import Selection
+from napari_sam.inference.proposals import Proposals, Selected, Selection
 from napari_sam.model.mask_decoder import MaskDecoder
 from napari_sam.model.sam import Sam
-from napari_sam.runs import MaskRuns
 from napari_sam.weights.loading import load_model
 from seeded import predictor_of
 
@@ -134,8 +133,8 @@ def nano(steep: bool) -> Sam:
     return sam
 
 
-def generate_ours(case: Case) -> list[MaskRuns]:
-    """Generate the masks of a case, keeping no proposal below its thresholds."""
+def generate_ours(case: Case) -> tuple[Proposals, Selected]:
+    """Propose and select the masks of a case, keeping no proposal below its thresholds."""
     choosing = {name: value for name, value in case.settings.items() if hasattr(Selection, name)}
     proposing = {name: value for name, value in case.settings.items() if name not in choosing}
     if case.grid:
@@ -148,7 +147,7 @@ def generate_ours(case: Case) -> list[MaskRuns]:
         **proposing,
     )
     proposals = propose(predictor_of(nano(case.steep)), real_image(case.image), generation)
-    return list(proposals.select(selection).masks)
+    return proposals, proposals.select(selection)
 
 
 def pairwise_iou(a: list[NDArray[np.bool_]], b: list[NDArray[np.bool_]]) -> NDArray[np.float64]:

@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
+from pycocotools import mask as coco
 
-from napari_sam.runs import MaskRuns, decode_labels, decode_runs, encode_labels, encode_runs, label_boxes
+from napari_sam.runs import (
+    MaskRuns,
+    column_runs,
+    compressed_counts,
+    decode_labels,
+    decode_runs,
+    encode_labels,
+    encode_runs,
+    label_boxes,
+)
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -38,6 +48,37 @@ def test_a_mask_in_its_box_lies_where_it_was(mask: NDArray[np.bool_], origin: tu
     assert runs.area == mask.sum()
     assert_array_equal(runs.on((64, 64)), whole)
     assert runs.mask().any(0)[[0, -1]].all() and runs.mask().any(1)[[0, -1]].all()
+
+
+@given(mask=MASKS)
+def test_run_lengths_by_columns_are_those_of_the_whole_plane(mask: NDArray[np.bool_]) -> None:
+    runs = MaskRuns.of(mask)
+    if runs is None:
+        return
+    counts = column_runs(runs, mask.shape)
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    assert_array_equal(values.reshape(mask.shape, order="F"), mask)
+
+
+@pytest.mark.parametrize(
+    ("counts", "string"),
+    [
+        pytest.param([6], "6", id="empty"),
+        pytest.param([0, 15, 16, 31], "0?`0`0", id="a digit's end"),
+        pytest.param([100, 1, 2, 1000, 3, 5], "T312Wo01mPO", id="differences"),
+        pytest.param([5, 70_000, 1, 3], "5`[T21cdkM", id="a great fall"),
+    ],
+)
+def test_compressed_run_lengths_are_known_strings(counts: list[int], string: str) -> None:
+    assert compressed_counts(counts) == string
+
+
+@given(counts=st.lists(st.integers(1, 2**20), max_size=9), first=st.integers(0, 2**20))
+def test_run_lengths_are_compressed_as_coco_s_own_program_does(first: int, counts: list[int]) -> None:
+    counts = [first, *counts]
+    height = sum(counts)
+    theirs = coco.frPyObjects({"size": [height, 1], "counts": counts}, height, 1)
+    assert compressed_counts(counts) == theirs["counts"].decode()
 
 
 @given(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.predictor import Predictor
     from napari_sam.inference.prompts import Prompt
     from napari_sam.inference.proposals import Proposals, Selected, Selection
+    from napari_sam.inference.records import records
     from napari_sam.inference.results import Embedding, Prediction
     from napari_sam.linking import Linking, link, suited_linking
     from napari_sam.planes import Plane, Planes
@@ -53,6 +54,7 @@ _HOMES = {
     "precisions": "inference.loading",
     "propose": "inference.automatic",
     "propose_plane": "automatic.proposing",
+    "records": "inference.records",
     "session": "widgets.annotate",
     "suited_linking": "linking",
     "suited_selection": "inference.automatic",
@@ -83,6 +85,7 @@ __all__ = [
     "precisions",
     "propose",
     "propose_plane",
+    "records",
     "session",
     "suited_linking",
     "suited_selection",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,37 @@ def decode_runs(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
     if counts.sum() != size:
         raise ValueError(f"The run lengths are of {counts.sum()} pixels, the mask {shape} has {size}.")
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape)
+
+
+def column_runs(runs: MaskRuns, shape: tuple[int, int]) -> list[int]:
+    """Give the run lengths of a mask on its whole plane, column by column, the first one of background."""
+    columns, rows = np.nonzero(runs.mask().T)
+    flat = (columns + runs.box[1]) * shape[0] + rows + runs.box[0]
+    breaks = np.flatnonzero(np.diff(flat) > 1)
+    starts = flat[np.concatenate([[0], breaks + 1])]
+    ends = flat[np.concatenate([breaks, [flat.size - 1]])] + 1
+    bounds = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [shape[0] * shape[1]]])
+    counts = np.diff(bounds)
+    return [int(x) for x in (counts if counts[-1] else counts[:-1])]
+
+
+def compressed_counts(counts: Sequence[int]) -> str:
+    """Give COCO's run lengths as the string that its own programs compress them to.
+
+    From the fourth on, a count is told as its difference to the last but one. Numbers become digits of five
+    bits, the lowest first; the last one carries the sign, and a sixth bit tells that another follows. 48 is
+    added so that each digit is a printable character. Source: ``rleToString`` in ``common/maskApi.c`` of
+    https://github.com/cocodataset/cocoapi.
+    """
+    characters = []
+    for number, count in enumerate(counts):
+        left = count - counts[number - 2] if number > 2 else count
+        follows = True
+        while follows:
+            digit, left = left & 31, left >> 5
+            follows = left != (-1 if digit & 16 else 0)
+            characters.append(chr(48 + digit + (32 if follows else 0)))
+    return "".join(characters)
 
 
 def encode_labels(block: NDArray[np.integer[Any]]) -> bytes:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from napari_sam.cli import main
-from napari_sam.exporting.coco import column_runs
 from napari_sam.exporting.formats import FORMATS, export_labels
 from napari_sam.exporting.outlines import closed_paths, outline
 from napari_sam.exporting.shapes import object_polygons
@@ -169,16 +168,6 @@ def _signed_area(path: NDArray[np.float64]) -> float:
     """By the shoelace formula; a hole is walked round the other way, so its area is taken away."""
     (y, x), (y1, x1) = path.T, np.roll(path, -1, axis=0).T
     return abs(float(np.sum(x * y1 - x1 * y))) / 2
-
-
-@given(arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))))
-def test_run_lengths_by_columns_are_those_of_the_whole_plane(mask: NDArray[np.bool_]) -> None:
-    runs = MaskRuns.of(mask)
-    if runs is None:
-        return
-    counts = column_runs(runs, mask.shape)
-    values = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    assert_array_equal(values.reshape(mask.shape, order="F"), mask)
 
 
 def test_tiff_comes_back_with_scale_and_objects(store: LabelsStore, tmp_path: Path) -> None:

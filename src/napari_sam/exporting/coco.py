@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.runs import MaskRuns
+from napari_sam.runs import column_runs
 from napari_sam.storage.labels import LabelsStore
 
 # Of objects without a category: COCO has none that are in no category.
@@ -62,15 +60,3 @@ def coco_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iter
             }
             yield (",\n" if count > 1 else "") + json.dumps(annotation)
     yield "\n]}\n"
-
-
-def column_runs(runs: MaskRuns, shape: tuple[int, int]) -> list[int]:
-    """Give the run lengths of a mask on its whole plane, column by column, the first one of background."""
-    columns, rows = np.nonzero(runs.mask().T)
-    flat = (columns + runs.box[1]) * shape[0] + rows + runs.box[0]
-    breaks = np.flatnonzero(np.diff(flat) > 1)
-    starts = flat[np.concatenate([[0], breaks + 1])]
-    ends = flat[np.concatenate([breaks, [flat.size - 1]])] + 1
-    bounds = np.concatenate([[0], np.stack([starts, ends], axis=1).ravel(), [shape[0] * shape[1]]])
-    counts = np.diff(bounds)
-    return [int(x) for x in (counts if counts[-1] else counts[:-1])]
