@@ -71,7 +71,7 @@ def test_large_scores_do_not_overflow(transformer: TwoWayTransformer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"), [(7, True), (9, True), (10, False)], ids=["a point", "a box", "a stroke"]
+    ("tokens", "expected"), [(7, True), (9, True), (11, False)], ids=["a point", "a box", "a stroke"]
 )
 def test_suits_prompts_of_few_tokens(tokens: int, expected: bool) -> None:
     transformer = TwoWayTransformer(DecoderConfig()).requires_grad_(False)

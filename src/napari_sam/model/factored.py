@@ -1,8 +1,9 @@
 """SAM's two-way transformer for many prompts on one image, without the image tokens of any of them.
 
 The image tokens are the same for all prompts until the first prompt tokens are added to them, and what is
-added is of low rank: in each layer it has as many rows as there are prompt tokens and heads. A layer norm
-then scales each image token by a number of its own. So at any time the image tokens of a prompt are
+added is of low rank: in each layer it has a row for each prompt token and head. The weights of a head sum to
+one, so the rows of its last token are a part of all others and of one constant row. A layer norm then scales
+each image token by a number of its own. So at any time the image tokens of a prompt are
 
     X = a Y + A V + b
 
@@ -19,7 +20,7 @@ And they are cut into strips, each in one piece: what is computed of one stays i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +89,7 @@ class FactoredImage:
         image = _Image(values, torch.zeros_like(values[0]), pe, is_scaled=False)
         for block in transformer.layers:
             assert isinstance(block, TwoWayAttentionBlock)
-            self._layers.append(_Layer(block, image, self._layers[-1] if self._layers else None))
+            self._layers.append(_Layer(block, image, self._layers))
             image = self._layers[-1].after
         self._last = _Gathering(transformer.final_attn_token_to_image, image)
         self._weight, bias = upscaling
@@ -96,8 +97,8 @@ class FactoredImage:
 
     def suits(self, prompts: Tensor) -> bool:
         """Say whether (B, N, C) prompt tokens are so few that this is faster."""
-        rows = len(self._layers) * self._last.attention.heads * prompts.shape[1]
-        return rows <= _FEW_ROWS * prompts.shape[2]
+        rows = _rows_of(self._last.attention.heads, prompts.shape[1])
+        return len(self._layers) * rows <= _FEW_ROWS * prompts.shape[2]
 
     def __call__(self, prompts: Tensor) -> Iterator[tuple[Tensor, FactoredTokens]]:
         """Run the transformer for (B, N, C) prompt tokens, a few prompts at a time.
@@ -105,10 +106,10 @@ class FactoredImage:
         What comes of these are the updated first five (b, 5, C) tokens, and the image tokens; the next ones
         overwrite them.
         """
-        rows = self._last.attention.heads * prompts.shape[1]
-        room = _Room(min(_PROMPTS, len(prompts)), rows, len(self._layers), self._image)
+        size = min(_PROMPTS, len(prompts)), prompts.shape[1], self._last.attention.heads, len(self._layers)
+        room = _Room(*size, self._image)
         for some in prompts.split(_PROMPTS):
-            state = _State(room, len(some))
+            state = _State(room, len(some), some.shape[-1])
             tokens = some
             for layer in self._layers:
                 tokens = layer(tokens, some, state)
@@ -135,19 +136,19 @@ class _Room:
         (B, R, m) for the ``A`` of each strip.
     """
 
-    def __init__(self, prompts: int, rows: int, layers: int, like: Tensor) -> None:
-        most = layers * (rows + 1)  # behind each layer there is a row for a constant
+    def __init__(self, prompts: int, tokens: int, heads: int, layers: int, like: Tensor) -> None:
+        rows = layers * _rows_of(heads, tokens) + 1  # the last is for the constant of the upscaling
         sizes = [some.stop - some.start for some in _strips(len(like))]
-        self.weights = [like.new_empty(prompts, most, size) for size in sizes]
-        self._products = like.new_empty(prompts * most * sizes[0])
-        self._others = like.new_empty(prompts * rows * sizes[0])
+        self.weights = [like.new_empty(prompts, rows, size) for size in sizes]
+        self._products = like.new_empty(prompts * max(rows, heads * tokens) * sizes[0])
+        self._others = like.new_empty(prompts * heads * tokens * sizes[0])
 
     def products(self, *shape: int) -> Tensor:
-        """Give a tensor of the shape, for all rows of a strip; the one before is lost."""
+        """Give a tensor of the shape, for all rows in a strip; the one before is lost."""
         return self._products[: math.prod(shape)].view(shape)
 
     def others(self, *shape: int) -> Tensor:
-        """Give a tensor of the shape, for one layer's rows of a strip; the one before is lost."""
+        """Give a tensor of the shape, for all tokens and heads in a strip; the one before is lost."""
         return self._others[: math.prod(shape)].view(shape)
 
 
@@ -161,13 +162,14 @@ class _State:
     rows
         (B, R, C) ``V``.
     values
-        (B, N, heads, c) of each layer so far, of which its rows are projections.
+        Of each layer so far: (B, N - 1, heads, c) of which its rows are projections, and (B, 1, heads, c) of
+        its constant row.
     """
 
-    def __init__(self, room: _Room, prompts: int) -> None:
+    def __init__(self, room: _Room, prompts: int, channels: int) -> None:
         self.room = room
-        self.rows = room.weights[0].new_empty(prompts, 0, 0)
-        self.values: list[Tensor] = []
+        self.rows = room.weights[0].new_empty(prompts, 0, channels)
+        self.values: list[tuple[Tensor, Tensor]] = []
         self._scales: Tensor | None = None
 
     @property
@@ -276,25 +278,26 @@ class _Gathering:
 class _Layer:
     """One layer of the transformer, with what it computes of the image alone."""
 
-    def __init__(self, block: TwoWayAttentionBlock, image: _Image, earlier: _Layer | None) -> None:
+    def __init__(self, block: TwoWayAttentionBlock, image: _Image, earlier: Sequence[_Layer]) -> None:
         self.block = block
         self._gathering = _Gathering(block.cross_attn_token_to_image, image)
         self._spreading = spreading = block.cross_attn_image_to_token
         self._scores = _Scores(spreading, spreading.q_proj, image)
-        added = image.constant + spreading.out_proj.bias
-        # Where no prompt scales Y yet, the constant can be a part of it.
-        y = _centred(image.y if image.is_scaled else image.y + added)
-        self._constant = _centred(added) if image.is_scaled else None
-        self._square = y.square().mean(1)
-        # Twice the mean product of Y with the rows of each layer, by the values that they are projections of.
-        share = 2 * y / y.shape[1]
-        self._with_values = [_columns(spreading, share @ spreading.out_proj.weight)]
-        self._with_constant = None if self._constant is None else share @ self._constant
-        if earlier is not None:
-            before = earlier.block.cross_attn_image_to_token
-            share = _centred(share * earlier.block.norm4.weight)
-            self._with_values.insert(0, _columns(before, share @ before.out_proj.weight))
+        self.added = image.constant + spreading.out_proj.bias
+        y = _centred(image.y)
         self.after = _Image(y * block.norm4.weight, block.norm4.bias, image.pe, is_scaled=True)
+        self._square = y.square().mean(1)
+        # Twice the mean products of Y with the rows of each layer so far, by the values that they are
+        # projections of, and with what is added to its constant row.
+        self._with_values: list[list[Tensor]] = []
+        self._with_added: list[Tensor] = []
+        share = 2 * y / y.shape[1]
+        for layer in (self, *reversed(earlier)):
+            if layer is not self:
+                share = _centred(share * layer.block.norm4.weight)
+            attention = layer.block.cross_attn_image_to_token
+            self._with_values.insert(0, _columns(attention, share @ attention.out_proj.weight))
+            self._with_added.insert(0, share @ layer.added)
 
     def __call__(self, tokens: Tensor, own_pe: Tensor, state: _State) -> Tensor:
         """Give the (B, N, C) tokens behind the layer; the image tokens are changed in ``state``."""
@@ -308,19 +311,21 @@ class _Layer:
         attention, norm = self._spreading, self.block.norm4
         k = attention.per_head(attention.k_proj(keys)) * attention.scale
         v = attention.per_head(attention.v_proj(values))
-        output = attention.out_proj.weight.unflatten(1, (attention.heads, -1))  # (C, heads, c)
-        parts = [_centred(torch.einsum("bnhd,chd->bhnc", v, output).flatten(1, 2))]
-        if self._constant is not None:
-            parts = [_centred(state.rows), self._constant.expand(len(v), 1, -1), *parts]
-        rows = torch.cat(parts, 1)
-        state.values.append(v)
+        last = v[:, -1:]
+        v = v[:, :-1] - last
+        state.values.append((v, last))
+        output = attention.out_proj.weight
+        by_head = output.unflatten(1, (attention.heads, -1))  # (C, heads, c)
+        new = torch.einsum("bnhd,chd->bhnc", v, by_head)
+        constant = last.flatten(2) @ output.T + self.added
+        rows = torch.cat([_centred(x) for x in (state.rows, new.flatten(1, 2), constant)], 1)
         products = rows @ rows.mT / rows.shape[-1]
         scales = v.new_empty(len(v), len(self._square))
-        for strip, found in enumerate(self._scores.of(k, state)):
+        for strip, scores in enumerate(self._scores.of(k, state)):
             weights = state.weights(strip, rows.shape[1])
-            weights[:, -parts[-1].shape[1] :].unflatten(1, found.shape[1:3]).copy_(found.softmax(2))
-            if self._constant is not None:
-                weights[:, state.rows.shape[1]] = 1
+            its = weights[:, state.rows.shape[1] : -1].unflatten(1, new.shape[1:3])
+            its.copy_(scores.softmax(2)[:, :, :-1])
+            weights[:, -1] = 1
             by = (self._variance(strip, weights, products, state) + norm.eps).rsqrt_()
             weights *= by[:, None]
             scales[:, strip * _STRIP :][:, : by.shape[1]] = by
@@ -336,25 +341,29 @@ class _Layer:
         some = slice(strip * _STRIP, strip * _STRIP + weights.shape[-1])
         scales = None if state.is_new else state.scales[:, some]
         start = 0
-        for values, with_image in zip(state.values, self._with_values, strict=True):
-            count = values.shape[1] * values.shape[2]
-            added = state.with_image(values, with_image[strip])
-            part = found[:, start : start + count].unflatten(1, added.shape[1:3])
-            _add(part, added, None if scales is None else scales[:, None, None])
-            start += count + 1  # behind the constant
-        square = self._square[some]
-        if self._with_constant is not None and scales is not None:
-            found[:, state.rows.shape[1]].addcmul_(scales, self._with_constant[some])
-            square = scales.square() * square
+        for (values, last), columns, added in zip(
+            state.values, self._with_values, self._with_added, strict=True
+        ):
+            new = state.with_image(values, columns[strip])
+            stop = start + new.shape[1] * new.shape[2]
+            _add(found[:, start:stop].unflatten(1, new.shape[1:3]), new, scales)
+            _add(found[:, stop], last.flatten(1) @ columns[strip].flatten(0, 1) + added[some], scales)
+            start = stop + 1
+        square = self._square[some] if scales is None else scales.square() * self._square[some]
         return found.mul_(weights).sum(1).add_(square).clamp_(min=0)
 
 
-def _add(part: Tensor, added: Tensor, scales: Tensor | None) -> None:
-    """Add in place, scaled if there are scales."""
+def _add(part: Tensor, new: Tensor, scales: Tensor | None) -> None:
+    """Add to (B, ..., m) numbers in place, scaled by (B, m) if there are scales."""
     if scales is None:
-        part.add_(added)
+        part.add_(new)
     else:
-        part.addcmul_(added, scales)
+        part.addcmul_(new, scales.view(len(scales), *[1] * (part.ndim - 2), -1))
+
+
+def _rows_of(heads: int, tokens: int) -> int:
+    """So many rows come with each layer."""
+    return heads * (tokens - 1) + 1
 
 
 def _strips(tokens: int) -> list[slice]:
