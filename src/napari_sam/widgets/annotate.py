@@ -69,7 +69,7 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(scrolled(self.panel), 1)
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
-        self._loading = LatestJob()
+        self._loading = LatestJob(discard=_let_go)
         self._choice = ImageChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
@@ -392,6 +392,12 @@ class AnnotateWidget(DockedWidget):
         ):
             self.close_annotation()
         return super().eventFilter(watched, event)
+
+
+def _let_go(loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
+    """Close a session that was opened in vain: until then nobody else may write to its labels."""
+    *_, opened = loaded
+    opened.close()
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:
