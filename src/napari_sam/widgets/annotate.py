@@ -70,6 +70,8 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
         self._loading = LatestJob(discard=_let_go)
+        # The image that a session is being opened for, and its labels.
+        self._opening: tuple[Image, Path] | None = None
         self._choice = ImageChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
@@ -132,11 +134,12 @@ class AnnotateWidget(DockedWidget):
             tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
             return
         model, checkpoint = self.panel.model.value, self._checkpoint()
+        labels = self._labels_path(layer)
         try:
             open_it = self._choice.opener(
                 layer,
                 model=model,
-                labels=self._labels_path(layer),
+                labels=labels,
                 scale=[float(x) for x in layer.scale],
                 translation=[float(x) for x in layer.translate],
                 units=[str(x) for x in layer.units],
@@ -156,8 +159,10 @@ class AnnotateWidget(DockedWidget):
         self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
         self.panel.start.setEnabled(False)
         taken = layer.data
+        self._opening = (layer, labels)
         self._loading.submit(
-            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()), key="open"
+            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()),
+            key=object(),  # another start has other choices: what this one gives does not serve it
         )
 
     def stop(self) -> None:
@@ -231,15 +236,17 @@ class AnnotateWidget(DockedWidget):
     def _on_cancel_requested(self) -> None:
         if self._loading.is_busy:
             self._loading.cancel()
+            self._opening = None
             later = " Starting again continues the download from where it was." if self._downloading else ""
             tell(self.panel, f"Stopped.{later}")
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
-        if not self.panel.start.isEnabled():
+        if not self.panel.start.isEnabled() and not self._loading.is_busy:
             self._after_loading()
 
     def _after_loading(self) -> None:
+        self._opening = None
         self.panel.show_progress(None)
         self.panel.show_models(model_choices())
         self.panel.start.setEnabled(True)
@@ -254,11 +261,16 @@ class AnnotateWidget(DockedWidget):
         chosen = str(self.panel.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
+        if (
+            self._opening is not None and self._opening[0] is layer
+        ):  # made by now, so that their name is taken
+            return self._opening[1]
         return default_labels_path(layer.name, file_of(layer))
 
     def _on_axes_changed(self, layer: Image) -> None:
-        """Open the running session anew: positions, labels and embeddings go by the axes."""
-        if self._controller is not None and self._controller.needs(layer):
+        """Open the session anew, also one on its way: positions, labels and embeddings go by the axes."""
+        runs = self._controller is not None and self._controller.needs(layer)
+        if runs or (self._opening is not None and self._opening[0] is layer):
             self.start()
 
     def _on_choice_failed(self, message: str) -> None:
