@@ -24,8 +24,9 @@ from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice, file_of
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.layer_choice import LayerChoice
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
@@ -73,6 +74,7 @@ class AnnotateWidget(DockedWidget):
         # The image that a session is being opened for, and its labels.
         self._opening: tuple[Image, Path] | None = None
         self._choice = ImageChoice(self._viewer, self.panel)
+        self._layers = LayerChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
         self._has_keys = False
@@ -102,12 +104,12 @@ class AnnotateWidget(DockedWidget):
             (self._choice.outdated, self._on_outdated),
             (self._choice.replaced, self._on_image_replaced),
             (self.panel.seen.cache_requested, self._on_cache_requested),
-            (self._viewer.layers.events.inserted, self._on_layers_changed),
+            (self._layers.offered, self._on_layers_offered),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._ending.timeout, self._on_ending),
         ):
             self._connections.add(signal, handler)
-        self._offer_layers()
+        self._on_layers_offered()
         self._recall()
         self._connections.add(self.panel.image.changed, self._on_image_chosen)
         _widgets[self._viewer] = self
@@ -188,6 +190,7 @@ class AnnotateWidget(DockedWidget):
             self._window = None
         self._connections.close()
         self._choice.close()
+        self._layers.close()
         self._loading.close()
 
     # Loading
@@ -219,7 +222,6 @@ class AnnotateWidget(DockedWidget):
         running.put(self._viewer, opened)
         self._choice.follow(layer, opened, taken)
         self._on_image_chosen()
-        self._offer_layers()
         for note in (*notes, *opened.predictor.identity.notes):
             opened.noticed.emit(note)
 
@@ -329,15 +331,11 @@ class AnnotateWidget(DockedWidget):
 
     # Layers and window
 
-    def _on_layers_changed(self, _event: Any) -> None:
-        self._offer_layers()
-
     def _on_layer_removed(self, event: Any) -> None:
         """End the session, but not here, where napari may be about to remove layers that this takes away."""
         if self._controller is not None and self._controller.needs(event.value):
             self._missed = self._missed if self._ending.isActive() else event.value.name
             self._ending.start()
-        self._offer_layers()
 
     def _on_ending(self) -> None:
         self.stop()
@@ -350,23 +348,8 @@ class AnnotateWidget(DockedWidget):
         self.panel.labels.line_edit.value = str(path or "")
         self._choice.show(chosen)
 
-    def _offer_layers(self) -> None:
-        """Offer the layers that are there, keeping what is chosen; the active image first."""
-        panel, layers = self.panel, list(self._viewer.layers)
-        active = self._viewer.layers.selection.active
-        images = [x for x in reversed(layers) if isinstance(x, Image)]
-        chosen = panel.image.value
-        if chosen not in images and images:
-            chosen = active if isinstance(active, Image) else images[0]
-        with panel.image.changed.blocked():
-            panel.image.choices = images
-            if images:
-                panel.image.value = chosen
-        self._choice.show(panel.image.value)
-        for box, kind in ((panel.points, Points), (panel.boxes, Shapes)):
-            kept = box.value
-            box.choices = [NEW_LAYER, *(x for x in layers if isinstance(x, kind))]
-            box.value = kept if kept in box.choices else NEW_LAYER
+    def _on_layers_offered(self) -> None:
+        self._choice.show(self.panel.image.value)
 
     def _add_keys(self) -> None:
         """Add the keys to the window that the widget is in."""
