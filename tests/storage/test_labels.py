@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -54,6 +54,25 @@ def chunk_files(path: Path) -> dict[str, tuple[int, bytes]]:
         for file in folder.rglob("*")
         if file.is_file()
     }
+
+
+def label_image(path: Path, level: str, zarr_format: Literal[2, 3] = 3) -> zarr.Array[Any]:
+    """Labels as another program writes them, with one object, and the pixels of a coarser level beside it."""
+    size = [{"type": "scale", "scale": [2.0, 0.5, 0.5]}]
+    multiscale = {
+        "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
+        "datasets": [
+            {"path": level, "coordinateTransformations": size},
+            {"path": "coarse", "coordinateTransformations": [{"type": "scale", "scale": [2.0, 1.0, 1.0]}]},
+        ],
+    }
+    ome = {"multiscales": [multiscale], "image-label": {}}
+    attributes = {"ome": {"version": "0.5", **ome}} if zarr_format == 3 else ome
+    group = zarr.create_group(path, attributes=attributes, zarr_format=zarr_format)
+    group.create_array("coarse", shape=(5, 3, 4), dtype="uint16")
+    array = group.create_array(level, shape=SHAPE, chunks=(1, 3, 3), dtype="uint16")
+    array[4, 5, 6] = 41
+    return array
 
 
 class TestCreate:
@@ -220,6 +239,57 @@ class TestOpen:
         assert store.commit(PLANE, SQUARE).label == 42
         assert_array_equal(zarr.open_array(path)[3], 42 * SQUARE.astype(dtype), strict=True)
         assert array[4, 5, 6] == 41
+
+    @pytest.mark.parametrize("zarr_format", [2, 3])
+    @pytest.mark.parametrize("level", ["s0", "scale/full"])
+    def test_the_level_of_their_label_images_may_have_any_name(
+        self, path: Path, level: str, zarr_format: Literal[2, 3]
+    ) -> None:
+        array = label_image(path, level, zarr_format)
+        store = LabelsStore.open(path, SHAPE)
+        assert store.geometry.scale == [2.0, 0.5, 0.5]
+        assert store.commit(PLANE, SQUARE).label == 42
+        store.close()
+        assert_array_equal(array[3], 42 * SQUARE)
+        assert array[4, 5, 6] == 41 and not (path / "0").exists()
+        again = LabelsStore.open(path, SHAPE)
+        assert [x.label for x in again.ledger.objects()] == [41, 42]
+
+    def test_their_axes_are_renamed_where_their_level_is(self, path: Path) -> None:
+        label_image(path, "s0")
+        store = LabelsStore.open(path)
+        with pytest.raises(ValueError, match="no words for the axes 'ytx'"):
+            store.rename_axes("ytx")  # which would leave nothing that names the level
+        store.rename_axes("tyx")
+        store.close()
+        again = LabelsStore.open(path, SHAPE)
+        assert (again.geometry.axes, again.geometry.scale) == ("tyx", [2.0, 0.5, 0.5])
+        assert again.array.metadata.dimension_names == ("t", "y", "x") and again.array[4, 5, 6] == 41
+
+    def test_the_axes_of_an_array_alone_are_renamed(self, path: Path) -> None:
+        zarr.create_array(path, shape=SHAPE, dtype="uint16")
+        store = LabelsStore.open(path)
+        store.rename_axes("nyx")
+        store.close()
+        assert LabelsStore.open(path).geometry.axes == "nyx"
+
+    @pytest.mark.parametrize(
+        ("multiscales", "message"),
+        [
+            pytest.param([], "no labels store, or not a whole one", id="no image"),
+            pytest.param([{"datasets": []}], "no labels store, or not a whole one", id="no level"),
+            pytest.param(
+                [{"datasets": [{"path": "s0"}]}], "no integer array 's0'", id="a level that is gone"
+            ),
+        ],
+    )
+    def test_label_images_without_their_level_are_refused(
+        self, path: Path, multiscales: list[Any], message: str
+    ) -> None:
+        ome = {"version": "0.5", "multiscales": multiscales, "image-label": {}}
+        zarr.create_group(path, attributes={"ome": ome})
+        with pytest.raises(LabelsError, match=message):
+            LabelsStore.open(path)
 
 
 class TestCommit:

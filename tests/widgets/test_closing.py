@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QApplication, QDialogButtonBox
 
 from napari_sam import workers
+from napari_sam.annotation import Session
+from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.widgets import image_choice
 from napari_sam.widgets.cache_settings import CacheDialog
 from widgets.driving import User, wait_until
 
@@ -103,3 +107,33 @@ def test_a_plane_that_is_too_large_is_told_when_it_is_shown(
     user.settle()
     assert "The plane of 70000 x 50 pixels is larger than 65536 on a side" in user.status
     assert user.session.plane.displayed == (1, 2)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "closed"])
+def test_a_session_that_comes_too_late_lets_its_labels_go(
+    open_window: Callable[..., User],
+    stack: NDArray[np.uint8],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    """Nothing else may: the collector of garbage comes when it likes."""
+    began, may_end, late = threading.Event(), threading.Event(), list[Session]()
+
+    def opened(*arguments: Any, **named: Any) -> Session:
+        late.append(open_session(*arguments, **named))
+        began.set()
+        assert may_end.wait(60)
+        return late[0]
+
+    monkeypatch.setattr(image_choice, "open_session", opened)
+    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.start.click()
+    wait_until(began.is_set)
+    user.panel.cancel_requested.emit() if end == "cancelled" else user.viewer.close()
+    may_end.set()
+    wait_until(lambda: bool(late[0].store.read_only))
+    again = LabelsStore.open(tmp_path / "cells.zarr")
+    assert not again.read_only and user.widget.session is None
+    again.close()

@@ -49,7 +49,8 @@ class LabelsStore(RecordedVolume):
     """A ``uint32`` volume of instance labels, background 0, with the record of how each object was made.
 
     Use `create`, `open` or `open_or_create`. The store is an OME-Zarr label image (NGFF 0.5) with one level,
-    where NGFF knows the image's axes. Integer arrays of other programs can be opened too.
+    where NGFF knows the image's axes. Integer arrays of other programs can be opened too, and the finest
+    level of their label images, whatever it is called.
 
     Every write is a step: first one transaction in the ledger, then the chunks under the changed box, then a
     mark that these are written. A step without the mark is finished when the store is opened the next time.
@@ -186,15 +187,18 @@ class LabelsStore(RecordedVolume):
 
         Raises
         ------
+        ValueError
+            If these are not one different letter for each axis; or NGFF has no words for them, and the store
+            is another program's label image, the level of which only its metadata name.
         LabelsError
-            If these are not one different letter for each axis, or the metadata cannot be written.
+            If the metadata cannot be written.
         """
         try:
             geometry = replace(self.geometry, axes=check_axes(axes, self.array.shape))
             if geometry != self.geometry:
                 if self.read_only:
                     raise LabelsError(f"The axes cannot be renamed: {self.read_only}.")
-                write_axes(self.path, geometry)
+                write_axes(self.path, geometry, self.array.path)
                 self.geometry = geometry
         except (OSError, KeyError) as error:
             raise LabelsError(f"The axes of {self.path} cannot be renamed ({reason_of(error)}).") from error

@@ -85,8 +85,8 @@ def make_group(
     )
 
 
-def ome_attributes(name: str, geometry: Geometry) -> dict[str, Any]:
-    """Describe the image after NGFF 0.5.
+def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[str, Any]:
+    """Describe the image, of which ``level`` is the array, after NGFF 0.5.
 
     That knows two to five axes: time, then channel, then two or three in space. For any others there are no
     words, and the dimension names of the array have to do.
@@ -102,7 +102,7 @@ def ome_attributes(name: str, geometry: Geometry) -> dict[str, Any]:
                 Axis(name=axis, type=types.get(axis.lower()), unit=unit)
                 for axis, unit in zip(axes, units, strict=True)
             ],
-            datasets=(Dataset.build(path=LEVEL, scale=scale, translation=translation),),
+            datasets=(Dataset.build(path=level, scale=scale, translation=translation),),
             name=name,
         )
     except ValueError:
@@ -116,15 +116,27 @@ def ome_attributes(name: str, geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def write_axes(folder: Path, geometry: Geometry) -> None:
-    """Name the axes of a label image that `make_group` made, anew."""
-    for file in (folder / "zarr.json", folder / LEVEL / "zarr.json"):
+def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
+    """Name the axes of a label image, whose array is ``level``, anew; that is empty for an array alone.
+
+    Raises
+    ------
+    ValueError
+        If NGFF has no words for the axes, and nothing but its metadata says which array it is.
+    """
+    ome = ome_attributes(plain_name(folder), geometry, level)
+    if level not in ("", LEVEL) and not ome:
+        raise ValueError(
+            f"OME-Zarr has no words for the axes {geometry.axes!r} of {folder}; take others, such as 'zyx', "
+            "or import these labels with `napari-sam import`."
+        )
+    for file in dict.fromkeys((folder / "zarr.json", folder / level / "zarr.json")):
         described = json.loads(file.read_text())
         if described["node_type"] == "array":
             described["dimension_names"] = list(geometry.axes)
         else:
             kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
-            described["attributes"] = kept | ome_attributes(plain_name(folder), geometry)
+            described["attributes"] = kept | ome
         partial = file.with_name(f"{file.name}.partial")
         partial.write_text(json.dumps(described, indent=2))
         partial.replace(file)  # whole or not at all
@@ -147,6 +159,19 @@ def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | No
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Geometry(axes)
+
+
+def finest_level(attributes: dict[str, Any]) -> str:
+    """Give the path of the first level; of our own where the metadata, of NGFF 0.5 or older, name no image.
+
+    Raises
+    ------
+    LookupError, TypeError
+        If they describe one that has no level.
+    """
+    described = attributes.get("ome", attributes)
+    levels = described.get("multiscales", [{"datasets": [{"path": LEVEL}]}])
+    return str(levels[0]["datasets"][0]["path"])
 
 
 def is_intensities(attributes: dict[str, Any]) -> bool:

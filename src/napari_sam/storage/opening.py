@@ -9,7 +9,7 @@ from typing import Any
 import zarr
 
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.ome import LEVEL, is_intensities
+from napari_sam.storage.ome import finest_level, is_intensities
 from napari_sam.storage.volumes import UNREADABLE, objects_in, written_regions
 
 LEDGER = "ledger.sqlite"
@@ -21,17 +21,21 @@ class LabelsError(ValueError):
 
 def open_array(path: Path, shape: Sequence[int] | None) -> zarr.Array[Any]:
     """Open the array of labels at, or in, a folder, and check that it is one."""
+    wrong = f"{path} is no labels store, or not a whole one; choose another folder or a new name."
     try:
         node = zarr.open(path, mode="r+")
-        array = node[LEVEL] if isinstance(node, zarr.Group) and LEVEL in node else node
+        attributes = node.attrs.asdict()
     except UNREADABLE as error:
-        raise LabelsError(
-            f"{path} is no labels store, or not a whole one; choose another folder or a new name."
-        ) from error
-    if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
-        raise LabelsError(f"{path} holds no integer array '{LEVEL}'; choose a labels store or a new name.")
-    if is_intensities(node.attrs.asdict()):
+        raise LabelsError(wrong) from error
+    if is_intensities(attributes):
         raise LabelsError(f"{path} is an OME-Zarr image, not labels; choose a labels store or a new name.")
+    try:
+        level = finest_level(attributes)
+        array = node[level] if isinstance(node, zarr.Group) and level in node else node
+    except (*UNREADABLE, IndexError) as error:
+        raise LabelsError(wrong) from error
+    if not isinstance(array, zarr.Array) or array.dtype.kind not in "iu":
+        raise LabelsError(f"{path} holds no integer array '{level}'; choose a labels store or a new name.")
     if shape is not None and array.shape != tuple(shape):
         raise LabelsError(
             f"The labels at {path} have shape {array.shape}, the image {tuple(shape)}; "

@@ -14,7 +14,7 @@ import zarr
 
 from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
-from napari_sam.storage.ome import LEVEL, Geometry, read_geometry
+from napari_sam.storage.ome import Geometry, finest_level, read_geometry
 from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.volumes import UNREADABLE
 
@@ -101,9 +101,9 @@ def open_zarr(path: Path) -> tuple[zarr.Array[Any], dict[str, Any]]:
     wrong = f"{path} is neither a zarr array nor an OME-Zarr image; choose the folder of one."
     try:
         node: Any = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Group) and _SERIES in _ome_metadata(node):
+        if isinstance(node, zarr.Group) and _is_series(node):
             node = node[_FIRST]
-        found = node[_finest(_ome_metadata(node))] if isinstance(node, zarr.Group) else node
+        found = node[finest_level(node.attrs.asdict())] if isinstance(node, zarr.Group) else node
         attributes = node.attrs.asdict()
     except (*UNREADABLE, IndexError) as error:
         raise LabelsError(wrong) from error
@@ -118,17 +118,10 @@ def _read_zarr(path: Path) -> tuple[ArrayLike, Geometry | None]:
     return array, read_geometry(attributes, names, array.ndim)
 
 
-def _ome_metadata(group: zarr.Group) -> dict[str, Any]:
-    """Give what NGFF 0.5 has under a key of its own, and older ones do not."""
+def _is_series(group: zarr.Group) -> bool:
+    """Whether there are images in a group; NGFF 0.5 tells it under a key of its own, older ones do not."""
     attributes: dict[str, Any] = group.attrs.asdict()
-    described: dict[str, Any] = attributes.get("ome", attributes)
-    return described
-
-
-def _finest(described: dict[str, Any]) -> str:
-    """Give the path of the first level; of our own where the metadata name none."""
-    levels: Any = described.get("multiscales", [{"datasets": [{"path": LEVEL}]}])
-    return str(levels[0]["datasets"][0]["path"])
+    return _SERIES in attributes.get("ome", attributes)
 
 
 def _read_tiff(path: Path) -> tuple[ArrayLike, Geometry | None]:

@@ -24,8 +24,9 @@ from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice, file_of
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.layer_choice import LayerChoice
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
@@ -69,8 +70,11 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(scrolled(self.panel), 1)
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
-        self._loading = LatestJob()
+        self._loading = LatestJob(discard=_let_go)
+        # The image that a session is being opened for, and its labels.
+        self._opening: tuple[Image, Path] | None = None
         self._choice = ImageChoice(self._viewer, self.panel)
+        self._layers = LayerChoice(self._viewer, self.panel)
         self._cache = recall_cache()
         self._window: QWidget | None = None
         self._has_keys = False
@@ -100,12 +104,12 @@ class AnnotateWidget(DockedWidget):
             (self._choice.outdated, self._on_outdated),
             (self._choice.replaced, self._on_image_replaced),
             (self.panel.seen.cache_requested, self._on_cache_requested),
-            (self._viewer.layers.events.inserted, self._on_layers_changed),
+            (self._layers.offered, self._on_layers_offered),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._ending.timeout, self._on_ending),
         ):
             self._connections.add(signal, handler)
-        self._offer_layers()
+        self._on_layers_offered()
         self._recall()
         self._connections.add(self.panel.image.changed, self._on_image_chosen)
         _widgets[self._viewer] = self
@@ -132,11 +136,12 @@ class AnnotateWidget(DockedWidget):
             tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
             return
         model, checkpoint = self.panel.model.value, self._checkpoint()
+        labels = self._labels_path(layer)
         try:
             open_it = self._choice.opener(
                 layer,
                 model=model,
-                labels=self._labels_path(layer),
+                labels=labels,
                 scale=[float(x) for x in layer.scale],
                 translation=[float(x) for x in layer.translate],
                 units=[str(x) for x in layer.units],
@@ -156,8 +161,10 @@ class AnnotateWidget(DockedWidget):
         self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
         self.panel.start.setEnabled(False)
         taken = layer.data
+        self._opening = (layer, labels)
         self._loading.submit(
-            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()), key="open"
+            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()),
+            key=object(),  # another start has other choices: what this one gives does not serve it
         )
 
     def stop(self) -> None:
@@ -183,6 +190,7 @@ class AnnotateWidget(DockedWidget):
             self._window = None
         self._connections.close()
         self._choice.close()
+        self._layers.close()
         self._loading.close()
 
     # Loading
@@ -214,7 +222,6 @@ class AnnotateWidget(DockedWidget):
         running.put(self._viewer, opened)
         self._choice.follow(layer, opened, taken)
         self._on_image_chosen()
-        self._offer_layers()
         for note in (*notes, *opened.predictor.identity.notes):
             opened.noticed.emit(note)
 
@@ -231,15 +238,17 @@ class AnnotateWidget(DockedWidget):
     def _on_cancel_requested(self) -> None:
         if self._loading.is_busy:
             self._loading.cancel()
+            self._opening = None
             later = " Starting again continues the download from where it was." if self._downloading else ""
             tell(self.panel, f"Stopped.{later}")
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
-        if not self.panel.start.isEnabled():
+        if not self.panel.start.isEnabled() and not self._loading.is_busy:
             self._after_loading()
 
     def _after_loading(self) -> None:
+        self._opening = None
         self.panel.show_progress(None)
         self.panel.show_models(model_choices())
         self.panel.start.setEnabled(True)
@@ -254,11 +263,16 @@ class AnnotateWidget(DockedWidget):
         chosen = str(self.panel.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
+        if (
+            self._opening is not None and self._opening[0] is layer
+        ):  # made by now, so that their name is taken
+            return self._opening[1]
         return default_labels_path(layer.name, file_of(layer))
 
     def _on_axes_changed(self, layer: Image) -> None:
-        """Open the running session anew: positions, labels and embeddings go by the axes."""
-        if self._controller is not None and self._controller.needs(layer):
+        """Open the session anew, also one on its way: positions, labels and embeddings go by the axes."""
+        runs = self._controller is not None and self._controller.needs(layer)
+        if runs or (self._opening is not None and self._opening[0] is layer):
             self.start()
 
     def _on_choice_failed(self, message: str) -> None:
@@ -317,15 +331,11 @@ class AnnotateWidget(DockedWidget):
 
     # Layers and window
 
-    def _on_layers_changed(self, _event: Any) -> None:
-        self._offer_layers()
-
     def _on_layer_removed(self, event: Any) -> None:
         """End the session, but not here, where napari may be about to remove layers that this takes away."""
         if self._controller is not None and self._controller.needs(event.value):
             self._missed = self._missed if self._ending.isActive() else event.value.name
             self._ending.start()
-        self._offer_layers()
 
     def _on_ending(self) -> None:
         self.stop()
@@ -338,23 +348,8 @@ class AnnotateWidget(DockedWidget):
         self.panel.labels.line_edit.value = str(path or "")
         self._choice.show(chosen)
 
-    def _offer_layers(self) -> None:
-        """Offer the layers that are there, keeping what is chosen; the active image first."""
-        panel, layers = self.panel, list(self._viewer.layers)
-        active = self._viewer.layers.selection.active
-        images = [x for x in reversed(layers) if isinstance(x, Image)]
-        chosen = panel.image.value
-        if chosen not in images and images:
-            chosen = active if isinstance(active, Image) else images[0]
-        with panel.image.changed.blocked():
-            panel.image.choices = images
-            if images:
-                panel.image.value = chosen
-        self._choice.show(panel.image.value)
-        for box, kind in ((panel.points, Points), (panel.boxes, Shapes)):
-            kept = box.value
-            box.choices = [NEW_LAYER, *(x for x in layers if isinstance(x, kind))]
-            box.value = kept if kept in box.choices else NEW_LAYER
+    def _on_layers_offered(self) -> None:
+        self._choice.show(self.panel.image.value)
 
     def _add_keys(self) -> None:
         """Add the keys to the window that the widget is in."""
@@ -392,6 +387,12 @@ class AnnotateWidget(DockedWidget):
         ):
             self.close_annotation()
         return super().eventFilter(watched, event)
+
+
+def _let_go(loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
+    """Close a session that was opened in vain: until then nobody else may write to its labels."""
+    *_, opened = loaded
+    opened.close()
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:

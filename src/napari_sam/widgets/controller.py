@@ -31,6 +31,7 @@ from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
+from napari_sam.widgets.tools import ToolChoice
 
 # While the slider moves, planes that are only passed are not encoded.
 _SETTLE_MS = 60
@@ -71,10 +72,11 @@ class SessionController:
         self._viewer = viewer
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, points, boxes)
+        self._tools = ToolChoice(viewer, self._layers.prompts, panel)
         self._job = LatestJob()
         self._hover = Hover(viewer, self._layers.frame, session, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
-        self._picker = ObjectPicker(viewer, self._layers, session, partial(tell, panel))
+        self._picker = ObjectPicker(viewer, self._layers, self._tools, session, partial(tell, panel))
         self._history = History(session, partial(tell, panel))
         self._several: SeveralResponse | None = None
         self._committing = SeveralCommit(session, panel, self._on_several_committed)
@@ -89,8 +91,7 @@ class SessionController:
         for signal, handler in self._signals():
             self._connections.add(signal, handler)
         panel.show_session(True)
-        panel.show_polarity(self._layers.prompts.positive)
-        self._on_tool_chosen("points")
+        self._tools.choose("points")
         tell(panel, f"Click on an object. Labels: {session.store.path}")
         if session.store.read_only:
             tell(panel, f"The labels can only be read: {session.store.read_only}.", problem=True)
@@ -114,6 +115,7 @@ class SessionController:
         self._history.close()
         self._picker.close()
         self._stack.close()
+        self._tools.close()
         self._layers.close()
         self.session.close()
         self._panel.show_session(False)
@@ -139,9 +141,7 @@ class SessionController:
             (dims.current_step, self._on_dims_changed),
             (dims.order, self._on_dims_changed),
             (dims.ndisplay, self._on_dims_changed),
-            (self._viewer.layers.selection.events.active, self._on_active_changed),
-            (panel.tool_chosen, self._on_tool_chosen),
-            (panel.polarity_requested, self._on_polarity_requested),
+            (self._tools.changed, self._on_tool_changed),
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
@@ -177,8 +177,8 @@ class SessionController:
     def _on_session_prompt_changed(self) -> None:
         self._drop_several()  # they are of the prompts before
         self._layers.prompts.write(self.session.plane, self.session.prompt)
-        if self.session.target is not None and not self._layers.tool():
-            self._on_tool_chosen("points")  # an object was taken up, to be corrected by clicks
+        if self.session.target is not None and not self._tools.tool:
+            self._tools.choose("points")  # an object was taken up, to be corrected by clicks
         if self._panel.live.isChecked():
             self._settle.start(0)
 
@@ -243,8 +243,7 @@ class SessionController:
         self._panel.show_status(self._where(plane.position))
         self._settle.start()
 
-    def _on_active_changed(self, _event: Any) -> None:
-        self._panel.show_tool(self._layers.tool())
+    def _on_tool_changed(self) -> None:
         if not self._is_hover_wanted():
             self._hover.hide()
 
@@ -261,15 +260,6 @@ class SessionController:
         return " ".join(sentences)
 
     # The panel asks
-
-    def _on_tool_chosen(self, tool: str) -> None:
-        self._layers.choose_tool(tool)
-        self._panel.show_tool(tool)
-
-    def _on_polarity_requested(self) -> None:
-        prompts = self._layers.prompts
-        prompts.positive = not prompts.positive
-        self._panel.show_polarity(prompts.positive)
 
     def _is_shown(self) -> bool:
         """Whether the session's plane is before the user's eyes; if not, say why."""
@@ -370,7 +360,7 @@ class SessionController:
 
     def _is_hover_wanted(self) -> bool:
         """Whether a click would start an object on the plane that is shown."""
-        return self.session.prompt.is_empty and self._layers.tool() == "points"
+        return self.session.prompt.is_empty and self._tools.tool == "points"
 
     def _on_predict_requested(self) -> None:
         if not self._is_shown():

@@ -31,15 +31,27 @@ class LatestJob(QObject):
     result may serve the next) and is cancelled otherwise. All signals arrive in the receiver's thread.
 
     It has no parent: Qt would destroy it with that, while the thread emits its signals.
+
+    Parameters
+    ----------
+    discard
+        Called in the thread, before the next job begins, with each result that is not wanted any more: its
+        job was cancelled or replaced, or this was closed, before it arrived. For what must not be forgotten.
     """
 
     progressed = Signal(float)
     finished = Signal(object)
     failed = Signal(object)
     idle = Signal()
+    _ended = Signal(object)
 
-    def __init__(self) -> None:
+    def __init__(self, discard: Callable[[Any], None] | None = None) -> None:
         super().__init__()
+        self._discard = discard
+        # What must not be forgotten: results on their way to the receiver, and those that are not wanted.
+        self._coming: dict[_Job, Any] = {}
+        self._unwanted: list[Any] = []
+        self._ended.connect(self._on_ended)
         self._wake = threading.Condition()
         self._waiting: _Job | None = None
         self._running: _Job | None = None
@@ -48,15 +60,16 @@ class LatestJob(QObject):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job runs or waits."""
+        """Whether a job runs or waits, or its result is on its way."""
         with self._wake:
-            return self._running is not None or self._waiting is not None
+            return self._running is not None or self._waiting is not None or bool(self._coming)
 
     def submit(self, work: Callable[[Progress], object], key: Hashable) -> None:
         """Run ``work`` as soon as the thread is free; it is given a function to report its progress to."""
         with self._wake:
             if self._running is not None and self._running.key != key:
                 self._running.cancelled.set()
+            self._turn_back([job for job in self._coming if job.key != key])
             self._waiting = _Job(work, key, threading.Event())
             self._wake.notify()
 
@@ -66,6 +79,8 @@ class LatestJob(QObject):
             self._waiting = None
             if self._running is not None:
                 self._running.cancelled.set()
+            self._turn_back(list(self._coming))
+            self._wake.notify()
 
     def close(self) -> None:
         """Cancel everything; the thread ends by itself, and nothing is emitted any more."""
@@ -85,13 +100,18 @@ class LatestJob(QObject):
                 self._emit(self.idle)
 
     def _take(self) -> _Job | None:
-        """Wait for a job and mark it as running; None once closed."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._waiting is not None or self._closed)
-            if self._closed:
-                return None
-            self._running, self._waiting = self._waiting, None
-            return self._running
+        """Wait for a job and mark it as running, after what is not wanted is discarded; None once closed."""
+        while True:
+            with self._wake:
+                self._wake.wait_for(
+                    lambda: self._waiting is not None or self._closed or len(self._unwanted) > 0
+                )
+                unwanted, self._unwanted = self._unwanted, []
+                if not unwanted:
+                    self._running, self._waiting = (None if self._closed else self._waiting), None
+                    return self._running
+            for result in unwanted:
+                self._throw_away(result)
 
     def _run(self, job: _Job) -> None:
         told: float | None = None
@@ -112,8 +132,38 @@ class LatestJob(QObject):
             if not job.cancelled.is_set():
                 self._emit(self.failed, error)
             return
-        if not job.cancelled.is_set():
+        if self._discard is not None:
+            self._send(job, result)
+        elif not job.cancelled.is_set():
             self._emit(self.finished, result)
+
+    def _send(self, job: _Job, result: Any) -> None:
+        """Let a result that must not be lost arrive, or come back."""
+        with self._wake:
+            if job.cancelled.is_set() or self._closed:
+                self._unwanted.append(result)
+            else:
+                self._coming[job] = result
+                self._ended.emit(job)
+
+    def _on_ended(self, job: _Job) -> None:
+        """Hand a result over, unless it has become unwanted on its way."""
+        with self._wake:
+            if job not in self._coming:
+                return
+            result = self._coming.pop(job)
+        self.finished.emit(result)
+
+    def _turn_back(self, jobs: list[_Job]) -> None:
+        """Take results back that are on their way; the lock is held."""
+        self._unwanted.extend(self._coming.pop(job) for job in jobs)
+
+    def _throw_away(self, result: Any) -> None:
+        assert self._discard is not None  # else nothing is sent
+        try:
+            self._discard(result)
+        except Exception as error:  # noqa: BLE001 - the thread has to go on, and the user is told
+            self._emit(self.failed, error)
 
     def _emit(self, signal: Any, *values: object) -> None:
         """Emit unless closed: the objects behind the signals may be gone by then."""

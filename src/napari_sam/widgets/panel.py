@@ -26,8 +26,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam.model.precision import FULL
 from napari_sam.widgets.activity import Activity
+from napari_sam.widgets.made_prompts import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.overlap import OverlapChoice
-from napari_sam.widgets.prompt_layers import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
 

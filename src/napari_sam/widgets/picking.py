@@ -9,6 +9,7 @@ from napari.components import ViewerModel
 
 from napari_sam.annotation import Session
 from napari_sam.widgets.session_layers import SessionLayers
+from napari_sam.widgets.tools import ToolChoice
 
 
 class ObjectPicker:
@@ -19,17 +20,23 @@ class ObjectPicker:
 
     Parameters
     ----------
-    viewer, layers, session
-        Where the objects are shown, and whose they are.
+    viewer, layers, tools, session
+        Where the objects are shown, what the mouse does there, and whose they are.
     tell
         Says what is wrong.
     """
 
     def __init__(
-        self, viewer: ViewerModel, layers: SessionLayers, session: Session, tell: Callable[[str], None]
+        self,
+        viewer: ViewerModel,
+        layers: SessionLayers,
+        tools: ToolChoice,
+        session: Session,
+        tell: Callable[[str], None],
     ) -> None:
         self._callbacks = viewer.mouse_double_click_callbacks
         self._layers = layers
+        self._tools = tools
         self._session = session
         self._tell = tell
         self._callbacks.append(self._on_double_click)
@@ -40,7 +47,7 @@ class ObjectPicker:
 
     def _on_double_click(self, _viewer: ViewerModel, event: Any) -> None:
         prompt = self._session.prompt
-        if self._layers.tool() != "points":
+        if self._tools.tool != "points":
             return
         if len(prompt.points) > 1 or prompt.box is not None or prompt.mask is not None:
             self._tell("Commit or clear the prompt of this plane first; then take up another object.")

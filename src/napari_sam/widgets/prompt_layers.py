@@ -27,10 +27,16 @@ from napari_sam.widgets.coordinates import (
     transform_of,
     world_units,
 )
+from napari_sam.widgets.made_prompts import (
+    BOX_COLOUR,
+    FEATURE,
+    NEGATIVE_COLOUR,
+    POSITIVE_COLOUR,
+    is_made_for,
+    made_boxes,
+    made_points,
+)
 
-POSITIVE_COLOUR, NEGATIVE_COLOUR, BOX_COLOUR = "#2ee66b", "#ff4d6d", "#ffd23f"
-# The feature of a point that holds its label.
-FEATURE = "on_object"
 # napari's shapes that are strokes, and its tools that draw them; all others are areas.
 _STROKES = ("path", "line")
 STROKE_MODES = ("add_path", "add_polyline", "add_line")
@@ -41,9 +47,10 @@ _COMPLETE = ("added", "removed", "changed")
 class PromptLayers:
     """Bind one Points and one Shapes layer to the prompts of the shown plane.
 
-    New layers copy the image's transform; existing ones may have another, and are read through world
-    coordinates. A point's label is its feature ``on_object``: True (or no such feature) is positive; that of
-    a path or a line in the Shapes layer, a stroke, is the same. All other shapes are areas.
+    Layers that are made here copy the image's transform, and those that an earlier session on it has left are
+    taken up; the user's own may have another, and are read through world coordinates. A point's label is its
+    feature ``on_object``: True (or no such feature) is positive; that of a path or line in the Shapes layer,
+    a stroke, is the same. All other shapes are areas.
 
     Attributes
     ----------
@@ -65,10 +72,13 @@ class PromptLayers:
         self._silent = False
         # Masks that no layer shows: objects of some labels, and what a script or the ledger gave.
         self._masks: dict[Plane, Mask] = {}
-        size = max(2.0, 0.014 * max(array_shape(image)[-2:]))
-        self.points = points or viewer.add_layer(_new_points(image, size, self._place()))
-        self.boxes = boxes or viewer.add_layer(_new_boxes(image, size, self._place()))
-        self.own = tuple(new for new, given in ((self.points, points), (self.boxes, boxes)) if given is None)
+        points = None if is_made_for(points, image) else points
+        boxes = None if is_made_for(boxes, image) else boxes
+        self.points = points or made_points(viewer, image)
+        self.boxes = boxes or made_boxes(viewer, image)
+        self.own = tuple(
+            made for made, given in ((self.points, points), (self.boxes, boxes)) if given is None
+        )
         self.points.events.data.connect(self._on_layer_data)
         self.points.events.features.connect(self._on_layer_data)
         self.boxes.events.data.connect(self._on_layer_data)
@@ -266,35 +276,6 @@ class _Shape:
     @property
     def is_stroke(self) -> bool:
         return self.kind in _STROKES
-
-
-def _new_points(image: Image | ChannelsTogether, size: float, transform: dict[str, Any]) -> Points:
-    return Points(
-        np.empty((0, image.ndim)),
-        ndim=image.ndim,
-        name="SAM points",
-        features={FEATURE: np.empty(0, bool)},
-        feature_defaults={FEATURE: True},
-        face_color=FEATURE,
-        face_color_cycle={True: POSITIVE_COLOUR, False: NEGATIVE_COLOUR},
-        border_color="black",
-        border_width=0.15,
-        size=size,
-        **transform,
-    )
-
-
-def _new_boxes(image: Image | ChannelsTogether, size: float, transform: dict[str, Any]) -> Shapes:
-    return Shapes(
-        ndim=image.ndim,
-        name="SAM boxes",
-        features={FEATURE: np.empty(0, bool)},
-        feature_defaults={FEATURE: True},
-        edge_color=BOX_COLOUR,
-        face_color="transparent",
-        edge_width=max(0.5, size / 4),
-        **transform,
-    )
 
 
 def _pairs(positions: NDArray[np.float64], plane: Plane) -> tuple[Point, ...]:

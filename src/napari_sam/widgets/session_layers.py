@@ -36,8 +36,6 @@ from napari_sam.widgets.prompt_layers import PromptLayers
 _PREVIEW_COLOUR = "#3fd0ff"
 _ONE_COLOUR = direct_colormap({0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR})
 _MANY_COLOURS = label_colormap(64)
-# The tools that draw in the Shapes layer, and napari's modes that they are.
-SHAPE_TOOLS = {"boxes": "add_rectangle", "areas": "add_polygon_lasso", "strokes": "add_path"}
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
@@ -151,25 +149,6 @@ class SessionLayers:
     def show_labels(self) -> None:
         """Show the labels as they are by now."""
         self.labels.refresh()
-
-    def tool(self) -> str:
-        """Which of the two tools the canvas has, or none."""
-        active = self._viewer.layers.selection.active
-        if active is self.prompts.points and self.prompts.points.mode == "add":
-            return "points"
-        if active is self.prompts.boxes:
-            mode = str(self.prompts.boxes.mode)
-            return next((tool for tool, itself in SHAPE_TOOLS.items() if itself == mode), "")
-        return ""
-
-    def choose_tool(self, tool: str) -> None:
-        """Let the mouse add points, or draw rectangles, closed lines or strokes."""
-        layer, mode = (
-            (self.prompts.points, "add") if tool == "points" else (self.prompts.boxes, SHAPE_TOOLS[tool])
-        )
-        self._viewer.layers.selection.active = layer
-        layer.mode = mode
-        self.prompts.show_colour()
 
     def labels_chosen(self) -> Labels:
         """The active Labels layer, else that of the session."""

@@ -1,0 +1,39 @@
+"""The checked button says what the mouse does on the canvas, whoever chose that."""
+
+from __future__ import annotations
+
+from widgets.conftest import DISCS
+from widgets.driving import User
+
+
+def checked(user: User) -> list[str]:
+    return [name for name, button in user.panel._tool_buttons.items() if button.isChecked()]
+
+
+def test_a_mode_of_napari_s_own_leaves_no_button_checked(user: User) -> None:
+    for tool, name, mode, other in (
+        ("points", "SAM points", "add", "pan_zoom"),
+        ("points", "SAM points", "add", "select"),
+        ("boxes", "SAM boxes", "add_rectangle", "pan_zoom"),
+        ("strokes", "SAM boxes", "add_path", "add_ellipse"),
+    ):
+        user.panel._tool_buttons[tool].click()
+        layer = user.layer(name)
+        assert checked(user) == [tool] and layer.mode == mode
+        layer.mode = other
+        assert checked(user) == []
+        layer.mode = mode  # as at the end of a pan with the space bar held
+        assert checked(user) == [tool]
+        layer.mode = other
+        user.press("G")
+        assert checked(user) == ["points"] and user.layer("SAM points").mode == "add"
+
+
+def test_after_the_end_the_buttons_follow_no_mode(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    points = user.layer("SAM points")
+    user.widget.stop()
+    before = checked(user)
+    for mode in ("pan_zoom", "add"):
+        points.mode = mode
+        assert checked(user) == before
