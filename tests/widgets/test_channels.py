@@ -52,7 +52,7 @@ def test_layers_as_shown_are_what_the_model_sees(
     user.start(tmp_path / "cells.zarr")
     user.click(0, ROW, COLUMN)
     assert user.session.preview is not None, user.status
-    assert iou(user.session.preview.mask, disc((ROW, COLUMN), RADIUS)) > 0.8
+    assert iou(user.session.preview.mask, disc((ROW, COLUMN), RADIUS)) > 0.75
     seen = user.session.embedder.seen(user.session.plane)
     assert seen is not None and seen[1].shape == (*SHAPE, 3)
     assert seen[1][ROW, COLUMN - 8, 0] > 200 and seen[1][ROW, COLUMN + 8, 1] > 200

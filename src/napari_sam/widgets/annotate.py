@@ -263,10 +263,8 @@ class AnnotateWidget(DockedWidget):
         chosen = str(self.panel.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
-        if (
-            self._opening is not None and self._opening[0] is layer
-        ):  # made by now, so that their name is taken
-            return self._opening[1]
+        if self._opening is not None and self._opening[0] is layer:
+            return self._opening[1]  # made by now, so that their name is taken
         return default_labels_path(layer.name, file_of(layer))
 
     def _on_axes_changed(self, layer: Image) -> None:
