@@ -82,16 +82,9 @@ def _compare(logits: Tensor, level: float, out: Tensor) -> None:
 
 
 class _Band:
-    """The interpolation along one axis as a matrix with a narrow band, cut into pieces of a few rows.
-
-    Attributes
-    ----------
-    weights
-        (plane, low) matrix.
-    """
+    """The interpolation along one axis, a (plane, low) matrix with a narrow band, in pieces of a few rows."""
 
     def __init__(self, weights: Tensor) -> None:
-        self.weights = weights
         plane, low = weights.shape
         seen = (weights != 0).int()
         self._first = seen.argmax(1)
@@ -108,23 +101,13 @@ class _Band:
         self._pieces = in_pieces.gather(2, self._low[:, None].expand(-1, _PIECE, -1))
 
     @classmethod
-    @lru_cache(maxsize=32)
-    def of(cls, low: int, square: int, inside: int, plane: int) -> _Band:
-        """Interpolate ``low`` values to ``square``, and the first ``inside`` of these to ``plane``."""
-        unit = torch.eye(low)[None]  # each channel is one low-resolution value
-        scaled = F.interpolate(unit, square, mode="linear", align_corners=False)[..., :inside]
-        if inside != plane:
-            scaled = F.interpolate(scaled, plane, mode="linear", align_corners=False)
-        return cls(scaled[0].T.contiguous())
-
-    @classmethod
     @lru_cache(maxsize=128)
     def within(cls, start: int, stop: int, low: int, square: int, inside: int, plane: int) -> _Band:
-        """Give that of the low-resolution values from ``start`` to ``stop`` alone; see `of`.
+        """Give that of the low-resolution values from ``start`` to ``stop`` alone; see `_interpolation`.
 
         Where these end, the plane's values are the mean of those that there are.
         """
-        weights = cls.of(low, square, inside, plane).weights[:, start:stop]
+        weights = _interpolation(low, square, inside, plane)[:, start:stop]
         return cls(weights / weights.sum(1, keepdim=True).clamp(min=_LEAST_SHARE))
 
     def touched(self, low: int, high: int) -> tuple[int, int]:
@@ -144,3 +127,13 @@ class _Band:
             rows = torch.bmm(weights, values[low]).flatten(0, 1)
             first, last = max(start, some.start * _PIECE), min(stop, some.stop * _PIECE)
             yield first, rows[first - some.start * _PIECE : last - some.start * _PIECE]
+
+
+@lru_cache(maxsize=32)
+def _interpolation(low: int, square: int, inside: int, plane: int) -> Tensor:
+    """Give (plane, low) weights: ``low`` values go to ``square``, ``inside`` of these to ``plane``."""
+    unit = torch.eye(low)[None]  # each channel is one low-resolution value
+    scaled = F.interpolate(unit, square, mode="linear", align_corners=False)[..., :inside]
+    if inside != plane:
+        scaled = F.interpolate(scaled, plane, mode="linear", align_corners=False)
+    return scaled[0].T.contiguous()

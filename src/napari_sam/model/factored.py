@@ -46,26 +46,26 @@ class FactoredTokens:
     Attributes
     ----------
     scales, weights, rows
-        (B, M), strips of (B, R, m), and (B, R, C') of the prompts.
+        Strips of (B, m) and of (B, R, m), and (B, R, C') of the prompts.
     image
         (M, C') of all.
     """
 
-    scales: Tensor
+    scales: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
     rows: Tensor
     image: Tensor
 
     def of(self, prompts: Tensor | slice) -> FactoredTokens:
         """Give those of some prompts."""
-        weights = tuple(strip[prompts] for strip in self.weights)
-        return FactoredTokens(self.scales[prompts], weights, self.rows[prompts], self.image)
+        scales, weights = (tuple(strip[prompts] for strip in x) for x in (self.scales, self.weights))
+        return FactoredTokens(scales, weights, self.rows[prompts], self.image)
 
     def upscaled(self) -> Iterator[tuple[slice, Tensor]]:
         """Make the tokens, some at a time: which, and (B, m, C')."""
-        for some, weights in zip(_strips(len(self.image)), self.weights, strict=True):
+        for some, scales, weights in zip(_strips(len(self.image)), self.scales, self.weights, strict=True):
             x = torch.bmm(weights.mT, self.rows)
-            yield some, x.addcmul_(self.image[some], self.scales[:, some, None])
+            yield some, x.addcmul_(self.image[some], scales[..., None])
 
 
 class FactoredImage:
@@ -124,7 +124,7 @@ class FactoredImage:
         weights = tuple(state.weights(number, rows.shape[1]) for number in range(len(state.room.weights)))
         for strip in weights:
             strip[:, -1] = 1
-        return FactoredTokens(state.scales, weights, rows, self._image)
+        return FactoredTokens(tuple(state.scales), weights, rows, self._image)
 
 
 class _Room:
@@ -161,6 +161,8 @@ class _State:
         The memory, which has ``A``.
     rows
         (B, R, C) ``V``.
+    scales
+        (B, m) ``a`` of each strip; none while the image tokens are those of the image still.
     values
         Of each layer so far: (B, N - 1, heads, c) of which its rows are projections, and (B, 1, heads, c) of
         its constant row.
@@ -170,27 +172,21 @@ class _State:
         self.room = room
         self.rows = room.weights[0].new_empty(prompts, 0, channels)
         self.values: list[tuple[Tensor, Tensor]] = []
-        self._scales: Tensor | None = None
+        self.scales: list[Tensor] = []
 
     @property
     def is_new(self) -> bool:
         """Whether the image tokens are those of the image still."""
-        return self._scales is None
-
-    @property
-    def scales(self) -> Tensor:
-        """(B, M) ``a``."""
-        assert self._scales is not None
-        return self._scales
+        return not self.scales
 
     def weights(self, strip: int, count: int | None = None) -> Tensor:
         """Give ``A`` of a strip, (B, R, m), or so many of its rows as will be filled."""
         return self.room.weights[strip][: len(self.rows), : self.rows.shape[1] if count is None else count]
 
-    def replace(self, rows: Tensor, scales: Tensor) -> None:
-        """Take (B, R, C) rows, and (B, M) numbers by which the image tokens were scaled."""
+    def replace(self, rows: Tensor, scaled: list[Tensor]) -> None:
+        """Take (B, R, C) rows, and by how much the image tokens of each strip were scaled."""
         self.rows = rows
-        self._scales = scales if self._scales is None else self._scales * scales
+        self.scales = [a * b for a, b in zip(self.scales, scaled, strict=True)] if self.scales else scaled
 
     def with_image(self, vectors: Tensor, columns: Tensor) -> Tensor:
         """Give the products of (B, N, heads, c) vectors with (heads, c, m) columns: (B, heads, N, m)."""
@@ -233,8 +229,7 @@ class _Scores:
             m = fixed.shape[-1]
             scores = state.room.products(b, heads, n, m)
             torch.bmm(with_rows, state.weights(strip), out=scores.view(b, heads * n, m))
-            by = state.scales[:, None, None, strip * _STRIP :][..., :m]
-            scores.addcmul_(state.with_image(vectors, scaled), by)
+            _add(scores, state.with_image(vectors, scaled), state.scales[strip])
             yield scores.add_(state.with_image(vectors, fixed))
 
 
@@ -265,7 +260,7 @@ class _Gathering:
             if not state.is_new:
                 found = weights.flatten(1, 2) @ state.weights(strip).mT
                 of_rows = of_rows * shrunk + found.view(b, heads, n, -1)
-                weights *= state.scales[:, None, None, strip * _STRIP :][..., : weights.shape[-1]]
+                weights *= state.scales[strip][:, None, None]
             found = torch.bmm(weights.transpose(0, 1).reshape(heads, b * n, -1), self._values[strip])
             of_image = of_image * shrunk + found.view(heads, b, n, c).transpose(0, 1)
         means = (of_image / sums).transpose(1, 2)
@@ -286,18 +281,18 @@ class _Layer:
         self.added = image.constant + spreading.out_proj.bias
         y = _centred(image.y)
         self.after = _Image(y * block.norm4.weight, block.norm4.bias, image.pe, is_scaled=True)
-        self._square = y.square().mean(1)
+        self._square = _in_strips(y.square().mean(1))
         # Twice the mean products of Y with the rows of each layer so far, by the values that they are
         # projections of, and with what is added to its constant row.
         self._with_values: list[list[Tensor]] = []
-        self._with_added: list[Tensor] = []
+        self._with_added: list[list[Tensor]] = []
         share = 2 * y / y.shape[1]
         for layer in (self, *reversed(earlier)):
             if layer is not self:
                 share = _centred(share * layer.block.norm4.weight)
             attention = layer.block.cross_attn_image_to_token
             self._with_values.insert(0, _columns(attention, share @ attention.out_proj.weight))
-            self._with_added.insert(0, share @ layer.added)
+            self._with_added.insert(0, _in_strips(share @ layer.added))
 
     def __call__(self, tokens: Tensor, own_pe: Tensor, state: _State) -> Tensor:
         """Give the (B, N, C) tokens behind the layer; the image tokens are changed in ``state``."""
@@ -320,7 +315,7 @@ class _Layer:
         constant = last.flatten(2) @ output.T + self.added
         rows = torch.cat([_centred(x) for x in (state.rows, new.flatten(1, 2), constant)], 1)
         products = rows @ rows.mT / rows.shape[-1]
-        scales = v.new_empty(len(v), len(self._square))
+        scaled = []
         for strip, scores in enumerate(self._scores.of(k, state)):
             weights = state.weights(strip, rows.shape[1])
             its = weights[:, state.rows.shape[1] : -1].unflatten(1, new.shape[1:3])
@@ -328,8 +323,8 @@ class _Layer:
             weights[:, -1] = 1
             by = (self._variance(strip, weights, products, state) + norm.eps).rsqrt_()
             weights *= by[:, None]
-            scales[:, strip * _STRIP :][:, : by.shape[1]] = by
-        state.replace(rows * norm.weight, scales)
+            scaled.append(by)
+        state.replace(rows * norm.weight, scaled)
 
     def _variance(self, strip: int, weights: Tensor, products: Tensor, state: _State) -> Tensor:
         """Give the (B, m) variance of the image tokens of a strip over their channels.
@@ -338,8 +333,7 @@ class _Layer:
         (B, R, R) products ``P`` of the rows, and the means of the other products.
         """
         found = torch.bmm(products, weights, out=state.room.products(*weights.shape))
-        some = slice(strip * _STRIP, strip * _STRIP + weights.shape[-1])
-        scales = None if state.is_new else state.scales[:, some]
+        scales = None if state.is_new else state.scales[strip]
         start = 0
         for (values, last), columns, added in zip(
             state.values, self._with_values, self._with_added, strict=True
@@ -347,9 +341,9 @@ class _Layer:
             new = state.with_image(values, columns[strip])
             stop = start + new.shape[1] * new.shape[2]
             _add(found[:, start:stop].unflatten(1, new.shape[1:3]), new, scales)
-            _add(found[:, stop], last.flatten(1) @ columns[strip].flatten(0, 1) + added[some], scales)
+            _add(found[:, stop], last.flatten(1) @ columns[strip].flatten(0, 1) + added[strip], scales)
             start = stop + 1
-        square = self._square[some] if scales is None else scales.square() * self._square[some]
+        square = self._square[strip] if scales is None else scales.square() * self._square[strip]
         return found.mul_(weights).sum(1).add_(square).clamp_(min=0)
 
 
@@ -378,5 +372,9 @@ def _centred(x: Tensor) -> Tensor:
 
 def _columns(attention: CrossAttention, x: Tensor) -> list[Tensor]:
     """Split (M, heads * c) into heads, the image tokens last and cut: strips of (heads, c, m)."""
-    by_head = x.unflatten(1, (attention.heads, -1)).permute(1, 2, 0)
-    return [by_head[..., some].contiguous() for some in _strips(len(x))]
+    return _in_strips(x.unflatten(1, (attention.heads, -1)).permute(1, 2, 0))
+
+
+def _in_strips(x: Tensor) -> list[Tensor]:
+    """Cut (..., M) numbers of image tokens, each strip in one piece."""
+    return [x[..., some].contiguous() for some in _strips(x.shape[-1])]

@@ -31,7 +31,7 @@ CANDIDATES = range(1, MASK_TOKENS)
 _PROMPTS_AT_ONCE = 64
 # On a CPU prompts are decoded together whose image tokens are so few, up to so many tokens in all.
 _FEW_TOKENS, _TOKENS_TOGETHER = 1024, 8192
-# From so many prompts on one image it pays to project its tokens for the first layer beforehand.
+# From so many prompts on one image it pays to compute beforehand what they share.
 _MANY_PROMPTS = 4
 
 
