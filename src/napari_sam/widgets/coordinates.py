@@ -71,6 +71,11 @@ def frame_of(image: Image, planes: Planes) -> Image | ChannelsTogether:
     return image if planes.channel_axis is None else ChannelsTogether(image, planes.channel_axis)
 
 
+def layer_of(image: Image | ChannelsTogether) -> Image:
+    """Give the layer itself, whether its channels are taken together or not."""
+    return image.image if isinstance(image, ChannelsTogether) else image
+
+
 def frame_of_prompts(image: Image | ChannelsTogether) -> Image | ChannelsTogether:
     """Give where points and shapes are shown with every channel."""
     return ChannelsTogether(image.image, image.axis, 4.0) if isinstance(image, ChannelsTogether) else image

@@ -18,6 +18,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,
     data_to_world,
+    layer_of,
     on_plane,
     plane_transform,
     round_off,
@@ -66,7 +67,6 @@ class Hover(QObject):
         self._rest.setInterval(_REST_MS)
         self._layer = self._make_layer()
         viewer.mouse_move_callbacks.append(self._on_mouse_moved)
-        layer = image.image if isinstance(image, ChannelsTogether) else image
         self._connections = Connections()
         for signal, handler in (
             (self._rest.timeout, self._on_rest),
@@ -77,7 +77,7 @@ class Hover(QObject):
             (viewer.dims.events.ndisplay, self._on_view_changed),
         ):
             self._connections.add(signal, handler)
-        for signal in moving_signals(viewer, layer):
+        for signal in moving_signals(viewer, layer_of(image)):
             self._connections.add(signal, self._on_view_changed)
 
     @property

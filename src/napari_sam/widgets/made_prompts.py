@@ -14,6 +14,7 @@ from napari_sam.widgets.coordinates import (
     ChannelsTogether,
     array_shape,
     frame_of_prompts,
+    layer_of,
     positions_on_image,
     transform_of,
     world_units,
@@ -36,7 +37,7 @@ class _Purpose:
 
     @classmethod
     def of(cls, image: Image | ChannelsTogether) -> _Purpose:
-        layer = _layer_of(image)
+        layer = layer_of(image)
         axis = image.axis if isinstance(image, ChannelsTogether) else None
         return cls(weakref.ref(layer), array_shape(layer), axis)
 
@@ -55,7 +56,7 @@ _made: weakref.WeakKeyDictionary[Layer, _Purpose] = weakref.WeakKeyDictionary()
 def is_made_for(layer: Layer | None, image: Image | ChannelsTogether) -> bool:
     """Whether ``layer`` was made here to hold prompts of ``image``, and not by the user."""
     purpose = None if layer is None else _made.get(layer)
-    return purpose is not None and purpose.image() is _layer_of(image)
+    return purpose is not None and purpose.image() is layer_of(image)
 
 
 def made_points(viewer: ViewerModel, image: Image | ChannelsTogether) -> Points:
@@ -84,7 +85,7 @@ def _left_behind(viewer: ViewerModel, image: Image | ChannelsTogether, kind: typ
         return None
     layer = layers[-1]
     before = _made[layer]
-    if before.shape != array_shape(_layer_of(image)):
+    if before.shape != array_shape(layer_of(image)):
         viewer.layers.remove(layer)
         return None
     if (frame := before.frame()) is not None and before.channel_axis != _Purpose.of(image).channel_axis:
@@ -100,10 +101,6 @@ def _left_behind(viewer: ViewerModel, image: Image | ChannelsTogether, kind: typ
         layer.current_face_color = POSITIVE_COLOUR
     viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
     return layer
-
-
-def _layer_of(image: Image | ChannelsTogether) -> Image:
-    return image.image if isinstance(image, ChannelsTogether) else image
 
 
 def _place(viewer: ViewerModel, image: Image | ChannelsTogether) -> dict[str, Any]:
