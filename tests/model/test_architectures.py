@@ -113,7 +113,7 @@ class TestFineFeatures:
         first, norm, gelu, second, last = decoder.output_upscaling
         with torch.inference_mode():
             logits, _ = decoder(embedding, pe, sparse[:1], dense)
-            ((tokens, image),) = decoder._transformed(embedding[:, :32], pe, sparse[:1], dense)
+            ((tokens, image),) = decoder._transformed(embedding[:, :32], pe, sparse[:1], dense, range(4))
             x = gelu(norm(first(image.values.transpose(1, 2).unflatten(2, self.SIZE)) + fine))
             x = last(second(x))
             filters = decoder._filters(tokens, range(4))

@@ -10,6 +10,8 @@ from napari_sam.model.factored import FactoredImage
 from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens, TwoWayTransformer
 
 WIDTH, UPSCALED = 32, 24
+# Those of the score and of the three candidates.
+ASKED = [0, 2, 3, 4]
 
 
 @pytest.fixture
@@ -38,9 +40,9 @@ def test_gives_the_numbers_of_the_transformer(
     weight, bias = torch.randn(UPSCALED, WIDTH), torch.randn(UPSCALED)
     with torch.inference_mode():
         image = ImageTokens(values[None], (values + pe)[None], pe[None])
-        expected_tokens, expected_image = transformer(image, tokens, None)
+        expected_tokens, expected_image = transformer(image, tokens, None, ASKED)
         found_tokens, found_image = [], []
-        for some, its in FactoredImage(transformer, values, pe, (weight, bias))(tokens):
+        for some, its in FactoredImage(transformer, values, pe, (weight, bias))(tokens, ASKED):
             found_tokens.append(some)
             found_image.append(torch.cat([x for _, x in its.upscaled()], 1))
     torch.testing.assert_close(torch.cat(found_tokens), expected_tokens, rtol=0, atol=2e-5)
@@ -52,7 +54,7 @@ def test_tokens_of_some_prompts_are_those_of_all(transformer: TwoWayTransformer)
     values, pe = image_tokens(40)
     image = FactoredImage(transformer, values, pe, (torch.eye(WIDTH), torch.zeros(WIDTH)))
     with torch.inference_mode():
-        ((_, every),) = image(torch.randn(5, 7, WIDTH))
+        ((_, every),) = image(torch.randn(5, 7, WIDTH), ASKED)
         ((some, all_of_them),) = every.upscaled()
         ((_, two),) = every.of(torch.tensor([1, 4])).upscaled()
     assert some == slice(0, 40)
@@ -65,7 +67,7 @@ def test_large_scores_do_not_overflow(transformer: TwoWayTransformer) -> None:
     with torch.inference_mode():
         for tokens, image in FactoredImage(
             transformer, 1e4 * values, pe, (torch.eye(WIDTH), torch.zeros(WIDTH))
-        )(1e3 * torch.randn(2, 7, WIDTH)):
+        )(1e3 * torch.randn(2, 7, WIDTH), ASKED):
             assert tokens.isfinite().all()
             assert all(x.isfinite().all() for _, x in image.upscaled())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam.inference.close_ups import window_of
+from napari_sam.inference.cores import Cores
 from napari_sam.inference.masks import upscale_window
 from napari_sam.inference.point_decoder import PointDecoder
 from napari_sam.inference.predictor import Predictor
@@ -21,6 +23,9 @@ from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import PassingMasks
 from napari_sam.model.upscaling import UPSCALING
 from napari_sam.runs import MaskRuns, PixelBox
+
+# On a CPU so many parts of the points may be decoded side by side, each of so many points together.
+_MOST_PARTS, _LEAST_POINTS = 4, 8
 
 
 @dataclass(frozen=True)
@@ -112,27 +117,48 @@ def decode_points(
         Told the share of points that is done.
     """
     decoder = predictor.point_decoder(embedding)
-    least, grid = _least(limits), decoder.embedding_side
-    members, side = np.arange(len(points)), POINT_WINDOW if decoder.learned_from_parts else grid
+    grid = decoder.embedding_side
+    side = POINT_WINDOW if decoder.learned_from_parts else grid
+    on_cpu = embedding.features.device.type == "cpu"
+    members = np.arange(len(points))
     done, told = 0, 0.0
-    while len(members):
-        again: list[int] = []
-        before = done
-        for first in range(0, len(members), at_once):
-            some = members[first : first + at_once]
-            windows = Windows.around(_tokens(points[some], embedding), side, grid)
-            found = decoder.passing(points[some], least, windows)
-            cut, prompts = _cut_off(found, windows, grid), found.prompts.cpu()
-            whole = ~torch.isin(prompts, prompts[cut])  # of a point all masks or none
-            again += sorted(set(some[prompts[cut].numpy()].tolist()))
-            kept = found.of(whole)
-            yield from _decoded(kept, embedding, points[some], windows, limits, crop)
-            done += len(some)
-            # What is to be done anew is known bit by bit.
-            told = max(told, done / (before + len(members) + len(again)))
-            progress(told)
-        members, side = np.array(again, np.intp), grid
+    size = min(at_once, max(_LEAST_POINTS, at_once // _MOST_PARTS)) if on_cpu else at_once
+    with Cores(min(_MOST_PARTS, len(points) // size) if on_cpu else 1) as cores:
+        while len(members):
+            again: list[int] = []
+            before = done
+            decode = partial(_part, decoder, embedding, points, side, limits, crop)
+            if side == grid:
+                decoder.prepare()
+            parts = [members[first : first + size] for first in range(0, len(members), size)]
+            for some, (decoded, cut) in zip(parts, cores.map(decode, parts), strict=True):
+                yield from decoded
+                again += cut
+                done += len(some)
+                # What is to be done anew is known bit by bit.
+                told = max(told, done / (before + len(members) + len(again)))
+                progress(told)
+            members, side = np.array(again, np.intp), grid
     progress(1.0)
+
+
+def _part(
+    decoder: PointDecoder,
+    embedding: Embedding,
+    points: NDArray[np.floating],
+    side: int,
+    limits: Limits,
+    crop: PixelBox,
+    some: NDArray[np.intp],
+) -> tuple[list[Decoded], list[int]]:
+    """Decode some of the points in windows of a side: their masks, and those whose masks are cut off."""
+    grid = decoder.embedding_side
+    windows = Windows.around(_tokens(points[some], embedding), side, grid)
+    found = decoder.passing(points[some], _least(limits), windows)
+    cut, prompts = _cut_off(found, windows, grid), found.prompts.cpu()
+    whole = ~torch.isin(prompts, prompts[cut])  # of a point all masks or none
+    again = sorted(set(some[prompts[cut].numpy()].tolist()))
+    return list(_decoded(found.of(whole), embedding, points[some], windows, limits, crop)), again
 
 
 def decode_objects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from math import ceil
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from napari_sam.inference.coordinates import Geometry
 
-# Neighbouring rows of the plane that are interpolated by one small matrix: they need few low-resolution ones.
-_PIECE = 16
+# So many neighbouring rows of the plane are interpolated by one small matrix: they need few values.
+_LEAST_PIECE, _MOST_PIECE = 8, 24
 # So many pixels are interpolated before they are compared.
 _AT_ONCE = 2**20
 # A row of the plane that takes less than this of the low-resolution ones takes nothing of them.
@@ -45,8 +46,11 @@ def upscale_window(
     mask is where the logits are above each of the ``L`` levels.
     """
     none = torch.zeros(len(levels), len(logits), 0, 0, dtype=torch.bool, device=logits.device)
-    seen = (logits > min(levels)).any(0)
-    seen_rows, seen_columns = (seen.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    if not logits.numel():
+        return none, (0, 0)
+    seen_rows, seen_columns = (
+        (logits.amax(others) > min(levels)).nonzero()[:, 0].tolist() for others in ((0, 2), (0, 1))
+    )
     if not seen_rows:
         return none, (0, 0)
     rows, columns = (
@@ -82,23 +86,40 @@ def _compare(logits: Tensor, level: float, out: Tensor) -> None:
 
 
 class _Band:
-    """The interpolation along one axis, a (plane, low) matrix with a narrow band, in pieces of a few rows."""
+    """The interpolation along one axis, a (plane, low) matrix with a narrow band, in pieces of some rows.
 
-    def __init__(self, weights: Tensor) -> None:
-        plane, low = weights.shape
+    Each piece needs few low-resolution values, and those of the next piece lie a fixed step further. So the
+    values of all pieces are one view of them, and nothing is gathered. ``step`` is that of one row of the
+    plane, in low-resolution values.
+    """
+
+    def __init__(self, weights: Tensor, step: float) -> None:
+        low = weights.shape[1]
         seen = (weights != 0).int()
         self._first = seen.argmax(1)
         self._last = low - 1 - seen.flip(1).argmax(1)
         nothing = seen.sum(1) == 0  # what lies beside a window
         self._first[nothing], self._last[nothing] = low, -1
-        pieces = -(-plane // _PIECE)
-        beyond = pieces * _PIECE - plane
-        first = F.pad(self._first, (0, beyond), value=low).view(pieces, -1).amin(1)
-        last = F.pad(self._last, (0, beyond), value=-1).view(pieces, -1).amax(1)
-        breadth = max(1, int((last - first).max()) + 1)
-        self._low = first.clamp(max=low - breadth)[:, None] + torch.arange(breadth)  # (P, breadth)
-        in_pieces = F.pad(weights, (0, 0, 0, beyond)).view(pieces, _PIECE, low)
-        self._pieces = in_pieces.gather(2, self._low[:, None].expand(-1, _PIECE, -1))
+        rows = (~nothing).nonzero()[:, 0].tolist() or [0]
+        self._start, stop = rows[0], rows[-1] + 1
+        self._size, self._step = _piece_of(step)
+        count = -(-(stop - self._start) // self._size)
+        beyond = count * self._size - (stop - self._start)
+        first, last = self._first[self._start : stop], self._last[self._start : stop]
+        first = F.pad(first, (0, beyond), value=low).view(count, -1).amin(1)
+        last = F.pad(last, (0, beyond), value=-1).view(count, -1).amax(1)
+        steps = self._step * torch.arange(count)
+        offset = int((first - steps).min())
+        self._breadth = max(1, int((last - steps).max()) - offset + 1)
+        end = int(steps[-1]) + offset + self._breadth
+        # Beyond either end the values are continued by zeros.
+        self._padding = (0, 0, max(0, -offset), max(0, end - low))
+        self._offset = max(0, offset)
+        self._pieces = torch.zeros(count, self._size, self._breadth)
+        for number, its in enumerate(F.pad(weights[self._start : stop], (0, 0, 0, beyond)).split(self._size)):
+            begin = self._step * number + offset
+            inside = slice(max(0, begin), min(low, begin + self._breadth))
+            self._pieces[number, :, inside.start - begin : inside.stop - begin] = its[:, inside]
 
     @classmethod
     @lru_cache(maxsize=128)
@@ -108,7 +129,8 @@ class _Band:
         Where these end, the plane's values are the mean of those that there are.
         """
         weights = _interpolation(low, square, inside, plane)[:, start:stop]
-        return cls(weights / weights.sum(1, keepdim=True).clamp(min=_LEAST_SHARE))
+        shares = weights.sum(1, keepdim=True).clamp(min=_LEAST_SHARE)
+        return cls(weights / shares, low * inside / (square * plane))
 
     def touched(self, low: int, high: int) -> tuple[int, int]:
         """Give the span of the plane's rows to which the low-resolution ones ``low`` to ``high`` add."""
@@ -119,14 +141,30 @@ class _Band:
 
     def interpolated(self, values: Tensor, start: int, stop: int) -> Iterator[tuple[int, Tensor]]:
         """Interpolate (low, n) values to the plane's rows of a span: some rows, and the first of them."""
-        begin, end = start // _PIECE, -(-stop // _PIECE)
-        step = max(1, _AT_ONCE // (_PIECE * values.shape[1]))
-        for number in range(begin, end, step):
-            some = slice(number, min(number + step, end))
-            weights, low = (x[some].to(values.device) for x in (self._pieces, self._low))
-            rows = torch.bmm(weights, values[low]).flatten(0, 1)
-            first, last = max(start, some.start * _PIECE), min(stop, some.stop * _PIECE)
-            yield first, rows[first - some.start * _PIECE : last - some.start * _PIECE]
+        begin, end = (start - self._start) // self._size, -(-(stop - self._start) // self._size)
+        padded = F.pad(values, self._padding)[self._offset :]
+        windows = padded.unfold(0, self._breadth, self._step)  # (P, n, breadth)
+        at_once = max(1, _AT_ONCE // (self._size * values.shape[1]))
+        for number in range(begin, end, at_once):
+            some = slice(number, min(number + at_once, end))
+            rows = torch.bmm(self._pieces[some].to(values.device), windows[some].mT).flatten(0, 1)
+            first = self._start + number * self._size
+            yield max(start, first), rows[max(start - first, 0) : stop - first]
+
+
+@lru_cache(maxsize=32)
+def _piece_of(step: float) -> tuple[int, int]:
+    """Choose so many rows of the plane that they are a whole number of low-resolution ones, or nearly so.
+
+    ``step`` is that of one row in low-resolution ones.
+    """
+    sizes = range(_LEAST_PIECE, max(_MOST_PIECE, ceil(2 / step)) + 1)
+
+    def drift(size: int) -> float:
+        return abs(size * step - max(1, round(size * step))) / size
+
+    size = min(sizes, key=lambda size: (round(drift(size), 9), size))
+    return size, max(1, round(size * step))
 
 
 @lru_cache(maxsize=32)

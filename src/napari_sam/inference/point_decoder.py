@@ -41,6 +41,11 @@ class PointDecoder:
         return self._sam.close_up is not None
 
     @torch.inference_mode()
+    def prepare(self) -> None:
+        """Compute what all points of the whole embedding share, before several threads ask for it."""
+        _ = self._prepared.for_many
+
+    @torch.inference_mode()
     def passing(
         self, points: NDArray[np.floating], least_score: float, windows: Windows | None = None
     ) -> PassingMasks:

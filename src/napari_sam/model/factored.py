@@ -27,16 +27,17 @@ import torch
 from torch import Tensor, nn
 
 from napari_sam.model.two_way_transformer import (
-    OWN_TOKENS,
     CrossAttention,
     TwoWayAttentionBlock,
     TwoWayTransformer,
 )
 
 # Prompts that are worked on together, and image tokens of a strip.
-_PROMPTS, _STRIP = 8, 1024
+_PROMPTS, _STRIP = 16, 1024
 # With more rows than this share of the channels nothing is gained.
 _FEW_ROWS = 0.6
+# Scores of attentions are to base 2, whose powers PyTorch computes in a third of the time.
+_LOG2_E = math.log2(math.e)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +101,11 @@ class FactoredImage:
         rows = _rows_of(self._last.attention.heads, prompts.shape[1])
         return len(self._layers) * rows <= _FEW_ROWS * prompts.shape[2]
 
-    def __call__(self, prompts: Tensor) -> Iterator[tuple[Tensor, FactoredTokens]]:
+    def __call__(self, prompts: Tensor, asked: Sequence[int]) -> Iterator[tuple[Tensor, FactoredTokens]]:
         """Run the transformer for (B, N, C) prompt tokens, a few prompts at a time.
 
-        What comes of these are the updated first five (b, 5, C) tokens, and the image tokens; the next ones
-        overwrite them.
+        What comes of these are the updated (b, A, C) tokens that are ``asked`` for, and the image tokens; the
+        next ones overwrite them.
         """
         size = min(_PROMPTS, len(prompts)), prompts.shape[1], self._last.attention.heads, len(self._layers)
         room = _Room(*size, self._image)
@@ -113,7 +114,7 @@ class FactoredImage:
             tokens = some
             for layer in self._layers:
                 tokens = layer(tokens, some, state)
-            tokens, own = tokens[:, :OWN_TOKENS], some[:, :OWN_TOKENS]
+            tokens, own = tokens[:, asked], some[:, asked]
             attended = self._last(tokens + own, state)
             tokens = self._transformer.norm_final_attn(tokens + attended)
             yield tokens, self._upscaled(state)
@@ -188,6 +189,12 @@ class _State:
         self.rows = rows
         self.scales = [a * b for a, b in zip(self.scales, scaled, strict=True)] if self.scales else scaled
 
+    def scaled(self, weights: Tensor, strip: int) -> Tensor:
+        """Give (B, heads, N, m) weights of the image tokens times their scales, in the order of heads."""
+        b, heads, n, m = weights.shape
+        found = self.room.others(heads, b, n, m).transpose(0, 1)
+        return torch.mul(weights, self.scales[strip][:, None, None], out=found)
+
     def with_image(self, vectors: Tensor, columns: Tensor) -> Tensor:
         """Give the products of (B, N, heads, c) vectors with (heads, c, m) columns: (B, heads, N, m)."""
         b, n, heads, c = vectors.shape
@@ -246,7 +253,7 @@ class _Gathering:
     def __call__(self, tokens: Tensor, state: _State) -> Tensor:
         """Attend from (B, N, C) tokens: (B, N, C)."""
         attention = self.attention
-        q = attention.per_head(attention.q_proj(tokens)) * attention.scale
+        q = attention.per_head(attention.q_proj(tokens)) * (attention.scale * _LOG2_E)
         b, n, heads, c = q.shape
         peaks = q.new_full((b, heads, n, 1), -torch.inf)
         sums, of_image, of_rows = (q.new_zeros(()) for _ in range(3))
@@ -254,13 +261,13 @@ class _Gathering:
         # softmax" (2018).
         for strip, scores in enumerate(self._scores.of(q, state)):
             before, peaks = peaks, torch.maximum(peaks, scores.amax(-1, keepdim=True))
-            shrunk = (before - peaks).exp_()
-            weights = scores.sub_(peaks).exp_()
+            shrunk = (before - peaks).exp2_()
+            weights = scores.sub_(peaks).exp2_()
             sums = sums * shrunk + weights.sum(-1, keepdim=True)
             if not state.is_new:
                 found = weights.flatten(1, 2) @ state.weights(strip).mT
                 of_rows = of_rows * shrunk + found.view(b, heads, n, -1)
-                weights *= state.scales[strip][:, None, None]
+                weights = state.scaled(weights, strip)
             found = torch.bmm(weights.transpose(0, 1).reshape(heads, b * n, -1), self._values[strip])
             of_image = of_image * shrunk + found.view(heads, b, n, c).transpose(0, 1)
         means = (of_image / sums).transpose(1, 2)
@@ -304,7 +311,7 @@ class _Layer:
     def _spread(self, keys: Tensor, values: Tensor, state: _State) -> None:
         """Let the image tokens attend to (B, N, C) tokens, and normalise them."""
         attention, norm = self._spreading, self.block.norm4
-        k = attention.per_head(attention.k_proj(keys)) * attention.scale
+        k = attention.per_head(attention.k_proj(keys)) * (attention.scale * _LOG2_E)
         v = attention.per_head(attention.v_proj(values))
         last = v[:, -1:]
         v = v[:, :-1] - last
@@ -314,37 +321,41 @@ class _Layer:
         new = torch.einsum("bnhd,chd->bhnc", v, by_head)
         constant = last.flatten(2) @ output.T + self.added
         rows = torch.cat([_centred(x) for x in (state.rows, new.flatten(1, 2), constant)], 1)
-        products = rows @ rows.mT / rows.shape[-1]
+        products = _halved(rows @ rows.mT / rows.shape[-1], rows.shape[1] - state.rows.shape[1])
         scaled = []
         for strip, scores in enumerate(self._scores.of(k, state)):
             weights = state.weights(strip, rows.shape[1])
             its = weights[:, state.rows.shape[1] : -1].unflatten(1, new.shape[1:3])
-            its.copy_(scores.softmax(2)[:, :, :-1])
+            _softmax(scores, its)
             weights[:, -1] = 1
-            by = (self._variance(strip, weights, products, state) + norm.eps).rsqrt_()
+            by = self._variance(strip, weights, products, state).add_(norm.eps).rsqrt_()
             weights *= by[:, None]
             scaled.append(by)
         state.replace(rows * norm.weight, scaled)
 
-    def _variance(self, strip: int, weights: Tensor, products: Tensor, state: _State) -> Tensor:
+    def _variance(self, strip: int, weights: Tensor, products: Sequence[Tensor], state: _State) -> Tensor:
         """Give the (B, m) variance of the image tokens of a strip over their channels.
 
         It is ``w (P w + 2 a Y V) + a a Y Y`` for each token, with its (B, R, m) weights ``w``, the mean
         (B, R, R) products ``P`` of the rows, and the means of the other products.
         """
-        found = torch.bmm(products, weights, out=state.room.products(*weights.shape))
         scales = None if state.is_new else state.scales[strip]
+        square = self._square[strip]
+        variance = square.expand(len(weights), -1) if scales is None else scales.square() * square
         start = 0
-        for (values, last), columns, added in zip(
-            state.values, self._with_values, self._with_added, strict=True
+        for part, (values, last), columns, added in zip(
+            products, state.values, self._with_values, self._with_added, strict=True
         ):
+            r = part.shape[1]
+            found = torch.bmm(
+                part, weights[:, start:], out=state.room.products(len(part), r, square.shape[-1])
+            )
             new = state.with_image(values, columns[strip])
-            stop = start + new.shape[1] * new.shape[2]
-            _add(found[:, start:stop].unflatten(1, new.shape[1:3]), new, scales)
-            _add(found[:, stop], last.flatten(1) @ columns[strip].flatten(0, 1) + added[strip], scales)
-            start = stop + 1
-        square = self._square[strip] if scales is None else scales.square() * self._square[strip]
-        return found.mul_(weights).sum(1).add_(square).clamp_(min=0)
+            _add(found[:, :-1].unflatten(1, new.shape[1:3]), new, scales)
+            _add(found[:, -1], last.flatten(1) @ columns[strip].flatten(0, 1) + added[strip], scales)
+            variance = variance + found.mul_(weights[:, start : start + r]).sum(1)
+            start += r
+        return variance.clamp_(min=0)
 
 
 def _add(part: Tensor, new: Tensor, scales: Tensor | None) -> None:
@@ -353,6 +364,29 @@ def _add(part: Tensor, new: Tensor, scales: Tensor | None) -> None:
         part.add_(new)
     else:
         part.addcmul_(new, scales.view(len(scales), *[1] * (part.ndim - 2), -1))
+
+
+def _softmax(scores: Tensor, out: Tensor) -> None:
+    """Give the softmax over the N of (B, heads, N, m) scores to base 2, without its last ones.
+
+    The scores are overwritten. Each step works along the memory, which PyTorch's own softmax over such a side
+    does not.
+    """
+    scores.sub_(scores.amax(2, keepdim=True)).exp2_()
+    torch.mul(scores[:, :, :-1], scores.sum(2, keepdim=True).reciprocal_(), out=out)
+
+
+def _halved(products: Tensor, count: int) -> list[Tensor]:
+    """Take of symmetric (B, R, R) products those of ``count`` rows at a time with themselves and later ones.
+
+    Since each of the others stands for its mirror image too, it is doubled.
+    """
+    parts = []
+    for start in range(0, products.shape[1], count):
+        part = products[:, start : start + count, start:].clone()
+        part[:, :, count:] *= 2
+        parts.append(part)
+    return parts
 
 
 def _rows_of(heads: int, tokens: int) -> int:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from napari_sam.model.factored import FactoredImage
 from napari_sam.model.layers import MLP
 from napari_sam.model.two_way_transformer import (
-    OWN_TOKENS,
     DecoderConfig,
     ImageTokens,
     TwoWayTransformer,
@@ -24,7 +23,7 @@ from napari_sam.model.two_way_transformer import (
 from napari_sam.model.upscaling import MadeTokens, UpscaledTokens, Upscaling, joined
 
 # One token for the mask of an unambiguous prompt, then three for whole, part and subpart.
-MASK_TOKENS = OWN_TOKENS - 1
+MASK_TOKENS = 4
 SINGLE = 0
 CANDIDATES = range(1, MASK_TOKENS)
 # Prompts that are decoded at once on a GPU.
@@ -112,7 +111,7 @@ class MaskDecoder(nn.Module):
         embedding, fine = self._parted(embedding)
         logits, scores = [], []
         done = 0
-        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, known):
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, candidates, known):
             its_fine = _of_prompts(fine, slice(done, done + len(tokens)))
             logits.append(
                 self.output_upscaling.logits(image, its_fine, self._filters(tokens, candidates), size)
@@ -142,7 +141,9 @@ class MaskDecoder(nn.Module):
         wanted = torch.tensor(candidates, device=embedding.device)
         prompts, chosen, scores, logits = [], [], [], []
         first = 0
-        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, many=known):
+        for tokens, image in self._transformed(
+            embedding, embedding_pe, sparse, dense, candidates, many=known
+        ):
             said = self.iou_prediction_head(tokens[:, 0])[:, wanted]
             filters = self._filters(tokens, candidates)
             for row in (said > least_score).any(1).nonzero()[:, 0].tolist():
@@ -169,7 +170,7 @@ class MaskDecoder(nn.Module):
         embedding, fine = self._parted(embedding)
         prompts, chosen, scores, logits = [], [], [], []
         first = 0
-        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense):
+        for tokens, image in self._transformed(embedding, embedding_pe, sparse, dense, CANDIDATES):
             best, which = self.iou_prediction_head(tokens[:, 0])[:, list(CANDIDATES)].max(1)
             rows = (best > least_score).nonzero()[:, 0]
             if len(rows):
@@ -213,21 +214,24 @@ class MaskDecoder(nn.Module):
         embedding_pe: Tensor,
         sparse: Tensor,
         dense: Tensor,
+        candidates: Sequence[int],
         known: ImageTokens | None = None,
         many: FactoredImage | None = None,
     ) -> Iterator[tuple[Tensor, UpscaledTokens]]:
-        """Run the transformer on a few prompts at a time: (b, 5, C) tokens and the image tokens.
+        """Run the transformer on a few prompts at a time: (b, 1 + M, C) tokens and the image tokens.
 
-        The image tokens are overwritten when the next ones are asked for.
+        The tokens are that of the scores and those of the ``M`` candidates; of the prompt's own nothing is
+        asked at the end. The image tokens are overwritten when the next ones are asked for.
         """
         b = len(sparse)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(b, -1, -1), sparse], dim=1)
+        asked = [0, *(1 + candidate for candidate in candidates)]
         shared = max(len(embedding), len(embedding_pe), len(dense)) == 1
         if shared and b >= _MANY_PROMPTS:
             many = many or self.look_at_for_many(embedding, embedding_pe, dense)
             if many is not None and many.suits(tokens):
-                yield from many(tokens)
+                yield from many(tokens, asked)
                 return
             known = known or self.look_at(embedding, embedding_pe, dense)
         values, pe = (x.flatten(2).transpose(1, 2) for x in (embedding, embedding_pe))  # (1 or B, h * w, C)
@@ -240,7 +244,7 @@ class MaskDecoder(nn.Module):
                 known = ImageTokens(values, values + pe, pe)
             for first in range(0, b, together):
                 some = slice(first, first + together)
-                yield self._made(*self.transformer(known.of(some), tokens[some], None))
+                yield self._made(*self.transformer(known.of(some), tokens[some], None, asked))
             return
         values_0, keys_0, values_1, keys_1 = buffers_like(values)
         for i in range(b):
@@ -252,15 +256,16 @@ class MaskDecoder(nn.Module):
                 torch.add(its_values, its_change, out=image.values)
                 torch.add(image.values, its_pe, out=image.keys)
             room = ImageTokens(values_1, keys_1, its_pe)
-            yield self._made(*self.transformer(image, tokens[i : i + 1], room))
+            yield self._made(*self.transformer(image, tokens[i : i + 1], room, asked))
 
     def _made(self, tokens: Tensor, values: Tensor) -> tuple[Tensor, MadeTokens]:
         """Say how (b, h * w, C) image tokens are upscaled."""
         return tokens, MadeTokens(values, *self.output_upscaling.first)
 
     def _filters(self, tokens: Tensor, candidates: Sequence[int]) -> Tensor:
-        """Make the (B, M, C / 8) filters that give the masks of ``candidates``."""
-        return torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in candidates], dim=1)
+        """Make the (B, M, C / 8) filters that give the masks of ``candidates``, of (B, 1 + M, C) tokens."""
+        its = (self.output_hypernetworks_mlps[i] for i in candidates)
+        return torch.stack([mlp(tokens[:, n]) for n, mlp in enumerate(its, 1)], dim=1)
 
 
 def _passing(

@@ -10,6 +10,7 @@ prompt's side (`CrossAttention.gather`, `CrossAttention.fold`). The numbers are 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,8 +19,6 @@ from torch import Tensor, nn
 
 from napari_sam.model.layers import MLPBlock, project
 
-# One token for the scores, and one for each mask.
-OWN_TOKENS = 5
 # Image tokens that are worked on at once on a CPU.
 _TOKENS_AT_ONCE = 2048
 
@@ -75,16 +74,17 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = CrossAttention(config.width, config.heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(config.width)
 
-    def forward(self, image: ImageTokens, prompts: Tensor, room: ImageTokens | None) -> tuple[Tensor, Tensor]:
-        """Return the updated first five (B, 5, C) tokens and the (B, h * w, C) image tokens.
+    def forward(
+        self, image: ImageTokens, prompts: Tensor, room: ImageTokens | None, asked: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the updated (B, A, C) tokens that are ``asked`` for and the (B, h * w, C) image tokens.
 
         ``image`` may be one for all prompts. The updated image tokens are written into ``room`` if given.
         """
         tokens = prompts
         for layer in self.layers:
             tokens, image = layer(tokens, image, prompts, room)
-        # Of the prompt's own tokens nothing is asked any more.
-        tokens, prompts = tokens[:, :OWN_TOKENS], prompts[:, :OWN_TOKENS]
+        tokens, prompts = tokens[:, asked], prompts[:, asked]
         attended = self.final_attn_token_to_image.gather(tokens + prompts, image.keys, image.values)
         return self.norm_final_attn(tokens + attended), image.values
 
