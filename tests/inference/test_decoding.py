@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +52,47 @@ def test_the_stability_is_the_official_one(tiny_predictor: Predictor) -> None:
 def test_the_size_of_the_batches_changes_nothing(tiny_predictor: Predictor, at_once: int) -> None:
     one, other = decode(tiny_predictor), decode(tiny_predictor, at_once=at_once)
     assert [x.mask for x in one] == [x.mask for x in other]
+
+
+MANY = np.random.default_rng(0).uniform((0, 0), (90, 120), (40, 2))
+
+
+@pytest.fixture
+def cores() -> Iterator[Callable[[int], None]]:
+    """Let PyTorch compute with so many cores, until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_parts_on_several_cores_give_what_one_gives(
+    tiny_predictor: Predictor, cores: Callable[[int], None]
+) -> None:
+    embedding = tiny_predictor.encode(seeded_image(90, 120))
+
+    def decode_many() -> list[Decoded]:
+        return list(decode_points(tiny_predictor, embedding, MANY, EVERYTHING, 64, (0, 0, 90, 120)))
+
+    cores(1)
+    one = decode_many()
+    cores(2)
+    two = decode_many()
+    assert len(one) > 100
+    assert [(x.mask, x.score, x.point) for x in one] == [(x.mask, x.score, x.point) for x in two]
+
+
+def test_a_run_that_is_stopped_leaves_no_thread(
+    tiny_predictor: Predictor, cores: Callable[[int], None]
+) -> None:
+    embedding = tiny_predictor.encode(seeded_image(90, 120))
+
+    def stop(done: float) -> None:
+        raise InterruptedError(f"{done:.2f}")
+
+    cores(2)
+    with pytest.raises(InterruptedError, match=r"0\.40"):
+        list(decode_points(tiny_predictor, embedding, MANY, EVERYTHING, 64, (0, 0, 90, 120), stop))
+    assert not [thread for thread in threading.enumerate() if "napari-sam core" in thread.name]
 
 
 def objects(predictor: Predictor, radii: list[float], at_once: int = 64) -> list[Decoded]:

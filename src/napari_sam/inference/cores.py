@@ -70,7 +70,7 @@ def _pool(count: int, cores: int) -> ThreadPoolExecutor:
     """Start threads in each of which PyTorch computes with its share of the cores.
 
     PyTorch keeps that number for each thread, but takes the last one that was set for all threads to come; so
-    it is set back before any other thread can begin in between.
+    it is set back at once.
     """
     started = Barrier(count + 1)
 
