@@ -212,6 +212,50 @@ def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_th
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_changed_are_predicted(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    count = len(user.session.store.ledger.steps())
+    user.session.add_point((100, 110))
+    user.settle()
+    assert f"{5 - count} objects, score" in user.panel.score.text()
+    user.panel.each.setChecked(False)
+    user.panel.each.setChecked(True)
+    user.settle()
+    assert f"{5 - count} objects, score" in user.panel.score.text()
+    user.press("Ctrl+Z")  # the last of those that were written: its prompt is unfinished again
+    assert f"{6 - count} objects, score" in user.panel.score.text()
+    user.press("C")
+    assert f"Committed {6 - count} objects" in user.status and user.session.prompt.is_empty
+    written = np.asarray(user.session.labels[0])
+    assert len(user.session.store.ledger.objects()) == 5
+    assert len({written[row, column] for row, column, _ in CELLS}) == 4
+    user.session.add_point(CELLS[0][:2])
+    user.settle()
+    assert "1 object, score" in user.panel.score.text(), "what was cleared may be prompted again"
+
+
+def test_a_prompt_that_is_added_while_others_are_written_is_one_object_more(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.session.add_point((100, 110))
+    user.settle()
+    assert "the prompts stay" in user.status and len(user.session.store.ledger.objects()) == 4
+    assert "1 object, score" in user.panel.score.text()
+    user.press("C")
+    assert user.session.prompt.is_empty and len(user.session.store.ledger.objects()) == 5
+
+
 def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
     user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
