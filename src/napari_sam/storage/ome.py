@@ -88,8 +88,8 @@ def make_group(
 def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[str, Any]:
     """Describe the image, of which ``level`` is the array, after NGFF 0.5.
 
-    That knows two to five axes: time, then channel, then two or three in space. For any others there are no
-    words, and the dimension names of the array have to do.
+    That knows two to five axes: time, then channel or one axis without a type, then two or three in space.
+    For any others there are no words, and the dimension names of the array have to do.
     """
     axes = geometry.axes
     types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
