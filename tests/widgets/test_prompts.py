@@ -369,6 +369,34 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     assert not user.viewer.mouse_move_callbacks
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("translate", (0, 5, -3), id="moved"),
+        pytest.param("scale", (1, 1.1, 1.1), id="stretched"),
+        pytest.param("rotate", 3, id="turned"),
+        pytest.param(
+            "affine", np.array([[1, 0, 0, 0], [0, 1, 0.1, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), id="sheared"
+        ),
+    ],
+)
+def test_the_outline_goes_where_the_image_is_moved(user: User, name: str, value: Any) -> None:
+    layer, seen = user.layer("SAM hover"), user.widget._controller._hover
+    wait_until(lambda: bool(user.session.ready().all()))
+    hover(user, 0, *CELLS[1][:2])
+    wait_until(lambda: layer.visible)
+    user.settle()
+    setattr(user.image, name, value)
+    assert not layer.visible and seen.shown is None
+    user.settle()
+    assert not layer.visible, "none that was on its way comes later"
+    row, column, radius = CELLS[2]
+    hover(user, 0, row, column)
+    wait_until(lambda: layer.visible)
+    user.settle()
+    assert iou(seen.shown.mask, disc((row, column), radius)) > 0.8
+
+
 def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(
     user: User, tmp_path: Path
 ) -> None:
