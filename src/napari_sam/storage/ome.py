@@ -15,6 +15,8 @@ from ome_zarr_models.v05.axes import Axis
 from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from zarr.codecs import ZstdCodec
 
+from napari_sam.storage.whole_files import write_whole
+
 LEVEL = "0"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
 _CHUNK_SIDE = 512
@@ -137,9 +139,7 @@ def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
         else:
             kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
             described["attributes"] = kept | ome
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(json.dumps(described, indent=2))
-        partial.replace(file)  # whole or not at all
+        write_whole(file, json.dumps(described, indent=2).encode())
 
 
 def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | None], ndim: int) -> Geometry:
