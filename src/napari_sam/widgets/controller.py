@@ -23,7 +23,7 @@ from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
 from napari_sam.widgets.finished import FinishedPrompts
-from napari_sam.widgets.history import History, own_strokes
+from napari_sam.widgets.history import History, Move, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
@@ -147,8 +147,8 @@ class SessionController:
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
-            (panel.undo_requested, self._on_undo_requested),
-            (panel.redo_requested, self._on_redo_requested),
+            (panel.undo_requested, partial(self._on_history_requested, "undo")),
+            (panel.redo_requested, partial(self._on_history_requested, "redo")),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -339,19 +339,13 @@ class SessionController:
             tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
         return not self._committing.is_busy
 
-    def _on_undo_requested(self) -> None:
+    def _on_history_requested(self, move: Move) -> None:
+        """Undo or redo, in another Labels layer if the user paints there."""
         if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
-            theirs.undo()
-            tell(self._panel, f"Undo in {theirs.name!r}.")
+            (theirs.undo if move == "undo" else theirs.redo)()
+            tell(self._panel, f"{move.capitalize()} in {theirs.name!r}.")
         elif self._may_write():
-            self._history.undo()
-
-    def _on_redo_requested(self) -> None:
-        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
-            theirs.redo()
-            tell(self._panel, f"Redo in {theirs.name!r}.")
-        elif self._may_write():
-            self._history.redo()
+            self._history.move(move)
 
     def _on_label_requested(self) -> None:
         """Take the selected object of a Labels layer as prompt; one of ours is taken up, to be refined."""
