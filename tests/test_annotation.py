@@ -736,6 +736,16 @@ class TestDefaultLabelsPath:
         path.mkdir()
         assert default_labels_path("other layer", tmp_path / "cells.tif") == path
 
+    def test_each_scene_of_a_file_has_its_own(self, tmp_path: Path) -> None:
+        file = tmp_path / "plate.czi"
+        paths = [default_labels_path("layer", file, scene) for scene in (None, "1 B/3", "2 B/3", "x" * 200)]
+        assert [path.name for path in paths[:3]] == [
+            "plate.labels.zarr",
+            "plate.scene-1_B_3.labels.zarr",
+            "plate.scene-2_B_3.labels.zarr",
+        ]
+        assert len(paths[3].name) < 120 and paths[3].name.startswith("plate.scene-x")
+
     @pytest.mark.parametrize("letter", ["x", "細"])
     def test_beside_an_image_of_a_long_name_is_one_of_its_own(self, tmp_path: Path, letter: str) -> None:
         stem = letter * (240 // len(letter.encode()))

@@ -123,6 +123,14 @@ class TestLabels:
             assert session.planes.axes == "tyx"
             session.close()
 
+    def test_of_axes_that_ngff_has_no_words_for_are_told_by_the_array(self, tmp_path: Path) -> None:
+        """Two axes without a type are one too many."""
+        store = LabelsStore.create(tmp_path / "cells.zarr", (2, 3, 40, 50), "tzyx")
+        store.rename_axes("nmyx")
+        store.close()
+        assert "ome" not in json.loads((tmp_path / "cells.zarr" / "zarr.json").read_text())["attributes"]
+        assert LabelsStore.open(tmp_path / "cells.zarr", read_only=True).geometry.axes == "nmyx"
+
     def test_get_other_axes_and_keep_all_else(self, tmp_path: Path) -> None:
         store = LabelsStore.create(tmp_path / "cells.zarr", (3, 40, 50), "zyx")
         store.labels[1, 2:9, 3:8] = 1
@@ -135,8 +143,10 @@ class TestLabels:
         assert again.array.metadata.dimension_names == ("t", "y", "x")
         described = json.loads((tmp_path / "cells.zarr" / "zarr.json").read_text())["attributes"]["ome"]
         assert [x.get("type") for x in described["multiscales"][0]["axes"]] == ["time", "space", "space"]
-        again.rename_axes("nyx")  # for which NGFF has no words
+        again.rename_axes("nyx")  # NGFF has no type for n, but takes one axis without
         again.close()
+        described = json.loads((tmp_path / "cells.zarr" / "zarr.json").read_text())["attributes"]["ome"]
+        assert [x.get("type") for x in described["multiscales"][0]["axes"]] == [None, "space", "space"]
         again = LabelsStore.open(tmp_path / "cells.zarr", read_only=True)
         assert again.geometry.axes == "nyx"
         with pytest.raises(LabelsError, match="cannot be renamed: they were opened to be read"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,15 @@ import torch
 import zarr
 from numpy.typing import NDArray
 
+from napari_sam.annotation import Session
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane, Planes
+from napari_sam.starting import open_session
+from napari_sam.storage import embedding_store
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
+from napari_sam.storage.eviction import make_room
 from seeded import seeded_image
 
 STACK = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(4)])
@@ -59,6 +65,11 @@ def open_embedder(predictor: Predictor, image: object, folder: Path | None = Non
     return Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder))
 
 
+def open_budgeted(predictor: Predictor, folder: Path, budget: Budget) -> Session:
+    """Open a session of the stack on its first plane."""
+    return open_session(STACK, "zyx", predictor, folder / "cells.zarr", cache=folder / "cache", budget=budget)
+
+
 def test_a_plane_is_encoded_once(tiny_predictor: Predictor, encoded: list[int], tmp_path: Path) -> None:
     embedder = open_embedder(tiny_predictor, STACK, tmp_path)
     first = embedder.embed(plane(1), WHOLE)
@@ -66,6 +77,60 @@ def test_a_plane_is_encoded_once(tiny_predictor: Predictor, encoded: list[int], 
     again = open_embedder(tiny_predictor, STACK, tmp_path).embed(plane(1), WHOLE)
     assert torch.equal(again.features, first.features)
     assert len(encoded) == 1
+
+
+@pytest.mark.parametrize("on_disk", [True, False], ids=["on disk", "in memory"])
+def test_a_stack_larger_than_the_budget_is_encoded_as_far_as_there_is_room(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path, on_disk: bool
+) -> None:
+    each = int(np.prod(tiny_predictor.embedding_shape))
+    budget = Budget(1, 3 * (2 * each + 4)) if on_disk else Budget(3 * 4 * each)
+    session = open_budgeted(tiny_predictor, tmp_path, budget)
+    if not on_disk:
+        session.embedder.cache = EmbeddingCache(session.planes, tiny_predictor, None, budget)
+    told: list[str] = []
+    done: list[float] = []
+    session.noticed.connect(told.append)
+    for _ in range(2):
+        assert session.encode_all(done.append) == 3
+        assert session.ready().ravel().tolist() == [True, True, True, False]
+    assert len(encoded) == 3, "none pushes another one out"
+    assert done == pytest.approx([1 / 3, 2 / 3, 1] * 2)
+    assert len(told) == 2 and "room for 3 of 4 planes" in told[0] and "budget=" in told[0]
+
+
+def test_planes_that_another_image_pushed_out_are_told(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    """They go last, but another process may write as much as the budget meanwhile."""
+    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    session = open_budgeted(tiny_predictor, tmp_path, Budget(1, 4 * each))
+    told: list[str] = []
+    session.noticed.connect(told.append)
+
+    def crowd_out(done: float) -> None:
+        if done == 1:
+            make_room(tmp_path / "cache", 2 * each)
+
+    assert session.encode_all(crowd_out) == 1  # the last one, which is in memory too
+    assert told == ["Of 4 planes that were encoded 3 were deleted again to make room."]
+
+
+def test_the_stack_ends_where_the_disk_cannot_be_written_any_more(
+    tiny_predictor: Predictor, encoded: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, left = embedding_store._write, iter(range(2))
+
+    def fill(*arguments: Any) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        store(*arguments)
+
+    monkeypatch.setattr(embedding_store, "_write", fill)
+    session = open_budgeted(tiny_predictor, tmp_path, Budget(1, 2**30))
+    told: list[str] = []
+    session.noticed.connect(told.append)
+    assert session.encode_all() == 3
+    assert len(encoded) == 3
+    assert len(told) == 1 and "No space left" in told[0] and "in memory: room for 1 of 4 planes" in told[0]
 
 
 def test_an_edited_plane_alone_is_encoded_again(

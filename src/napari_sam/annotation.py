@@ -6,6 +6,7 @@ Neither Qt nor napari is known here. The widget and a script call the same metho
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from napari_sam.storage.places import plane_of_step, plane_through, prompted
 from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -187,18 +190,28 @@ class Session:
             )
         return Response(request, Preview(plane, prompt, found, shown_first(found, prompt, candidate)))
 
-    def encode_all(self, progress: Progress = ignore_progress) -> None:
+    def encode_all(self, progress: Progress = ignore_progress) -> int:
         """Encode all planes that lie as the shown one does, beginning with that, and wait for it.
 
-        ``progress`` is told the share of the stack that is done; what it raises ends the call, and what was
-        encoded stays. Large planes, of which prompts choose the tiles, are left out.
+        ``progress`` is told the share of it that is done; what it raises ends the call, and what was encoded
+        stays. Large planes, of which prompts choose the tiles, are left out. Where the budget of the
+        embeddings has not room for all of them, that is told (`noticed`, and logged), and as many are encoded
+        as there is room for.
+
+        Returns
+        -------
+        int
+            How many planes are ready at the end.
         """
         shape = self.planes.shape
         travel = Travel.default(self._plane, shape, self.planes.axes)
-        order = list(whole_stack(self._plane, shape, travel))
-        for number, plane in enumerate(order, 1):
-            self.embedder.prepare(plane)
-            progress(number / len(order))
+        return self.embedder.prepare_all(
+            list(whole_stack(self._plane, shape, travel)), self._notice_shortage, progress
+        )
+
+    def _notice_shortage(self, message: str) -> None:
+        _log.warning(message)  # a script may listen to no signal
+        self.noticed.emit(message)
 
     def ready(self) -> NDArray[np.bool_]:
         """Tell of each plane that lies as the shown one does whether it was encoded; see `Embedder.ready`."""

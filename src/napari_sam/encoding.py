@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
@@ -61,6 +61,47 @@ class Embedder:
             self.embed(plane, tile, progress, background)
         else:
             self._list_tiles(plane)
+
+    def prepare_all(
+        self,
+        planes: Sequence[Plane],
+        tell: Callable[[str], None],
+        progress: Progress = ignore_progress,
+    ) -> int:
+        """See that planes are ready, in their order, as long as there is room for all that were made ready.
+
+        Parameters
+        ----------
+        planes
+            Of one shape. Large ones, of which prompts choose the tiles, are left out.
+        tell
+            Told why not all can be ready at once, as soon as that is known.
+        progress
+            Told the share that is done; what it raises ends the call.
+
+        Returns
+        -------
+        int
+            How many of the planes are ready at the end.
+        """
+        some = [plane for plane in planes if self.whole(plane) is not None]
+        done, told = 0, None
+        for plane in some:
+            # Asked anew each time: a disk that cannot be written any more leaves the memory alone.
+            room, shortage = self.cache.room_for(len(some))
+            if shortage is not None and shortage != told:
+                tell(shortage if self.cache.problem is None else f"{self.cache.problem} {shortage}")
+                told = shortage
+            if done >= room:
+                break
+            self.prepare(plane)
+            self.touch(plane)  # what was at hand before must not go to make room for the rest
+            done += 1
+            progress(done / min(room, len(some)))
+        ready = sum(map(self.is_made, some))
+        if ready < done and told is None:
+            tell(f"Of {done} planes that were encoded {done - ready} were deleted again to make room.")
+        return ready
 
     def embed(
         self, plane: Plane, tile: Tile, progress: Progress = ignore_progress, background: bool = False

@@ -97,16 +97,26 @@ def open_session(
     return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
 
 
-def default_labels_path(name: str, image_path: Path | None = None) -> Path:
+def default_labels_path(name: str, image_path: Path | None = None, scene: str | None = None) -> Path:
     """Choose where the labels of an image go.
 
     Beside the image's file, if its folder can be written: there they are found again. Else into the user's
     data folder, under a name that is not taken, since another image of the same name may be meant.
+
+    Parameters
+    ----------
+    name
+        What the image is called.
+    image_path
+        Its file, if it has one.
+    scene
+        Which of several images in that file it is; None for the first one, or the only one.
     """
     if image_path is not None and os.access(image_path.parent, os.W_OK):
-        return _beside(image_path)
+        stem = image_path.stem.removesuffix(".ome")
+        return _beside(image_path.parent, stem if scene is None else f"{stem}.scene-{_plain(scene)}")
     folder = platformdirs.user_data_path("napari-sam") / "labels"
-    stem = _cut("".join(x if x.isalnum() or x in "-_." else "_" for x in name), _LONGEST_NAME) or "image"
+    stem = _cut(_plain(name), _LONGEST_NAME) or "image"
     path, number = folder / f"{stem}.labels.zarr", 1
     while path.exists():
         number += 1
@@ -114,9 +124,8 @@ def default_labels_path(name: str, image_path: Path | None = None) -> Path:
     return path
 
 
-def _beside(image_path: Path) -> Path:
-    stem = image_path.stem.removesuffix(".ome")
-    path = image_path.parent / f"{stem}.labels.zarr"
+def _beside(folder: Path, stem: str) -> Path:
+    path = folder / f"{stem}.labels.zarr"
     if len(os.fsencode(stem)) <= _LONGEST_NAME:
         return path
     with suppress(OSError):  # it may be longer than any name can be
@@ -124,7 +133,12 @@ def _beside(image_path: Path) -> Path:
             return path
     # Names that begin alike stay apart, and each is found again.
     ending = "-" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    return image_path.parent / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}.labels.zarr"
+    return folder / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}.labels.zarr"
+
+
+def _plain(name: str) -> str:
+    """Replace the signs of a name that not every file system takes."""
+    return "".join(x if x.isalnum() or x in "-_." else "_" for x in name)
 
 
 def _cut(name: str, longest: int) -> str:

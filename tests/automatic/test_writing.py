@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from automatic.discs import SHAPE, disc, proposals_of
 from napari_sam.annotation import Session
-from napari_sam.automatic.masks import PlaneMasks, without
+from napari_sam.automatic.masks import PlaneMasks, lies_outside, within, without
 from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.proposals import Selection
@@ -102,6 +102,24 @@ def test_outside_the_region_nothing_changes(annotated: Session, annotated_rule: 
     new = now[70, 36]
     assert new > 1 and np.array_equal(now == new, disc(70, 36) & region)
     assert now[70, 90] == 0 and not now[disc(10, 45) & region].any()
+
+
+@pytest.mark.parametrize(("columns", "stays"), [(20, False), (21, True)])
+def test_of_what_half_lies_outside_the_selection_and_the_writing_say_the_same(
+    session: Session, columns: int, stays: bool
+) -> None:
+    region, mask = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    region[:, :columns] = True
+    mask[50:60, :40] = True
+    assert lies_outside(mask, region) is not stays
+    selected = proposals_of([mask]).select(Selection())
+    assert len(selected) == 1 and len(within(selected, region)) == stays
+    if stays:
+        commit_masks(session, [masks_of([mask])], region=region)
+    else:
+        with pytest.raises(ValueError, match="1 lie outside the region"):
+            commit_masks(session, [masks_of([mask])], region=region)
+    assert np.array_equal(session.labels[1] > 0, mask & region & stays)
 
 
 def test_masks_in_planes_that_lie_otherwise_are_written_where_they_are(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from numpy.typing import NDArray
 
+from napari_sam.annotation import Session
 from napari_sam.planes import Plane, Planes
+from napari_sam.starting import open_session
 from napari_sam.training.validation import iou
 from napari_sam.widgets.shown_channels import arrays_of, composite_of, layers_like
 from widgets.conftest import DISCS, SHAPE, disc
@@ -37,6 +40,24 @@ def choose_channels(user: User, value: str) -> None:
     assert user.panel.channels.value == value
 
 
+def composite_by_hand(two: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Colour one plane of two channels as the layers of the first test are: in magenta and green."""
+    first, second = np.rint(255 * np.clip((two - 300.0) / (2600 - 300), 0, 1))
+    return np.stack([first, second, first], axis=-1).astype(np.uint8)
+
+
+def mask_of_colours(picture: NDArray[np.uint8], like: Session, folder: Path) -> NDArray[np.bool_]:
+    """Give the mask that the same model makes of a colour image from the same prompt."""
+    session = open_session(
+        picture, model=like.predictor, labels=folder / "by_hand.zarr", rgb=True, cache=folder / "by_hand"
+    )
+    with closing(session):
+        session.set_prompt(like.prompt)
+        preview = session.predict()
+        assert preview is not None
+        return preview.mask
+
+
 def test_layers_as_shown_are_what_the_model_sees(
     open_window: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
 ) -> None:
@@ -52,7 +73,11 @@ def test_layers_as_shown_are_what_the_model_sees(
     user.start(tmp_path / "cells.zarr")
     user.click(0, ROW, COLUMN)
     assert user.session.preview is not None, user.status
-    assert iou(user.session.preview.mask, disc((ROW, COLUMN), RADIUS)) > 0.75
+    by_hand = composite_by_hand(halves[:, user.session.plane.position[0]])
+    np.testing.assert_allclose(user.session.planes.image(user.session.plane).astype(int), by_hand, atol=1)
+    expected = mask_of_colours(by_hand, user.session, tmp_path)
+    assert np.count_nonzero(expected) > 100
+    assert iou(user.session.preview.mask, expected) > 0.99
     seen = user.session.embedder.seen(user.session.plane)
     assert seen is not None and seen[1].shape == (*SHAPE, 3)
     assert seen[1][ROW, COLUMN - 8, 0] > 200 and seen[1][ROW, COLUMN + 8, 1] > 200

@@ -212,6 +212,50 @@ def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_th
     assert np.unique(user.session.labels[0]).tolist() == [0, 1, 2, 3, 4]
 
 
+def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_changed_are_predicted(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    count = len(user.session.store.ledger.steps())
+    user.session.add_point((100, 110))
+    user.settle()
+    assert f"{5 - count} objects, score" in user.panel.score.text()
+    user.panel.each.setChecked(False)
+    user.panel.each.setChecked(True)
+    user.settle()
+    assert f"{5 - count} objects, score" in user.panel.score.text()
+    user.press("Ctrl+Z")  # the last of those that were written: its prompt is unfinished again
+    assert f"{6 - count} objects, score" in user.panel.score.text()
+    user.press("C")
+    assert f"Committed {6 - count} objects" in user.status and user.session.prompt.is_empty
+    written = np.asarray(user.session.labels[0])
+    assert len(user.session.store.ledger.objects()) == 5
+    assert len({written[row, column] for row, column, _ in CELLS}) == 4
+    user.session.add_point(CELLS[0][:2])
+    user.settle()
+    assert "1 object, score" in user.panel.score.text(), "what was cleared may be prompted again"
+
+
+def test_a_prompt_that_is_added_while_others_are_written_is_one_object_more(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    user.session.add_point((100, 110))
+    user.settle()
+    assert "the prompts stay" in user.status and len(user.session.store.ledger.objects()) == 4
+    assert "1 object, score" in user.panel.score.text()
+    user.press("C")
+    assert user.session.prompt.is_empty and len(user.session.store.ledger.objects()) == 5
+
+
 def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
     user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +367,34 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     user.widget.close_annotation()
     assert "SAM hover" not in user.viewer.layers
     assert not user.viewer.mouse_move_callbacks
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("translate", (0, 5, -3), id="moved"),
+        pytest.param("scale", (1, 1.1, 1.1), id="stretched"),
+        pytest.param("rotate", 3, id="turned"),
+        pytest.param(
+            "affine", np.array([[1, 0, 0, 0], [0, 1, 0.1, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]), id="sheared"
+        ),
+    ],
+)
+def test_the_outline_goes_where_the_image_is_moved(user: User, name: str, value: Any) -> None:
+    layer, seen = user.layer("SAM hover"), user.widget._controller._hover
+    wait_until(lambda: bool(user.session.ready().all()))
+    hover(user, 0, *CELLS[1][:2])
+    wait_until(lambda: layer.visible)
+    user.settle()
+    setattr(user.image, name, value)
+    assert not layer.visible and seen.shown is None
+    user.settle()
+    assert not layer.visible, "none that was on its way comes later"
+    row, column, radius = CELLS[2]
+    hover(user, 0, row, column)
+    wait_until(lambda: layer.visible)
+    user.settle()
+    assert iou(seen.shown.mask, disc((row, column), radius)) > 0.8
 
 
 def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(

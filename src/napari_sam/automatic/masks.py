@@ -77,12 +77,16 @@ class PlaneMasks:
 
 def within(selected: Selected, region: NDArray[np.bool_]) -> Selected:
     """Leave out the masks of which half or more lies outside an (H, W) region."""
-    inside = [np.count_nonzero(mask.mask() & region[mask.index]) for mask in selected.masks]
-    outside = selected.indices[2 * np.array(inside, np.int64) <= selected.areas]
-    left = without(selected, outside.tolist())
+    pairs = zip(selected.indices.tolist(), selected.masks, strict=True)
+    left = without(selected, [n for n, mask in pairs if lies_outside(mask.mask(), region[mask.index])])
     if len(left) or not len(selected):
         return left
     return replace(left, message=f"All {len(selected)} masks lie outside the region by half or more.")
+
+
+def lies_outside(mask: NDArray[np.bool_], region: NDArray[np.bool_]) -> bool:
+    """Whether half or more of a mask lies outside a region, both cut to the mask's box."""
+    return bool(2 * np.count_nonzero(mask & region) <= np.count_nonzero(mask))
 
 
 def without(selected: Selected, rejected: Collection[int]) -> Selected:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
-from napari_sam.automatic.masks import PlaneMasks
+from napari_sam.automatic.masks import PlaneMasks, lies_outside
 from napari_sam.inference.decoding import between
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
@@ -192,16 +192,16 @@ def _painted(
             continue
         mask = runs.mask()
         if region is not None:
-            mask &= region[runs.index]
-            if 2 * np.count_nonzero(mask) <= runs.area:
+            if lies_outside(mask, region[runs.index]):
                 left_out["lie outside the region"] += 1
                 continue
+            mask &= region[runs.index]
         if annotated == "keep":
-            inside = np.count_nonzero(mask)
-            mask &= before[runs.index] == 0
-            if 2 * np.count_nonzero(mask) <= inside:
+            free = before[runs.index] == 0
+            if lies_outside(mask, free):
                 left_out["are annotated already"] += 1
                 continue
+            mask &= free
         label = labels.take(number)
         after[runs.index][mask] = label
         written.append((index, label))

@@ -203,7 +203,8 @@ class EmbeddingCache:
             return planes, None
         return room, (
             f"Embeddings may take {_size(budget)} {where}: room for {room} of {planes} planes, which need "
-            f"{_size(each * planes)}. To encode them all, give them more with Cache ... and start anew."
+            f"{_size(each * planes)}. To encode them all, give them more (Cache ..., or in a script "
+            "open_session(budget=...)) and start anew."
         )
 
     def kept(self, displayed: tuple[int, int]) -> NDArray[np.bool_]:

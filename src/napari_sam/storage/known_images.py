@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import numpy as np
 
 from napari_sam.contrast import Contrast
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage.whole_files import write_whole
 
 _FOLDER = "images"
 # An image is known by so many places at least, each of at most so many pixels on a side.
@@ -104,9 +103,7 @@ def keep_image(folder: Path, image: KnownImage) -> None:
     path = folder / _FOLDER / f"{image.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     contrasts = [(x.low, x.high) for x in image.contrasts]
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-    partial.write_text(json.dumps({"fingerprint": image.fingerprint, "contrasts": contrasts}))
-    partial.replace(path)
+    write_whole(path, json.dumps({"fingerprint": image.fingerprint, "contrasts": contrasts}).encode())
 
 
 def _window(length: int, part: int, parts: int) -> slice:

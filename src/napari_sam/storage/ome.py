@@ -15,6 +15,8 @@ from ome_zarr_models.v05.axes import Axis
 from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from zarr.codecs import ZstdCodec
 
+from napari_sam.storage.whole_files import write_whole
+
 LEVEL = "0"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
 _CHUNK_SIDE = 512
@@ -88,8 +90,8 @@ def make_group(
 def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[str, Any]:
     """Describe the image, of which ``level`` is the array, after NGFF 0.5.
 
-    That knows two to five axes: time, then channel, then two or three in space. For any others there are no
-    words, and the dimension names of the array have to do.
+    That knows two to five axes: time, then channel or one axis without a type, then two or three in space.
+    For any others there are no words, and the dimension names of the array have to do.
     """
     axes = geometry.axes
     types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
@@ -137,9 +139,7 @@ def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
         else:
             kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
             described["attributes"] = kept | ome
-        partial = file.with_name(f"{file.name}.partial")
-        partial.write_text(json.dumps(described, indent=2))
-        partial.replace(file)  # whole or not at all
+        write_whole(file, json.dumps(described, indent=2).encode())
 
 
 def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | None], ndim: int) -> Geometry:

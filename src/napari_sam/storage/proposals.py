@@ -21,6 +21,7 @@ from napari_sam.inference.automatic import Generation, prompts_of
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
 from napari_sam.runs import MaskRuns
+from napari_sam.storage.whole_files import write_whole
 
 # Part of every file's name: raise it when the same model proposes otherwise, or when the files change.
 _VERSION = 1
@@ -91,9 +92,7 @@ class ProposalFiles:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)  # the user may have removed it meanwhile
             self._make_room(self._folder, len(content))
-            partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-            partial.write_bytes(content)
-            partial.replace(path)
+            write_whole(path, content)
         except OSError as error:
             self.problem = f"Proposals are not kept: {self._folder} cannot be written ({error.strerror})."
             _log.warning(self.problem)

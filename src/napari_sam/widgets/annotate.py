@@ -22,12 +22,13 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.controller import SessionController, tell
 from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
-from napari_sam.widgets.image_choice import ImageChoice, file_of
+from napari_sam.widgets.image_choice import ImageChoice
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.layer_choice import LayerChoice
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
+from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
 
@@ -265,7 +266,7 @@ class AnnotateWidget(DockedWidget):
             return Path(chosen)
         if self._opening is not None and self._opening[0] is layer:
             return self._opening[1]  # made by now, so that their name is taken
-        return default_labels_path(layer.name, file_of(layer))
+        return default_labels_path(layer.name, file_of(layer), scene_of(self._viewer, layer))
 
     def _on_axes_changed(self, layer: Image) -> None:
         """Open the session anew, also one on its way: positions, labels and embeddings go by the axes."""

@@ -22,7 +22,8 @@ from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
-from napari_sam.widgets.history import History, own_strokes
+from napari_sam.widgets.finished import FinishedPrompts
+from napari_sam.widgets.history import History, Move, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
@@ -80,6 +81,7 @@ class SessionController:
         self._history = History(session, partial(tell, panel))
         self._several: SeveralResponse | None = None
         self._committing = SeveralCommit(session, panel, self._on_several_committed)
+        self._finished = FinishedPrompts(session.store.ledger)
         self._meant: list[Prompt] = []  # the prompts of what is being committed
         self._asked: list[Prompt] = []  # the prompts that several objects were asked for last
         self._stack = StackBinding(session, panel.stack, panel.seen)
@@ -145,8 +147,8 @@ class SessionController:
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
-            (panel.undo_requested, self._on_undo_requested),
-            (panel.redo_requested, self._on_redo_requested),
+            (panel.undo_requested, partial(self._on_history_requested, "undo")),
+            (panel.redo_requested, partial(self._on_history_requested, "redo")),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -204,6 +206,8 @@ class SessionController:
         """Show edits of objects; the brush shows what it paints by itself, faster."""
         if step.kind != "brush":
             self._layers.show_labels()
+        if self._finished.forget_gone() and self._is_each:
+            self._predict_anew()
 
     def _on_session_noticed(self, message: str) -> None:
         show_warning(message)
@@ -304,10 +308,15 @@ class SessionController:
         written, left_out = outcome.written, outcome.left_out
         plane, total = outcome.response.request.plane, len(outcome.response.previews)
         is_all = outcome.error is None and written + left_out == total
+        stays = not are_same(self._layers.prompts.read_each(plane), self._meant)
+        if not is_all or stays:
+            self._finished.add(plane, outcome.finished)
         if self._several is outcome.response:  # what is written must not be written again
             self._drop_several()
             if not is_all:
                 self._show_several(outcome.unwritten)
+        elif (not is_all or stays) and plane == self.session.plane and self._is_each:
+            self._predict_anew()  # what is shown, or on its way, was asked for before they were finished
         if outcome.error is not None:
             tell(self._panel, f"{outcome.error} {written} of {total} objects were written.", problem=True)
             return
@@ -315,7 +324,7 @@ class SessionController:
             tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
         stay = ""
-        if not are_same(self._layers.prompts.read_each(plane), self._meant):
+        if stays:
             stay = ", and the prompts stay, as they have changed"
         elif plane == self.session.plane:
             self.session.clear_prompt()
@@ -330,19 +339,13 @@ class SessionController:
             tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
         return not self._committing.is_busy
 
-    def _on_undo_requested(self) -> None:
+    def _on_history_requested(self, move: Move) -> None:
+        """Undo or redo, in another Labels layer if the user paints there."""
         if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
-            theirs.undo()
-            tell(self._panel, f"Undo in {theirs.name!r}.")
+            (theirs.undo if move == "undo" else theirs.redo)()
+            tell(self._panel, f"{move.capitalize()} in {theirs.name!r}.")
         elif self._may_write():
-            self._history.undo()
-
-    def _on_redo_requested(self) -> None:
-        if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
-            theirs.redo()
-            tell(self._panel, f"Redo in {theirs.name!r}.")
-        elif self._may_write():
-            self._history.redo()
+            self._history.move(move)
 
     def _on_label_requested(self) -> None:
         """Take the selected object of a Labels layer as prompt; one of ours is taken up, to be refined."""
@@ -404,9 +407,9 @@ class SessionController:
         wanted = asked or self._panel.live.isChecked()
         if wanted and self._is_each:
             prompts = self._layers.prompts.read_each(session.plane)
-            several = request_several(session, prompts)
             self._asked = prompts
-            if prompts:
+            if unfinished := self._finished.left(session.plane, prompts):
+                several = request_several(session, unfinished)
                 self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
                 return
         request = session.request(preview=wanted and not self._is_each)

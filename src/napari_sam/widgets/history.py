@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from napari.components import ViewerModel
 from napari.layers import Labels
@@ -17,12 +18,14 @@ from napari_sam.widgets.jobs import LatestJob
 # Steps of more blocks, which are planes mostly, would keep the window waiting.
 _FEW_BLOCKS = 2
 
+Move = Literal["undo", "redo"]
+
 
 @dataclass(frozen=True)
 class _Move:
     """One way through the history, in words, in the store, and to the session."""
 
-    name: str
+    name: Move
     done: str
     find: Callable[[], Step | None]
     write: Callable[[], Step | None]
@@ -58,12 +61,13 @@ class History:
         store = session.store
         self._tell = tell
         self._store = store
-        self._back = _Move(
+        back = _Move(
             "undo", "was taken back", store.ledger.last_done, store.undo_aside, session.announce_undo
         )
-        self._forth = _Move(
+        forth = _Move(
             "redo", "was done again", store.ledger.first_undone, store.redo_aside, session.announce_redo
         )
+        self._moves = {move.name: move for move in (back, forth)}
         self._job = LatestJob()
         self._connections = Connections()
         self._connections.add(self._job.finished, self._on_finished)
@@ -79,15 +83,9 @@ class History:
         self._connections.close()
         self._job.close()
 
-    def undo(self) -> None:
-        """Take the last step back."""
-        self._move(self._back)
-
-    def redo(self) -> None:
-        """Do the step again that was taken back last."""
-        self._move(self._forth)
-
-    def _move(self, move: _Move) -> None:
+    def move(self, name: Move) -> None:
+        """Take the last step back, or do the step again that was taken back last."""
+        move = self._moves[name]
         if self._job.is_busy:
             self._tell("A step is being taken back or done again; wait until it is.", False)
             return

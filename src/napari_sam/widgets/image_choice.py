@@ -19,6 +19,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.panel import STACK_CONTRAST, AnnotatePanel
+from napari_sam.widgets.scenes import file_of
 from napari_sam.widgets.shown_channels import (
     ALONE,
     ALONG,
@@ -272,12 +273,6 @@ def _limits_of(session: Session) -> tuple[float, float] | None:
     if planes.channels is not None:
         return planes.channels.channels[0].limits
     return None if planes.limits is None else (planes.limits.low, planes.limits.high)
-
-
-def file_of(layer: Image) -> Path | None:
-    """Give the file that a layer was read from, if it is still there."""
-    path = Path(layer.source.path) if layer.source.path else None
-    return path if path is not None and path.exists() else None
 
 
 def _open(

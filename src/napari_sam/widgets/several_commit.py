@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
+from napari_sam.inference.prompts import Prompt
 from napari_sam.previews import Preview
 from napari_sam.several import SeveralResponse, commit_each
 from napari_sam.storage.changes import Overlap
@@ -25,8 +26,12 @@ class Outcome:
 
     Attributes
     ----------
-    response, written, left_out
-        What was to be written, and how many of its objects were, and were left out.
+    response
+        What was to be written.
+    finished
+        The prompts of what was, with the labels of the objects.
+    left_out
+        How many objects were left out.
     unwritten
         The response with those alone that were not written.
     error
@@ -34,10 +39,15 @@ class Outcome:
     """
 
     response: SeveralResponse
-    written: int
+    finished: tuple[tuple[Prompt, int], ...]
     left_out: int
     unwritten: SeveralResponse
     error: Exception | None
+
+    @property
+    def written(self) -> int:
+        """How many objects were written."""
+        return len(self.finished)
 
 
 class SeveralCommit:
@@ -63,7 +73,7 @@ class SeveralCommit:
         self._session, self._panel, self._ended = session, panel, ended
         self._response: SeveralResponse | None = None
         self._labels: Iterator[tuple[Preview, int | None]] = iter(())
-        self._written: set[Preview] = set()
+        self._written: dict[Preview, int] = {}
         self._left_out = 0
         self._timer = QTimer()
         self._timer.setInterval(0)
@@ -81,7 +91,7 @@ class SeveralCommit:
         self._response = response
         labels = commit_each(self._session, response, overlap, inside)
         self._labels = zip(response.surest_first, labels, strict=True)
-        self._written, self._left_out = set(), 0
+        self._written, self._left_out = {}, 0
         self._timer.start()
 
     def stop(self) -> None:
@@ -107,7 +117,7 @@ class SeveralCommit:
                 if label is None:
                     self._left_out += 1
                 else:
-                    self._written.add(preview)
+                    self._written[preview] = label
                 if end is not None and time.perf_counter() > end:
                     done = (len(self._written) + self._left_out) / len(self._response.previews)
                     self._panel.show_progress(done, "writing")
@@ -125,4 +135,5 @@ class SeveralCommit:
         self._panel.show_progress(None)
         rest = tuple(preview for preview in response.previews if preview not in self._written)
         unwritten = replace(response, previews=rest)
-        self._ended(Outcome(response, len(self._written), self._left_out, unwritten, error))
+        finished = tuple((preview.prompt, label) for preview, label in self._written.items())
+        self._ended(Outcome(response, finished, self._left_out, unwritten, error))

@@ -27,16 +27,16 @@ def layers_like(viewer: ViewerModel, image: Image) -> list[Image]:
     """List the gray images on the pixels of ``image``, itself included, from the lowest to the topmost."""
     if image.rgb:
         return [image]
-    place, shape, units = data_to_world(image), array_shape(image), tuple(image.units)
-    return [
-        layer
-        for layer in viewer.layers
-        if isinstance(layer, Image)
-        and not layer.rgb
-        and array_shape(layer) == shape
-        and tuple(layer.units) == units
-        and np.allclose(data_to_world(layer), place)
-    ]
+    return [x for x in viewer.layers if isinstance(x, Image) and not x.rgb and is_like(x, image)]
+
+
+def is_like(one: Image, other: Image) -> bool:
+    """Whether two images lie on the same pixels."""
+    return (
+        array_shape(one) == array_shape(other)
+        and tuple(one.units) == tuple(other.units)
+        and np.allclose(data_to_world(one), data_to_world(other))
+    )
 
 
 def composite_of(layers: Sequence[Image]) -> Composite:
