@@ -81,8 +81,8 @@ def turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Turns:
     user = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
-    # Nobody looks at what is drawn, and Mesa's drawing by the processor may crash where the only layer that is
-    # left is drawn by vispy after others were removed.
+    # Nobody looks at what is drawn; and where a single layer is left, vispy draws it with buffers of the
+    # removed ones still bound, of which Mesa may crash.
     user.canvas.native.setUpdatesEnabled(False)
     return Turns(user, tmp_path / "one.zarr", monkeypatch)
 

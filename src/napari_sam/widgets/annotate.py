@@ -128,8 +128,7 @@ class AnnotateWidget(DockedWidget):
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded or computed, or about to be."""
-        starting = self._loading.is_busy or self._making is not None
-        working = starting or self._choice.is_busy or self._ending.isActive()
+        working = self._is_starting or self._choice.is_busy or self._ending.isActive()
         return working or (self._controller is not None and self._controller.is_busy)
 
     def start(self) -> None:
@@ -203,6 +202,11 @@ class AnnotateWidget(DockedWidget):
 
     # Loading
 
+    @property
+    def _is_starting(self) -> bool:
+        """Whether a session is being opened, or its layers are made."""
+        return self._loading.is_busy or self._making is not None
+
     def _on_loaded(self, loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
         layer, _, _, opened = loaded
         self.stop()
@@ -240,7 +244,7 @@ class AnnotateWidget(DockedWidget):
             self.panel.show_status("Checking and loading ...")
 
     def _on_cancel_requested(self) -> None:
-        if self._loading.is_busy or self._making is not None:
+        if self._is_starting:
             self._loading.cancel()
             self._opening = None
             if self._making is not None:
@@ -250,8 +254,7 @@ class AnnotateWidget(DockedWidget):
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
-        starting = self._loading.is_busy or self._making is not None
-        if not self.panel.start.isEnabled() and not starting:
+        if not self.panel.start.isEnabled() and not self._is_starting:
             self._after_loading()
 
     def _after_loading(self) -> None:
