@@ -126,6 +126,14 @@ def use(viewer: napari.Viewer) -> None:
         wait(0.4)
 
 
+def begin(widget: AnnotateWidget) -> None:
+    """Press the button that starts, or starts anew, and wait until the first plane is encoded."""
+    wait(0.1)  # a stall lies between two ticks
+    widget.panel.start.click()
+    while widget.session is None or widget.is_busy:
+        wait(0.1)
+
+
 def main() -> None:
     handlers = Handlers()
     rng = np.random.default_rng(0)
@@ -155,12 +163,12 @@ def main() -> None:
         widget._cache = CacheChoice("chosen", folder)  # noqa: SLF001 - yours is left alone
         widget.panel.labels.value = Path(folder) / "labels.zarr"
         viewer.layers.selection.active = image
-        beat.start()
-        widget.panel.start.click()
-        while widget.session is None or widget.is_busy:
-            wait(0.1)
-        print(beat.row("starting an annotation"), flush=True)
+        for name in ("starting an annotation", "starting anew"):
+            beat.start()
+            begin(widget)
+            print(beat.row(name), flush=True)
         use(viewer)
+        assert widget.session is not None
         widget.session.clear_prompt()
         beat.start()
         use(viewer)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import napari
 import numpy as np
-from napari.layers import Image
+from napari.components import ViewerModel
+from napari.layers import Image, Layer, Points, Shapes
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.annotation import Session
 from napari_sam.widgets.annotate import AnnotateWidget
+from napari_sam.widgets.coordinates import ChannelsTogether
+from napari_sam.widgets.made_layers import MadeLayers
+from napari_sam.widgets.made_prompts import made_boxes, made_points
+from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PATIENCE_S = 60.0
 
@@ -111,6 +116,27 @@ class User:
         """
         for _ in range(3):
             wait_until(lambda: not self.widget.is_busy)
+
+
+def prompt_layers_of(
+    viewer: ViewerModel,
+    image: Image | ChannelsTogether,
+    points: Points | None = None,
+    boxes: Shapes | None = None,
+) -> PromptLayers:
+    """Bind layers for prompts as they are made for a session on ``image``."""
+    made = made_points(viewer, image, points), made_boxes(viewer, image, boxes)
+    return PromptLayers(viewer, image, *made)
+
+
+def all_made(steps: Generator[Layer, None, MadeLayers]) -> MadeLayers:
+    """Make all layers of a session, one right after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            made: MadeLayers = end.value
+            return made
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

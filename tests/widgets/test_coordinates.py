@@ -31,9 +31,10 @@ from napari_sam.widgets.coordinates import (
     transform_of,
     world_units,
 )
-from napari_sam.widgets.prompt_layers import PromptLayers
+from napari_sam.widgets.made_layers import make_layers
 from napari_sam.widgets.session_layers import SessionLayers
 from seeded import seeded_image
+from widgets.driving import all_made, prompt_layers_of
 
 # No two lengths are equal, so that a swapped axis fails.
 SHAPE = (6, 40, 56)
@@ -139,7 +140,7 @@ def test_the_mask_lands_on_the_pixels_under_the_click(
     if not shown.multiscale:
         np.testing.assert_array_equal(image._slice.image.raw, Planes(STACK, "zyx").read(plane))
 
-    layers = PromptLayers(viewer, image)
+    layers = prompt_layers_of(viewer, image)
     click(viewer, layers.points, image, pixel + between)
     prompt = layers.read(plane)
     point = (pixel + between)[list(displayed)]
@@ -188,7 +189,7 @@ def test_halfway_between_two_planes_the_one_that_napari_shows_counts(step: int) 
     viewer, image = Shown({"scale": (2.0, 1.0, 1.0)}, False, ((12, 3, 3), {}), (0, 1, 2)).viewer()
     viewer.dims.set_point(0, step)
     plane = shown_plane(viewer, image)
-    layers = PromptLayers(viewer, image)
+    layers = prompt_layers_of(viewer, image)
     np.testing.assert_array_equal(image._slice.image.raw, STACK[plane.position[0]])
     click(viewer, layers.points, image, np.array([0.0, 11.0, 30.0]))
     assert layers.read(plane).points == ((11.0, 30.0),)
@@ -211,7 +212,7 @@ def test_our_layers_follow_the_image_into_the_units_of_a_finer_layer(
     planes = Planes(STACK, "zyx")
     store = LabelsStore.create(tmp_path / "cells.zarr", planes.shape, "zyx")
     session = Session(planes, tiny_predictor, store, EmbeddingCache(planes, tiny_predictor, None))
-    layers = SessionLayers(viewer, image, session)
+    layers = SessionLayers(viewer, image, session, all_made(make_layers(viewer, image, session)))
     viewer.add_layer(Image(np.zeros((3, 8, 8)), scale=(500.0,) * 3, units=("nm",) * 3, name="fine"))
     viewer.dims.set_point(0, 3 * 2000)
     plane = layers.shown_plane()

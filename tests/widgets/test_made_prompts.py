@@ -10,9 +10,8 @@ from napari.layers import Image
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 from napari_sam.widgets.coordinates import ChannelsTogether
-from napari_sam.widgets.prompt_layers import PromptLayers
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE
-from widgets.driving import User
+from widgets.driving import User, prompt_layers_of
 
 PLANE = Plane((1, 2), (2, 0, 0))
 PROMPT = Prompt([(3, 4), (5, 6)], [1, 0], (1, 2, 8, 9))
@@ -57,26 +56,26 @@ def test_start_anew_goes_on_with_what_was_prompted_and_leaves_all_else(user: Use
 
 def test_layers_of_the_user_are_never_taken_up(viewer: ViewerModel, image: Image) -> None:
     mine = viewer.add_points([[2, 3, 4]], name="SAM points")
-    layers = PromptLayers(viewer, image)
+    layers = prompt_layers_of(viewer, image)
     assert layers.points is not mine and layers.points in layers.own
     layers.close()
     assert names(viewer) == ["cells", "SAM points"]
 
 
 def test_those_of_another_image_wait_for_it(viewer: ViewerModel, image: Image) -> None:
-    first = PromptLayers(viewer, image)
+    first = prompt_layers_of(viewer, image)
     first.write(PLANE, PROMPT)
     first.close()
-    other = PromptLayers(viewer, viewer.add_layer(Image(np.zeros((5, 20, 30)), name="other")))
+    other = prompt_layers_of(viewer, viewer.add_layer(Image(np.zeros((5, 20, 30)), name="other")))
     assert other.read(PLANE).is_empty
     other.close()
-    again = PromptLayers(viewer, image)
+    again = prompt_layers_of(viewer, image)
     assert (again.points, again.boxes) == (first.points, first.boxes)
     assert again.read(PLANE) == PROMPT
 
 
 def test_they_lie_where_the_image_is_by_then_and_above_it(viewer: ViewerModel, image: Image) -> None:
-    first = PromptLayers(viewer, image)
+    first = prompt_layers_of(viewer, image)
     first.write(PLANE, PROMPT)
     first.positive = False
     first.points.visible = False
@@ -84,7 +83,7 @@ def test_they_lie_where_the_image_is_by_then_and_above_it(viewer: ViewerModel, i
     first.close()
     image.scale = (2, 3, 3)
     viewer.layers.move(viewer.layers.index(image), len(viewer.layers))
-    again = PromptLayers(viewer, image, points=first.points)  # chosen in the panel it is no less ours
+    again = prompt_layers_of(viewer, image, points=first.points)  # chosen in the panel it is no less ours
     assert again.read(PLANE) == PROMPT
     assert again.points.scale.tolist() == [2, 3, 3]
     assert names(viewer) == ["cells", "SAM points", "SAM boxes"]
@@ -98,11 +97,11 @@ def test_they_lie_where_the_image_is_by_then_and_above_it(viewer: ViewerModel, i
 def test_prompts_of_an_array_that_is_gone_go_too(
     viewer: ViewerModel, image: Image, shape: tuple[int, ...]
 ) -> None:
-    first = PromptLayers(viewer, image)
+    first = prompt_layers_of(viewer, image)
     first.write(PLANE, PROMPT)
     first.close()
     image.data = np.zeros(shape)
-    again = PromptLayers(viewer, image)
+    again = prompt_layers_of(viewer, image)
     assert len(again.points.data) == len(again.boxes.data) == 0
     assert again.points.ndim == again.boxes.ndim == len(shape)
     assert names(viewer) == ["cells", "SAM points", "SAM boxes"]
@@ -111,10 +110,10 @@ def test_prompts_of_an_array_that_is_gone_go_too(
 def test_with_channels_seen_together_they_stay_on_their_plane(viewer: ViewerModel) -> None:
     image = viewer.add_layer(Image(np.zeros((5, 3, *SHAPE)), scale=(2, 1, 1, 1)))
     alone, together = Plane((2, 3), (2, 1, 0, 0)), Plane((2, 3), (2, 0, 0, 0))
-    first = PromptLayers(viewer, image)
+    first = prompt_layers_of(viewer, image)
     first.write(alone, PROMPT)
     first.close()
-    second = PromptLayers(viewer, ChannelsTogether(image, 1))
+    second = prompt_layers_of(viewer, ChannelsTogether(image, 1))
     assert second.read(together) == PROMPT
     second.close()
-    assert PromptLayers(viewer, image).read(alone) == PROMPT
+    assert prompt_layers_of(viewer, image).read(alone) == PROMPT

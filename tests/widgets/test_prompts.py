@@ -21,9 +21,8 @@ from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.training.validation import iou
 from napari_sam.widgets import prompt_layers, several_commit
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
-from napari_sam.widgets.prompt_layers import PromptLayers
 from widgets.conftest import SHAPE, disc
-from widgets.driving import User, wait_until
+from widgets.driving import User, prompt_layers_of, wait_until
 
 CELLS = ((40, 50, 16), (60, 150, 14), (140, 60, 17), (140, 170, 15))
 
@@ -444,7 +443,7 @@ def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
 ) -> None:
     """Each matrix takes napari a fraction of a millisecond, which shapes of all planes would add up."""
     viewer = ViewerModel()
-    layers = PromptLayers(viewer, viewer.add_image(np.zeros((30, 40, 50)), scale=(3, 1, 2)))
+    layers = prompt_layers_of(viewer, viewer.add_image(np.zeros((30, 40, 50)), scale=(3, 1, 2)))
     counted: list[object] = []
     convert = prompt_layers.positions_on_image
 

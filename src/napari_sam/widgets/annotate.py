@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.layer_choice import LayerChoice
+from napari_sam.widgets.layer_making import LayerMaking
+from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
@@ -72,7 +75,8 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
         self._loading = LatestJob(discard=_let_go)
-        # The image that a session is being opened for, and its labels.
+        self._making: LayerMaking | None = None
+        # The image that a session is being opened, or its layers made, for; and its labels.
         self._opening: tuple[Image, Path] | None = None
         self._choice = ImageChoice(self._viewer, self.panel)
         self._layers = LayerChoice(self._viewer, self.panel)
@@ -119,13 +123,13 @@ class AnnotateWidget(DockedWidget):
 
     @property
     def session(self) -> Session | None:
-        """The running session; None before it was started and after it ended."""
+        """The running session; None before all its layers were made, and after it ended."""
         return None if self._controller is None else self._controller.session
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded or computed, or about to be."""
-        working = self._loading.is_busy or self._choice.is_busy or self._ending.isActive()
+        working = self._is_starting or self._choice.is_busy or self._ending.isActive()
         return working or (self._controller is not None and self._controller.is_busy)
 
     def start(self) -> None:
@@ -169,8 +173,11 @@ class AnnotateWidget(DockedWidget):
         )
 
     def stop(self) -> None:
-        """End the session; all layers and what was committed stay."""
+        """End the session, also while its layers are made; labels, prompts and what was committed stay."""
         self._ending.stop()
+        if (making := self._making) is not None:
+            self._after_loading()
+            making.stop()
         controller, self._controller = self._controller, None  # while it closes, layers go, and tell it
         if controller is not None:
             running.put(self._viewer, None)
@@ -196,29 +203,30 @@ class AnnotateWidget(DockedWidget):
 
     # Loading
 
+    @property
+    def _is_starting(self) -> bool:
+        """Whether a session is being opened, or its layers are made."""
+        return self._loading.is_busy or self._making is not None
+
     def _on_loaded(self, loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
+        layer, _, _, opened = loaded
+        self.stop()
+        points, boxes = self.panel.points.value, self.panel.boxes.value
+        self._making = LayerMaking(
+            self._viewer,
+            layer,
+            opened,
+            points if isinstance(points, Points) else None,
+            boxes if isinstance(boxes, Shapes) else None,
+            partial(self._on_layers_made, loaded),
+            self._on_loading_failed,
+        )
+
+    def _on_layers_made(self, loaded: tuple[Image, Any, tuple[str, ...], Session], made: MadeLayers) -> None:
         layer, taken, notes, opened = loaded
         self._after_loading()
-        if layer not in self._viewer.layers:
-            opened.close()
-            tell(self.panel, f"The image {layer.name!r} is gone; choose another one.", problem=True)
-            return
-        self.stop()
         self._add_keys()
-        points, boxes = self.panel.points.value, self.panel.boxes.value
-        try:
-            self._controller = SessionController(
-                self._viewer,
-                self.panel,
-                layer,
-                opened,
-                points if isinstance(points, Points) else None,
-                boxes if isinstance(boxes, Shapes) else None,
-            )
-        except ValueError as error:
-            opened.close()
-            tell(self.panel, str(error), problem=True)
-            return
+        self._controller = SessionController(self._viewer, self.panel, layer, opened, made)
         self._stores[layer] = opened.store.path
         running.put(self._viewer, opened)
         self._choice.follow(layer, opened, taken)
@@ -237,19 +245,22 @@ class AnnotateWidget(DockedWidget):
             self.panel.show_status("Checking and loading ...")
 
     def _on_cancel_requested(self) -> None:
-        if self._loading.is_busy:
+        if self._is_starting:
             self._loading.cancel()
             self._opening = None
+            if self._making is not None:
+                self.stop()
             later = " Starting again continues the download from where it was." if self._downloading else ""
             tell(self.panel, f"Stopped.{later}")
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
-        if not self.panel.start.isEnabled() and not self._loading.is_busy:
+        if not self.panel.start.isEnabled() and not self._is_starting:
             self._after_loading()
 
     def _after_loading(self) -> None:
-        self._opening = None
+        """Be ready for another start."""
+        self._opening = self._making = None
         self.panel.show_progress(None)
         self.panel.show_models(model_choices())
         self.panel.start.setEnabled(True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer, Points, Shapes
+from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
@@ -21,12 +20,12 @@ from napari_sam.previews import Response
 from napari_sam.several import SeveralResponse, request_several, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.coordinates import PlaneNotShown, frame_of, shown_plane
 from napari_sam.widgets.finished import FinishedPrompts
 from napari_sam.widgets.history import History, Move, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
+from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
@@ -50,12 +49,6 @@ class SessionController:
 
     The layers hold the prompts of all planes; the session follows them for the plane that is shown, and they
     follow the session when a script sets its prompt.
-
-    Raises
-    ------
-    ValueError
-        If a chosen Points or Shapes layer cannot hold prompts of the image, or its shown plane is too large;
-        nothing has been made then.
     """
 
     def __init__(
@@ -64,18 +57,15 @@ class SessionController:
         panel: AnnotatePanel,
         image: Image,
         session: Session,
-        points: Points | None,
-        boxes: Shapes | None,
+        made: MadeLayers,
     ) -> None:
-        with suppress(PlaneNotShown):  # it may be shown later
-            session.planes.check(shown_plane(viewer, frame_of(image, session.planes)))
         self.session = session
         self._viewer = viewer
         self._panel = panel
-        self._layers = SessionLayers(viewer, image, session, points, boxes)
+        self._layers = SessionLayers(viewer, image, session, made)
         self._tools = ToolChoice(viewer, self._layers.prompts, panel)
         self._job = LatestJob()
-        self._hover = Hover(viewer, self._layers.frame, session, self._is_hover_wanted)
+        self._hover = Hover(viewer, self._layers.frame, session, made.hover, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
         self._picker = ObjectPicker(viewer, self._layers, self._tools, session, partial(tell, panel))
         self._history = History(session, partial(tell, panel))

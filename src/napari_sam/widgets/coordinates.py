@@ -224,6 +224,11 @@ def array_shape(image: Image | Labels | ChannelsTogether) -> tuple[int, ...]:
     return tuple(int(n) for n in image.level_shapes[0][: image.ndim])
 
 
+def is_reshaped(image: Image, planes: Planes) -> bool:
+    """Whether the image's array was replaced by one that has none of ``planes``."""
+    return image.ndim != planes.ndim or array_shape(frame_of(image, planes)) != planes.shape
+
+
 def _nearest(positions: NDArray[np.floating]) -> NDArray[np.intp]:
     """Round to the index that napari shows there: of two equally near ones the even."""
     nearest: NDArray[np.intp] = np.round(round_off(positions)).astype(np.intp)

@@ -28,7 +28,6 @@ from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.laying import lay
 from napari_sam.widgets.session_layers import moving_signals
 
-_COLOUR = "#ffffff"
 # The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
 _REST_MS = 25
 # The outline's array grows in steps of so many pixels.
@@ -42,6 +41,8 @@ class Hover(QObject):
     ----------
     viewer, image, session
         Where the cursor is, over which image, and what knows its masks.
+    layer
+        What the outline is shown in; this takes it away in the end.
     is_wanted
         Whether a click would start an object now.
     """
@@ -51,6 +52,7 @@ class Hover(QObject):
         viewer: ViewerModel,
         image: Image | ChannelsTogether,
         session: Session,
+        layer: Labels,
         is_wanted: Callable[[], bool],
     ) -> None:
         super().__init__()
@@ -65,7 +67,7 @@ class Hover(QObject):
         self._rest = QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
-        self._layer = self._make_layer()
+        self._layer = layer
         viewer.mouse_move_callbacks.append(self._on_mouse_moved)
         self._connections = Connections()
         for signal, handler in (
@@ -107,18 +109,6 @@ class Hover(QObject):
         self._job.close()
         if self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
-
-    def _make_layer(self) -> Labels:
-        layer = self._viewer.add_labels(
-            np.zeros((1,) * self._image.ndim, np.uint8),
-            name="SAM hover",
-            visible=False,
-            **plane_transform(self._image, self._session.plane, world_units(self._viewer)),
-        )
-        layer.contour = 1
-        layer.colormap = {0: "transparent", None: "transparent", 1: _COLOUR}
-        layer.editable = False
-        return layer
 
     def _may_show(self) -> bool:
         """Whether a plane is shown, and a click would start an object there."""

@@ -59,8 +59,20 @@ def is_made_for(layer: Layer | None, image: Image | ChannelsTogether) -> bool:
     return purpose is not None and purpose.image() is layer_of(image)
 
 
-def made_points(viewer: ViewerModel, image: Image | ChannelsTogether) -> Points:
-    """Give the points that an earlier session on ``image`` has left, else new ones."""
+def check_prompts(image: Image, points: Points | None, boxes: Shapes | None) -> None:
+    """Raise a `ValueError` if a layer of the user's cannot hold prompts of ``image``."""
+    for layer in (points, boxes):
+        if layer is not None and layer.ndim != image.ndim:
+            raise ValueError(
+                f"The layer {layer.name!r} has {layer.ndim} axes, the image {image.ndim}: its prompts "
+                "belong to no single plane. Choose another layer, or a new one."
+            )
+
+
+def made_points(viewer: ViewerModel, image: Image | ChannelsTogether, chosen: Points | None = None) -> Points:
+    """Give the chosen points of the user's, else those that an earlier session has left, or new ones."""
+    if chosen is not None and not is_made_for(chosen, image):
+        return chosen
     points = _left_behind(viewer, image, Points) or viewer.add_layer(
         _new_points(image, _place(viewer, image))
     )
@@ -68,8 +80,10 @@ def made_points(viewer: ViewerModel, image: Image | ChannelsTogether) -> Points:
     return points
 
 
-def made_boxes(viewer: ViewerModel, image: Image | ChannelsTogether) -> Shapes:
-    """Give the shapes that an earlier session on ``image`` has left, else new ones."""
+def made_boxes(viewer: ViewerModel, image: Image | ChannelsTogether, chosen: Shapes | None = None) -> Shapes:
+    """Give the chosen shapes of the user's, else those that an earlier session has left, or new ones."""
+    if chosen is not None and not is_made_for(chosen, image):
+        return chosen
     boxes = _left_behind(viewer, image, Shapes) or viewer.add_layer(_new_boxes(image, _place(viewer, image)))
     _made[boxes] = _Purpose.of(image)
     return boxes

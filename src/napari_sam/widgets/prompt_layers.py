@@ -33,8 +33,6 @@ from napari_sam.widgets.made_prompts import (
     NEGATIVE_COLOUR,
     POSITIVE_COLOUR,
     is_made_for,
-    made_boxes,
-    made_points,
 )
 
 # napari's shapes that are strokes, and its tools that draw them; all others are areas.
@@ -47,8 +45,8 @@ _COMPLETE = ("added", "removed", "changed")
 class PromptLayers:
     """Bind one Points and one Shapes layer to the prompts of the shown plane.
 
-    Layers that are made here copy the image's transform, and those that an earlier session on it has left are
-    taken up; the user's own may have another, and are read through world coordinates. A point's label is its
+    Layers that were made for the image copy its transform; the user's own may have another, and are read
+    through world coordinates. A point's label is its
     feature ``on_object``: True (or no such feature) is positive; that of a path or line in the Shapes layer,
     a stroke, is the same. All other shapes are areas.
 
@@ -64,37 +62,23 @@ class PromptLayers:
         self,
         viewer: ViewerModel,
         image: Image | ChannelsTogether,
-        points: Points | None = None,
-        boxes: Shapes | None = None,
+        points: Points,
+        boxes: Shapes,
     ) -> None:
         self._viewer = viewer
         self._image = image
         self._silent = False
         # Masks that no layer shows: objects of some labels, and what a script or the ledger gave.
         self._masks: dict[Plane, Mask] = {}
-        points = None if is_made_for(points, image) else points
-        boxes = None if is_made_for(boxes, image) else boxes
-        self.points = points or made_points(viewer, image)
-        self.boxes = boxes or made_boxes(viewer, image)
-        self.own = tuple(
-            made for made, given in ((self.points, points), (self.boxes, boxes)) if given is None
-        )
+        self.points = points
+        self.boxes = boxes
+        self.own = tuple(layer for layer in (points, boxes) if is_made_for(layer, image))
         self.points.events.data.connect(self._on_layer_data)
         self.points.events.features.connect(self._on_layer_data)
         self.boxes.events.data.connect(self._on_layer_data)
 
-    @staticmethod
-    def check(image: Image | ChannelsTogether, points: Points | None, boxes: Shapes | None) -> None:
-        """Raise a `ValueError` if a layer of the user's cannot hold prompts of ``image``."""
-        for layer in (points, boxes):
-            if layer is not None and layer.ndim != image.ndim:
-                raise ValueError(
-                    f"The layer {layer.name!r} has {layer.ndim} axes, the image {image.ndim}: its prompts "
-                    "belong to no single plane. Choose another layer, or a new one."
-                )
-
     def close(self) -> None:
-        """Stop to listen to the layers, and take those away that were made here and are empty."""
+        """Stop to listen to the layers, and take those away that were made for the image and are empty."""
         self.points.events.data.disconnect(self._on_layer_data)
         self.points.events.features.disconnect(self._on_layer_data)
         self.boxes.events.data.disconnect(self._on_layer_data)
@@ -103,7 +87,7 @@ class PromptLayers:
                 self._viewer.layers.remove(layer)
 
     def follow_image(self) -> None:
-        """Move the layers that were made here to where the image is now."""
+        """Move the layers that were made for the image to where it is now."""
         for layer in self.own:
             for name, value in self._place().items():
                 setattr(layer, name, value)
@@ -187,7 +171,7 @@ class PromptLayers:
                 self._write_box(plane, prompt.box)
 
     def take_strays(self) -> int:
-        """Remove the clicks beside the image from a layer that was made here, and count them."""
+        """Remove the clicks beside the image from a layer that was made for it, and count them."""
         if self.points not in self.own:
             return 0
         positions = self._points_on_image()

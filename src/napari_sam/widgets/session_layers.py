@@ -1,4 +1,4 @@
-"""The layers of one session (prompts, preview, labels): the one place that makes and changes them."""
+"""The layers of one session (prompts, preview, labels): the one place that changes them."""
 
 from __future__ import annotations
 
@@ -8,67 +8,55 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer, Points, Shapes
-from napari.utils.colormaps import direct_colormap, label_colormap
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
 from napari_sam.previews import Preview
-from napari_sam.storage.ome import plain_name
-from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     PlaneNotShown,
-    array_shape,
     data_to_world,
     frame_of,
+    is_reshaped,
     plane_transform,
     shown_plane,
-    transform_of,
     world_units,
 )
 from napari_sam.widgets.laying import lay
+from napari_sam.widgets.made_layers import PREVIEW_COLOURS, MadeLayers, lay_labels
 from napari_sam.widgets.prompt_layers import PromptLayers
 
-_PREVIEW_COLOUR = "#3fd0ff"
-_ONE_COLOUR = direct_colormap({0: "transparent", None: "transparent", 1: _PREVIEW_COLOUR})
 _MANY_COLOURS = label_colormap(64)
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
 class SessionLayers:
-    """Make a session's layers above its image, and show the session's state in them."""
+    """Show a session's state in the layers that were made for it."""
 
     def __init__(
         self,
         viewer: ViewerModel,
         image: Image,
         session: Session,
-        points: Points | None = None,
-        boxes: Shapes | None = None,
+        made: MadeLayers,
     ) -> None:
-        PromptLayers.check(image, points, boxes)
         self._viewer = viewer
         self._image = image
         self._session = session
         self.frame = frame_of(image, session.planes)
-        self.labels = self._labels_layer()
+        self.labels = made.labels
         self.labels.editable = not session.store.read_only
         self.labels.events.paint.connect(self._on_labels_paint)
-        self._preview = viewer.add_labels(
-            np.zeros((1,) * image.ndim, np.uint8),
-            name="SAM preview",
-            opacity=0.6,
-            visible=False,
-            **plane_transform(self.frame, session.plane, world_units(viewer)),
-        )
-        self._colours: object = _ONE_COLOUR
-        self._preview.colormap = _ONE_COLOUR
-        self._preview.editable = False
-        self.prompts = PromptLayers(viewer, self.frame, points, boxes)
+        self._preview = made.preview
+        self._colours: object = PREVIEW_COLOURS
+        self.prompts = PromptLayers(viewer, self.frame, made.points, made.boxes)
+        if not self._lies_on_image():  # which may have moved while the layers were made
+            self._place_all()
         self._connections = Connections()
         for signal in moving_signals(viewer, image):
             self._connections.add(signal, self._on_image_moved)
@@ -76,8 +64,7 @@ class SessionLayers:
     @property
     def _is_reshaped(self) -> bool:
         """Whether the image's array was replaced by one that has none of the session's planes."""
-        planes = self._session.planes
-        return self._image.ndim != planes.ndim or array_shape(self.frame) != planes.shape
+        return is_reshaped(self._image, self._session.planes)
 
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
@@ -125,7 +112,7 @@ class SessionLayers:
                 layer.visible = False
             return
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
-        self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), _ONE_COLOUR)
+        self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), PREVIEW_COLOURS)
 
     def _show_mask(
         self, plane: Plane, mask: NDArray[np.uint8], corner: tuple[int, int], colours: object
@@ -165,36 +152,24 @@ class SessionLayers:
             together[rows, columns][preview.found.inside.mask(preview.chosen)] = number % 255 + 1
         self._show_mask(plane, together, (0, 0), _MANY_COLOURS)
 
-    def _labels_layer(self) -> Labels:
-        """Take up the layer that shows this store already, else add one."""
-        opened = self._session.labels
-        for layer in self._viewer.layers:
-            shown = getattr(layer, "data", None)
-            if isinstance(shown, RecordedLabels) and shown.store.path == opened.store.path:
-                layer.data = opened
-                layer.editable = True
-                self._place(layer)  # the image may have moved while no session ran
-                return layer
-        name = plain_name(self._session.store.path)
-        return self._viewer.add_labels(
-            opened, name=name, opacity=0.5, **transform_of(self.frame, world_units(self._viewer))
-        )
-
     def _on_image_moved(self, _event: object) -> None:
         """Move our layers with the image, of which another plane may be shown now."""
         if self._is_reshaped:  # the session is about to end
             return
-        self._place(self.labels)
-        self.prompts.follow_image()
+        self._place_all()
         with suppress(ValueError):  # there is none, or one that is too large: a commit will say so
             self._session.show(self.shown_plane())
         self.show_preview(self._session.preview)
 
-    def _place(self, labels: Labels) -> None:
-        """Lay the labels on the image."""
-        place = transform_of(self.frame, world_units(self._viewer))
-        for name in _PLACE:
-            setattr(labels, name, place[name])
+    def _lies_on_image(self) -> bool:
+        """Whether the labels are where the image is."""
+        units = world_units(self._viewer)
+        return np.array_equal(data_to_world(self.labels, units), data_to_world(self.frame, units))
+
+    def _place_all(self) -> None:
+        """Lay the labels and the prompts on the image."""
+        lay_labels(self.labels, self._viewer, self.frame)
+        self.prompts.follow_image()
 
     def _on_labels_paint(self, _event: object) -> None:
         """End the stroke once napari has written all of it, which for some tools is after this event."""
