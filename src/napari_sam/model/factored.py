@@ -32,8 +32,9 @@ from napari_sam.model.two_way_transformer import (
     TwoWayTransformer,
 )
 
-# Prompts that are worked on together, and image tokens of a strip.
-_PROMPTS, _STRIP = 16, 1024
+# Prompts that are worked on together, and image tokens of a strip; and prompts whose tokens are handed out
+# together, since upscaled ones take more room.
+_PROMPTS, _STRIP, _HANDED_OUT = 16, 1024, 8
 # With more rows than this share of the channels nothing is gained.
 _FEW_ROWS = 0.6
 # Scores of attentions are to base 2, whose powers PyTorch computes in a third of the time.
@@ -117,7 +118,10 @@ class FactoredImage:
             tokens, own = tokens[:, asked], some[:, asked]
             attended = self._last(tokens + own, state)
             tokens = self._transformer.norm_final_attn(tokens + attended)
-            yield tokens, self._upscaled(state)
+            image = self._upscaled(state)
+            for first in range(0, len(some), _HANDED_OUT):
+                few = slice(first, first + _HANDED_OUT)
+                yield tokens[few], image.of(few)
 
     def _upscaled(self, state: _State) -> FactoredTokens:
         # The constant becomes a row with a weight of one.
