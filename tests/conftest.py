@@ -36,6 +36,15 @@ def pytest_configure() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def share_of_cores() -> None:
+    """Compute with this process's share of the processors: the variable may have come too late."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
     """Stop with a remedy where Qt would abort the whole process."""
