@@ -122,6 +122,14 @@ def with_four_objects(user: User) -> None:
     assert "4 objects, score" in user.panel.score.text()
 
 
+def begin_to_write_four(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commit four objects, of which the first is written and others are not."""
+    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)  # a turn of the window after each
+    with_four_objects(user)
+    user.panel.commit_requested.emit()
+    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+
+
 def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> None:
     with_four_objects(user)
     user.go_to(0, 1)
@@ -134,11 +142,8 @@ def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> N
 def test_what_was_written_while_the_user_moved_on_is_not_written_again(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
     user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
-    with_four_objects(user)
-    user.panel.commit_requested.emit()
-    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    begin_to_write_four(user, monkeypatch)
     user.go_to(0, 1)
     assert not user.panel.commit.isEnabled()
     user.press("C")
@@ -193,11 +198,8 @@ def test_several_objects_are_written_beside_what_else_the_window_does(
 def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_that_are_left(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
     user.panel.overlap.mode.setCurrentIndex(1)  # "replace": finished objects would be written anew
-    with_four_objects(user)
-    user.panel.commit_requested.emit()
-    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    begin_to_write_four(user, monkeypatch)
     user.panel.cancel_requested.emit()
     user.settle()
     count = len(user.session.store.ledger.steps())
@@ -214,10 +216,7 @@ def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_th
 def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_changed_are_predicted(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
-    with_four_objects(user)
-    user.panel.commit_requested.emit()
-    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    begin_to_write_four(user, monkeypatch)
     user.panel.cancel_requested.emit()
     user.settle()
     count = len(user.session.store.ledger.steps())
@@ -243,10 +242,7 @@ def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_cha
 def test_a_prompt_that_is_added_while_others_are_written_is_one_object_more(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
-    with_four_objects(user)
-    user.panel.commit_requested.emit()
-    wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
+    begin_to_write_four(user, monkeypatch)
     user.session.add_point((100, 110))
     user.settle()
     assert "the prompts stay" in user.status and len(user.session.store.ledger.objects()) == 4
