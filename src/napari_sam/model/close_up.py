@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_sam.model.conv_encoder import ConvNorm, ResidualPair
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
-from napari_sam.model.squares import Square, sampled, scaled
+from napari_sam.model.squares import Square, sampled, scaled, scaled_together
 
 # Pixels along a side of a view, in which an object spans about a half.
 VIEW = 64
@@ -104,10 +104,7 @@ def views_of(
     origins
         (B, 2) pixel ``(x, y)`` at which the logits of each mask begin; zero if left out.
     """
-    numbers = [0] * len(squares) if which is None else which.tolist()
-    pixels = torch.stack(
-        [_pixels(images[number], square) for number, square in zip(numbers, squares.tolist(), strict=True)]
-    )
+    pixels = _pixels_of(images, which, squares)
     inside = squares if origins is None else torch.cat([squares[:, :2] - origins, squares[:, 2:]], 1)
     bounded = (logits / _LOGIT_UNIT).tanh()[:, None] + 1
     mask = sampled(bounded, inside, stride, VIEW) - 1
@@ -133,6 +130,19 @@ def views_of(
         inside = (torch.minimum(grid - low, high - grid) + 0.5).clamp(0, 1)  # (B, 2, 64)
         drawn.append((inside[:, 0, None, :] * inside[:, 1, :, None])[:, None])
     return torch.cat(drawn, 1)
+
+
+def _pixels_of(images: Tensor, which: Tensor | None, squares: Tensor) -> Tensor:
+    """Scale squares of (I, 1, h, w) images to views: (B, 1, 64, 64)."""
+    if images.device.type != "cpu":
+        numbers = (
+            torch.zeros(len(squares), dtype=torch.long, device=images.device) if which is None else which
+        )
+        return scaled_together(images[:, 0], numbers, squares, VIEW, _LEAST_CONTRAST)[:, None]
+    several = [0] * len(squares) if which is None else which.tolist()
+    return torch.stack(
+        [_pixels(images[number], square) for number, square in zip(several, squares.tolist(), strict=True)]
+    )
 
 
 def _pixels(image: Tensor, square: Square) -> Tensor:

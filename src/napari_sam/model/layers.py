@@ -81,10 +81,13 @@ class TokenLinear(nn.Linear):
 
 
 def in_pieces(x: Tensor, products: int) -> tuple[Tensor, ...]:
-    """Cut (N, C) tokens so that a pause after each piece comes soon; ``products`` are those of one token."""
-    tokens = _MOST_TOKENS
-    if x.device.type == "cpu":
-        tokens = min(tokens, max(_LEAST_TOKENS, 2 ** int(math.log2(_PIECE / products))))
+    """Cut (N, C) tokens so that a pause after each piece comes soon; ``products`` are those of one token.
+
+    A graphics card takes all at once.
+    """
+    if x.device.type != "cpu":
+        return (x,)
+    tokens = min(_MOST_TOKENS, max(_LEAST_TOKENS, 2 ** int(math.log2(_PIECE / products))))
     return x.split(tokens)  # type: ignore[no-any-return]
 
 

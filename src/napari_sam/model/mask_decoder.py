@@ -239,6 +239,8 @@ class MaskDecoder(nn.Module):
         few = values.shape[1] <= _FEW_TOKENS
         if few or not keeps_in_cache(tokens):
             together = _TOKENS_TOGETHER // values.shape[1] if keeps_in_cache(tokens) else _PROMPTS_AT_ONCE
+            if torch.is_grad_enabled():
+                together = b  # what is learned from is kept anyway
             if known is None:
                 values = values + change
                 known = ImageTokens(values, values + pe, pe)

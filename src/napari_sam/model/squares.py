@@ -27,6 +27,8 @@ _INNER = 2 / 3
 _RAMP = 0.5
 # The logit of what lies beside a square.
 OUTSIDE = -10.0
+# Squares that are scaled together at once: so many copies of their images are made.
+_TOGETHER = 256
 
 # One of them as numbers.
 Square = Sequence[float]
@@ -102,6 +104,55 @@ def scaled(
     if change is not None and inside.numel():
         inside = change(inside, row_shares[:, None] * column_shares)
     return from_rows @ inside @ from_columns.T
+
+
+def scaled_together(
+    images: Tensor, which: Tensor, squares: Tensor, side: int, least_deviation: float | None = None
+) -> Tensor:
+    """Scale (B, 3) squares of (I, h, w) images, of image ``which`` each: (B, side, side), as `scaled` does.
+
+    A few large products for all squares: a graphics card would take long for many small ones. With
+    ``least_deviation`` the pixels of a square that lie in the image are brought to mean zero, and to
+    deviation one if that much is added to it.
+    """
+    h, w = images.shape[1:]
+    rows, row_shares = _seen_along_together(squares[:, 1], squares[:, 2], h, side)
+    columns, column_shares = _seen_along_together(squares[:, 0], squares[:, 2], w, side)
+    parts = []
+    for some in torch.arange(len(squares), device=squares.device).split(_TOGETHER):
+        inside = images[which[some]].float()
+        part = rows[some] @ inside @ columns[some].transpose(1, 2)
+        if least_deviation is not None:
+            down, across = row_shares[some], column_shares[some]
+            total = (down.sum(1) * across.sum(1)).clamp(min=1e-6)
+            mean, square = (
+                torch.einsum("bh,bhw,bw->b", down, each, across) / total for each in (inside, inside.square())
+            )
+            deviation = (square - mean.square()).clamp(min=0).sqrt() + least_deviation
+            shown = rows[some].sum(2)[:, :, None] * columns[some].sum(2)[:, None, :]
+            part = (part - mean[:, None, None] * shown) / deviation[:, None, None]
+        parts.append(part)
+    return torch.cat(parts)
+
+
+def _seen_along_together(starts: Tensor, extents: Tensor, length: int, side: int) -> tuple[Tensor, Tensor]:
+    """Give the (B, side, length) weights and the (B, length) shares of `_seen_along` for many squares."""
+    ends = starts + extents
+    first = starts.floor()
+    most = int((ends.ceil() - first).max()) if len(starts) else 0
+    pixels = first[:, None] + torch.arange(most, device=starts.device)  # (B, n)
+    shares = (torch.minimum(pixels + 1, ends[:, None]) - torch.maximum(pixels, starts[:, None])).clamp(min=0)
+    step = (extents / side)[:, None]
+    parts = starts[:, None] + step * (torch.arange(side, device=starts.device) + 0.5)
+    apart = (pixels[:, None, :] + 0.5 - parts[:, :, None]).abs()
+    near = (1 - apart / step.clamp(min=1.0)[..., None]).clamp(min=0) * shares[:, None, :]
+    near = near / near.sum(2, keepdim=True)
+    # Pixels beside the image are counted at its first one, for nothing.
+    seen = (pixels >= 0) & (pixels < length)
+    places = torch.where(seen, pixels, 0).long()
+    weights = near.new_zeros(len(starts), side, length)
+    weights.scatter_add_(2, places[:, None, :].expand_as(near), near * seen[:, None, :])
+    return weights, shares.new_zeros(len(starts), length).scatter_add_(1, places, shares * seen)
 
 
 def _seen_along(

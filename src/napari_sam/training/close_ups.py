@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.close_up import VIEW, CloseUp, features_of, views_of
-from napari_sam.model.squares import scaled, squares_around
+from napari_sam.model.squares import scaled, scaled_together, squares_around
 from napari_sam.model.upscaling import UPSCALING
 from napari_sam.training.losses import dice_loss
 
@@ -120,6 +120,8 @@ def _half_turned(x: Tensor, quarters: int, mirrored: bool) -> Tensor:
 
 def _covered(masks: Tensor, squares: Tensor) -> Tensor:
     """Give the covered share of the views' pixels: (B, 64, 64)."""
+    if masks.device.type != "cpu":
+        return scaled_together(masks, torch.arange(len(masks), device=masks.device), squares, VIEW)
     return torch.cat(
         [scaled(mask[None], square, VIEW) for mask, square in zip(masks, squares.tolist(), strict=True)]
     )

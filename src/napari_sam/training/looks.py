@@ -8,8 +8,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 # Grains of noise have up to this side, in pixels: small images are enlarged with their noise.
-_LARGEST_GRAIN = 5
-_MOST_NOISE = 0.12
+LARGEST_GRAIN = 5
+MOST_NOISE = 0.12
 
 
 def change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -28,14 +28,14 @@ def change_looks(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[
     if rng.random() < 0.15:
         x = gaussian_filter(x, (sigma := rng.uniform(0.4, 2.0), sigma, 0))
     if rng.random() < 0.3:
-        x = x + rng.uniform(0.01, _MOST_NOISE) * _noise(rng, x.astype(np.float32, copy=False))
+        x = x + rng.uniform(0.01, MOST_NOISE) * _noise(rng, x.astype(np.float32, copy=False))
     return np.clip(np.rint(255 * x), 0, 255).astype(np.uint8)
 
 
 def _noise(rng: np.random.Generator, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Draw noise of deviation one in grains of a random size; half the time that of counted photons."""
     height, width = x.shape[:2]
-    grain = int(rng.integers(1, _LARGEST_GRAIN + 1)) if rng.random() < 0.5 else 1
+    grain = int(rng.integers(1, LARGEST_GRAIN + 1)) if rng.random() < 0.5 else 1
     coarse = rng.normal(size=(-(-height // grain), -(-width // grain))).astype(np.float32)
     if grain > 1:
         coarse = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_sam.model.sam import CONFIGS
 from napari_sam.training.batches import Batches
+from napari_sam.training.crops import Batch
 from napari_sam.training.curves import draw_curves, open_tables
 from napari_sam.training.data import (
     SYNTHETIC_WEIGHT,
@@ -26,6 +26,8 @@ from napari_sam.training.data import (
     AnnotatedImage,
     read_set,
 )
+from napari_sam.training.device_batches import DeviceBatches
+from napari_sam.training.device_images import DeviceImages
 from napari_sam.training.hardware import HALVES, KINDS, Hardware
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.synthetic import draw_set
@@ -55,7 +57,8 @@ def train(
     fabric
         The devices, launched; every process calls this.
     workers
-        Processes that make the batches of each process of the training; none is a thread.
+        Processes that make the batches of each process of the training; none is a thread. A graphics card
+        makes them itself.
     weights
         What a new run begins with, instead of random weights.
     """
@@ -67,12 +70,11 @@ def train(
         fabric.print(f"resumed at step {trainer.step}", flush=True)
     elif weights is not None:
         trainer.begin_with(weights)
-    batches = Batches(recipe, training_sets(data, recipe), CONFIGS["nano"], fabric.global_rank)
     measured = {name: _some(read_set(data / name), recipe.validation_images) for name in VALIDATION_SETS}
     # No process goes on before all have read the checkpoint, which the first writes anew.
     fabric.barrier()
     run = _Run(out, trainer, measured)
-    for batch in batches.ahead(trainer.step, workers):
+    for batch in batches_of(trainer, training_sets(data, recipe), workers):
         run.log(trainer.train_step(batch))
         if trainer.step % recipe.checkpoint_every == 0 or trainer.step == recipe.steps:
             run.keep()
@@ -108,7 +110,6 @@ class _Run:
         if self._tables is not None:
             rate = self._trainer.recipe.rate(step - 1)
             self._tables[0].append({"step": step, **row, "rate": rate, "seconds": seconds})
-            draw_curves(self._out)
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in row.items())
         self._fabric.print(f"step {step}  {numbers}  {seconds:.2f} s/step", flush=True)
         self._began = time.perf_counter()
@@ -117,6 +118,7 @@ class _Run:
         """Write the checkpoint and the weights."""
         if self._fabric.is_global_zero:
             trainer = self._trainer
+            draw_curves(self._out)
             trainer.save(self._out / "last.pt")
             origin = f"step {trainer.step} of {trainer.recipe}"
             export(trainer.average, self._out / "nano.safetensors", origin)
@@ -140,6 +142,17 @@ class _Run:
             draw_curves(self._out)
         # A step's time in the log is that of training alone.
         self._began += time.perf_counter() - began
+
+
+def batches_of(
+    trainer: Trainer, sets: Sequence[tuple[float, Sequence[AnnotatedImage]]], workers: int = 0
+) -> Iterator[Batch]:
+    """Give the batches of the steps that are left, made where that is fastest."""
+    fabric, config = trainer.fabric, trainer.sam.config
+    if fabric.device.type == "cuda":
+        images = DeviceImages(sets, fabric.device)
+        return DeviceBatches(trainer.recipe, images, config, fabric.global_rank).ahead(trainer.step)
+    return Batches(trainer.recipe, sets, config, fabric.global_rank).ahead(trainer.step, workers)
 
 
 def training_sets(data: Path, recipe: Recipe) -> list[tuple[float, list[AnnotatedImage]]]:

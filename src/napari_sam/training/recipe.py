@@ -19,9 +19,10 @@ class Recipe:
     The learning rate rises over ``warmup`` steps, stays, and falls to zero over the last ``cooldown`` share
     of ``steps``; so a run can be lengthened until the fall begins.
 
-    From step ``enlarge_at`` on, a share ``large`` of the steps has crops of up to the model's whole input,
-    and the batch norms keep their statistics: with small crops alone the decoder never meets the many
-    distant tokens of a whole plane, and marks other objects too.
+    From step ``enlarge_at`` on, a share ``large`` of the steps has crops of up to the model's whole input:
+    with small crops alone the decoder never meets the many distant tokens of a whole plane, and marks other
+    objects too. From step ``freeze_norms_at`` on the encoder's batch norms keep their statistics; a batch of
+    few crops has none to learn from.
 
     ``proposals`` weighs the loss of the proposal head, which sees every pixel and so teaches the encoder much
     at each step. It is cheap, and the mask decoder is not: it decodes the prompts of only the share
@@ -40,6 +41,7 @@ class Recipe:
     warmup: int = 200
     cooldown: float = 0.35
     enlarge_at: int = 2000
+    freeze_norms_at: int = 2000
     large: float = 0.8
     correction: float = 0.15
     rounds: int = 3

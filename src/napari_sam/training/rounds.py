@@ -183,8 +183,11 @@ class Rounds:
         wrong = (shown > 0) != truth
         # Without an error, a further click on the object itself; anywhere, if it has no such pixel either.
         erring = wrong.any(-1).any(-1)[:, None, None]
-        weights = torch.where(erring, wrong, truth).flatten(1).float().cpu() + 1e-9
-        index = torch.multinomial(weights, 1, generator=self._generator)[:, 0].to(shown.device)
+        weights = torch.where(erring, wrong, truth).flatten(1).float() + 1e-6
+        # Where the sum of the weights passes a random share of the whole; so nothing waits for the device.
+        sums = weights.cumsum(1)
+        share = torch.rand(len(sums), 1, generator=self._generator).to(sums.device)
+        index = torch.searchsorted(sums, share * sums[:, -1:])[:, 0].clamp(max=weights.shape[1] - 1)
         label = torch.where(truth.flatten(1).gather(1, index[:, None]), POSITIVE, NEGATIVE)
         row, column = index // self._low_side, index % self._low_side
         inside = torch.stack([column, row], 1) * self._low_pixel + (self._low_pixel - 1) / 2
@@ -196,4 +199,6 @@ class Rounds:
 def _crop_pe(sam: Sam, corners: Tensor, side: int) -> Tensor:
     """Cut each crop's part out of the positional encoding of the whole square: (I, C, side, side)."""
     whole = sam.prompt_encoder.dense_pe()[0]
-    return torch.stack([whole[:, y : y + side, x : x + side] for x, y in corners.tolist()])
+    along = torch.arange(side, device=corners.device)
+    columns, rows = corners[:, :1] + along, corners[:, 1:] + along
+    return whole[:, rows[:, :, None], columns[:, None, :]].transpose(0, 1)

@@ -16,6 +16,7 @@ from napari_sam.training.synthetic_looks import (
     membranes,
     neurites,
     phase_contrast,
+    section,
     stained,
 )
 from napari_sam.training.synthetic_shapes import Labels, bodies, fibres, rods, tissue
@@ -30,7 +31,8 @@ class Kind:
 
 
 KINDS = {
-    "cells": Kind((bodies,), (fluorescence, fluorescence, phase_contrast, stained)),
+    "cells": Kind((bodies,), (fluorescence, phase_contrast, stained)),
+    "sections": Kind((bodies,), (section,)),
     "bacteria": Kind((rods,), (fluorescence, phase_contrast)),
     "filaments": Kind((fibres,), (fluorescence, phase_contrast)),
     "membranes": Kind((tissue,), (membranes,)),

@@ -24,6 +24,27 @@ def fluorescence(rng: np.random.Generator, labels: Labels) -> Picture:
     return _seen(rng, image)
 
 
+def section(rng: np.random.Generator, labels: Labels) -> Picture:
+    """A confocal section: soft nuclei, full or with a bright rim and dark or bright bodies in them, some dim.
+
+    What lies above and below shines through; it is no object. The noise is often as strong as the signal.
+    """
+    depth = _depth(labels)
+    areas = np.unique(labels[labels > 0], return_counts=True)[1]
+    size = float(np.sqrt(np.median(areas)))
+    bulge = 1 - np.exp(-depth / (size * rng.uniform(0.03, 0.3)))
+    rim = np.exp(-depth / (0.1 * size)) * (labels > 0) * rng.choice([0, 0, 0.7])
+    spots = clouds(rng, size * rng.uniform(0.06, 0.15))
+    bodies_in = rng.uniform(-0.6, 0.8) * (spots > rng.uniform(0.8, 2.0)) * (labels > 0)
+    image = _levels(rng, labels, rng.uniform(0.2, 0.9)) * np.clip(bulge + rim + bodies_in, 0.05, None)
+    turned = np.roll(image[::-1, :], int(rng.integers(SIDE)), axis=1)
+    away = gaussian_filter(turned, size * rng.uniform(0.15, 0.6)) * rng.uniform(0, 0.7)
+    blur = size * rng.uniform(0.01, 0.12)
+    # Along the optical axis a section is blurred most.
+    image = gaussian_filter(image, (blur, blur * rng.choice([1.0, 1.0, 3.0]))) + away + rng.uniform(0, 0.1)
+    return _seen(rng, image * np.exp(rng.uniform(0, 0.3) * clouds(rng, 100)), fewest_photons=2)
+
+
 def phase_contrast(rng: np.random.Generator, labels: Labels) -> Picture:
     """Objects darker or hardly darker than the ground, with a bright halo and a dark or bright rim."""
     depth = _depth(labels)
@@ -75,11 +96,15 @@ def membranes(rng: np.random.Generator, labels: Labels) -> Picture:
 def neurites(rng: np.random.Generator, labels: Labels) -> Picture:
     """Cut neurites under an electron microscope: dark borders, grainy insides, mitochondria and vesicles."""
     depth = _depth(labels)
-    border = np.exp(-((depth / rng.uniform(1, 2.2)) ** 2))
-    image = 0.8 + 0.12 * _levels(rng, labels, 1.0) - rng.uniform(0.35, 0.7) * border
+    # How many pixels of this image one of the microscope has.
+    grain = np.exp(rng.uniform(0, np.log(4)))
+    border = np.exp(-((depth / (grain * rng.uniform(0.8, 2.2))) ** 2))
+    image = 0.8 + 0.12 * _levels(rng, labels, 1.0) - rng.uniform(0.35, 0.8) * border
     image = image - _mitochondria(rng, labels, depth)
-    vesicles = clouds(rng, 1.6) * (clouds(rng, 25) > 0.5)
-    image = image - rng.uniform(0, 0.12) * vesicles * (labels > 0) + 0.06 * clouds(rng, rng.uniform(1, 2.5))
+    vesicles = clouds(rng, 1.6 * grain) * (clouds(rng, 25 * np.sqrt(grain)) > 0.5)
+    texture = rng.uniform(0.04, 0.12) * clouds(rng, grain * rng.uniform(0.8, 1.5))
+    image = image - rng.uniform(0, 0.15) * vesicles * (labels > 0) + texture
+    image = gaussian_filter(image, (0.3 * grain, grain * rng.choice([0.3, 0.3, 1.5])))
     return _seen(rng, image + rng.uniform(0, 0.06) * clouds(rng, 90), least_blur=0.5)
 
 
@@ -131,7 +156,7 @@ def _levels(rng: np.random.Generator, labels: Labels, spread: float) -> Picture:
 
 def _mitochondria(rng: np.random.Generator, labels: Labels, depth: NDArray[np.float64]) -> Picture:
     """Give how much darker dark, striped patches well inside of the objects are."""
-    patches = clouds(rng, rng.uniform(5, 9)) > rng.uniform(1.0, 1.8)
+    patches = clouds(rng, rng.uniform(5, 18)) > rng.uniform(1.0, 1.8)
     inside = patches & (depth > 4) & (labels > 0)
     y, x = np.mgrid[:SIDE, :SIDE]
     turn = rng.uniform(0, np.pi)
@@ -150,12 +175,14 @@ def _specks(rng: np.random.Generator) -> Picture:
     return blurred
 
 
-def _seen(rng: np.random.Generator, image: Picture, least_blur: float = 0.3) -> Picture:
+def _seen(
+    rng: np.random.Generator, image: Picture, least_blur: float = 0.3, fewest_photons: float = 15
+) -> Picture:
     """Blur as a lens does, light unevenly, and add the noise of a camera."""
     image = gaussian_filter(image, rng.uniform(least_blur, 2.0))
     image = (image - image.min()) / max(float(np.ptp(image)), 1e-9)
     image = image * (1 + rng.uniform(0, 0.15) * clouds(rng, 120))
-    photons = np.exp(rng.uniform(np.log(15), np.log(2000)))
+    photons = np.exp(rng.uniform(np.log(fewest_photons), np.log(2000)))
     shot = rng.poisson(np.clip(image, 0, None) * photons) / photons
     noisy: Picture = shot + rng.uniform(0, 0.05) * rng.normal(size=image.shape)
     return noisy

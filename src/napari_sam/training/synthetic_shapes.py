@@ -102,12 +102,13 @@ def tissue(rng: np.random.Generator) -> Labels:
     Cells may be of one or of many sizes, stretched, and in part empty.
     """
     count = int(np.exp(rng.uniform(np.log(20), np.log(400))))
-    stretch = rng.choice([1.0, 1.0, 2.0])
+    stretch = rng.choice([1.0, 1.0, 2.0, 3.5])
     seeds = rng.uniform(0, SIDE, (count, 2)) * (1, 1 / stretch)
     if rng.random() < 0.5:  # the more even cells of an epithelium
         seeds = _relaxed(rng, seeds, (SIDE, SIDE / stretch))
     y, x = np.mgrid[:SIDE, :SIDE].astype(float)
-    bend, wave = rng.uniform(0, 8), rng.uniform(8, 40)
+    wave = np.exp(rng.uniform(np.log(8), np.log(80)))
+    bend = rng.uniform(0, 0.25 if rng.random() < 0.5 else 0.6) * wave
     y, x = (axis + bend * clouds(rng, wave) for axis in (y, x))
     distances, nearest = cKDTree(seeds).query(np.stack([y, x / stretch], -1), k=2)
     cells = nearest[..., 0]

@@ -95,6 +95,8 @@ class Trainer:
             assert self.sam.close_up is not None
             self.sam.close_up.requires_grad_(True)
         self.sam.to(fabric.device)
+        if fabric.device.type == "cuda":
+            self.sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.sam).eval().requires_grad_(False)
         # A fused step cannot give the gradients back as they are before clipping, where the loss is scaled.
         scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
@@ -194,11 +196,11 @@ class Trainer:
         return Predictor(self.average, ModelIdentity("nano", f"step {self.step}"), self.fabric.device)
 
     def _freeze_norms(self) -> None:
-        """Keep the batch norms' statistics from the step on from which the crops are large.
+        """Keep the statistics of the encoder's batch norms from the recipe's step on.
 
-        Those of the close-ups go on: their views have the same size as ever.
+        Those of the close-ups go on: their views are many, and have the same size as ever.
         """
-        if self.step >= self.recipe.enlarge_at or self.recipe.closely:
+        if self.step >= self.recipe.freeze_norms_at or self.recipe.closely:
             for module in self.sam.image_encoder.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
@@ -222,11 +224,12 @@ class Trainer:
     def _update_average(self) -> None:
         """Follow the weights (and the batch norms' statistics) slowly, faster in the beginning."""
         decay = min(self.recipe.average, (1 + self.step) / (10 + self.step))
-        for kept, new in zip(self.average.state_dict().values(), self.sam.state_dict().values(), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, 1 - decay)
-            else:
-                kept.copy_(new)
+        kept, new = ([*sam.state_dict().values()] for sam in (self.average, self.sam))
+        floating = [number for number, value in enumerate(kept) if value.is_floating_point()]
+        # All in one call, which a graphics card takes at once.
+        torch._foreach_lerp_([kept[n] for n in floating], [new[n] for n in floating], 1 - decay)
+        for number in set(range(len(kept))) - set(floating):
+            kept[number].copy_(new[number])
 
 
 @torch.no_grad()
