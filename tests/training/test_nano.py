@@ -23,6 +23,7 @@ from napari_sam.training.nano import train
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.trainer import Trainer, export
 from napari_sam.training.validation import iou, score_objects
+from napari_sam.weights.loading import load_model
 
 RECIPE = Recipe(
     steps=4,
@@ -116,11 +117,41 @@ class TestTrainer:
         trainer = Trainer(RECIPE, CPU)
         path = tmp_path / "nano.safetensors"
         export(trainer.average, path, "a test")
-        assert path.stat().st_size < 12e6
+        numbers = sum(value.numel() for value in trainer.average.state_dict().values())
+        assert path.stat().st_size < 1.25 * numbers  # bytes; most weights have one, the others two
         assert [file.name for file in tmp_path.iterdir()] == ["nano.safetensors"]
         loaded, image = load_predictor("nano", path, device="cpu"), discs().image
-        full, half = (x.predict(x.encode(image), Prompt([(24, 24)])) for x in (trainer.predictor(), loaded))
-        assert iou(full.masks, half.masks) > 0.95
+        full, stored = (x.predict(x.encode(image), Prompt([(24, 24)])) for x in (trainer.predictor(), loaded))
+        assert iou(full.masks, stored.masks) > 0.95
+
+    def test_what_it_exports_is_within_half_a_step_of_its_weights(self, tmp_path: Path) -> None:
+        trainer = Trainer(RECIPE, CPU)
+        path = tmp_path / "nano.safetensors"
+        export(trainer.average, path, "a test")
+        file, loaded = load_file(path), load_model("nano", path)[0].state_dict()
+        assert torch.int8 in {value.dtype for value in file.values()}
+        for key, value in trainer.average.state_dict().items():
+            if file[key].dtype == torch.int8:
+                half_steps = 0.5001 * file[f"{key}_scale"][:, None, None, None]
+                assert ((loaded[key] - value).abs() <= half_steps).all()
+            else:
+                torch.testing.assert_close(loaded[key], value, rtol=2**-11, atol=2**-25)  # of float16
+
+    @pytest.mark.parametrize("kind", ["in 8 bits", "in half precision"])
+    def test_begins_with_what_was_exported(self, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "nano.safetensors"
+        given = Trainer(RECIPE, CPU).sam
+        if kind == "in 8 bits":
+            export(given, path, "a test")
+        else:
+            save_file(
+                {k: x.half() if x.is_floating_point() else x for k, x in given.state_dict().items()}, path
+            )
+        trainer = Trainer(replace(RECIPE, seed=1), CPU)
+        trainer.begin_with(path)
+        expected = load_model("nano", path)[0].state_dict()
+        for mine in (trainer.sam, trainer.average):
+            assert all(torch.equal(value, expected[key]) for key, value in mine.state_dict().items())
 
     def test_begins_with_given_weights_and_leaves_frozen_stages_as_they_are(self, tmp_path: Path) -> None:
         export(Trainer(RECIPE, CPU).sam, tmp_path / "nano.safetensors", "a test")

@@ -24,6 +24,7 @@ from napari_sam.training.losses import drawing_loss, prompt_losses, proposal_los
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.rounds import Rounds
 from napari_sam.weights.checkpoint import read_checkpoint
+from napari_sam.weights.compact import compacted
 from napari_sam.weights.loading import ModelIdentity, check_state
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Trainer:
         return {name: value.detach() for name, value in measured.items()}
 
     def begin_with(self, weights: Path) -> None:
-        """Begin with the weights of a ``safetensors`` file, as `export` writes it.
+        """Begin with the weights of a ``safetensors`` file: what `export` writes, or plain floats.
 
         A part of the model that the file does not have at all begins at random.
 
@@ -244,19 +245,12 @@ def spread_frequencies(sam: Sam) -> None:
 
 
 def export(sam: Sam, path: Path, origin: str) -> None:
-    """Write the weights in half precision as ``safetensors``, with their ``origin``, in one move."""
-    state = {key: _halved(value).contiguous().cpu() for key, value in sam.state_dict().items()}
+    """Write the weights as ``safetensors``, `compacted`, with their ``origin``, in one move."""
+    # Rounded on the processor, so that every device writes the same bytes.
+    state = compacted({key: value.cpu() for key, value in sam.state_dict().items()})
     partial = path.with_suffix(".partial")
-    save_file(state, partial, {"origin": origin})
+    save_file({key: value.contiguous() for key, value in state.items()}, partial, {"origin": origin})
     partial.replace(path)
-
-
-def _halved(value: Tensor) -> Tensor:
-    """Give a tensor in half precision, or as it is where that cannot hold it: a variance may be too large."""
-    if not value.is_floating_point():
-        return value
-    half = value.half()
-    return half if half.isfinite().all() else value
 
 
 def _decayed(sam: nn.Module, decay: float) -> list[dict[str, object]]:

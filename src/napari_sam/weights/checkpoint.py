@@ -6,12 +6,14 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from napari_sam.weights.compact import expanded
 
 SHOWN_KEYS = 3
 # Every key of a SAM, or of the head that nano has besides, begins with one of these, perhaps behind a prefix
@@ -30,7 +32,8 @@ class Checkpoint:
     Attributes
     ----------
     state
-        ``{key: tensor}`` with the official keys, on the CPU, as the file has them.
+        ``{key: tensor}`` with the official keys, on the CPU, as the file has them; what it has in 8 bits, as
+        float32.
     left_out
         What else the file holds, in words.
     """
@@ -51,12 +54,13 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
         The file.
     mapped
         Leave the weights in the file until they are used. A file that is written anew in place while it is
-        mapped ends the process, so this is for files that nobody writes.
+        mapped ends the process, so this is for files that nobody writes. Weights in 8 bits are read at once.
 
     Raises
     ------
     CheckpointError
-        If there is no such file, it is damaged, holds anything but plain data, or no weights.
+        If there is no such file, it is damaged, holds anything but plain data, no weights, or weights in 8
+        bits without the scales that belong to them.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -70,7 +74,7 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
         raise CheckpointError(f"{path} could not be read as a checkpoint: {_reason(error)}") from error
     if not isinstance(content, Mapping):
         raise _no_weights(path, type(content).__name__)
-    return _sam_part(path, content)
+    return _expanded(path, _sam_part(path, content))
 
 
 def _content(path: Path, mapped: bool) -> object:
@@ -109,6 +113,16 @@ def _sam_part(path: Path, content: Mapping[object, object]) -> Checkpoint:
             raise _no_weights(path, f"{type(value).__name__} as {key}")
     beside = {} if name is None else {key: value for key, value in content.items() if key != name}
     return Checkpoint(state, (*_in_words(beside), *_in_words(others)))
+
+
+def _expanded(path: Path, read: Checkpoint) -> Checkpoint:
+    """Make floats of the weights that `compacted` stored in 8 bits."""
+    try:
+        return replace(read, state=expanded(read.state))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Copy or export the file anew, or choose another one."
+        ) from error
 
 
 def _dictionaries(content: Mapping[object, object]) -> Iterator[tuple[object, Mapping[object, object]]]:
