@@ -34,15 +34,13 @@ _ENCODING = 0.2
 
 # What suits the bundled model, see `suited_selection`.
 _LEARNED_SELECTION = Selection(
-    pred_iou_thresh=0.4,
+    pred_iou_thresh=0.62,
     stability_score_thresh=0.3,
     box_nms_thresh=0.5,
     crop_nms_thresh=0.5,
     max_overlap=0.2,
 )
-_GRID_SELECTION = replace(
-    _LEARNED_SELECTION, pred_iou_thresh=0.5, stability_score_thresh=0.5, max_overlap=0.5
-)
+_GRID_SELECTION = replace(_LEARNED_SELECTION, pred_iou_thresh=0.55, max_overlap=0.5)
 
 
 @dataclass(frozen=True)

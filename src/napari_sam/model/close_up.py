@@ -23,7 +23,7 @@ VIEW = 64
 CHANNELS = 5
 # Views get this many features of the embedding along a side.
 _FEATURES = VIEW // 4
-_WIDTHS = (16, 32, 48, 64)
+_WIDTHS = (16, 40, 80, 128)
 
 # What a point is drawn as: a disc of this radius in the view.
 _POINT = 2.5

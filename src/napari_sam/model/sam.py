@@ -81,11 +81,11 @@ CONFIGS = {
     for config in (
         SamConfig(
             "nano",
-            ConvConfig(stem=32, widths=(64, 128, 160, 192), depths=(3, 4, 3, 2)),
+            ConvConfig(stem=32, widths=(64, 128, 160, 192), depths=(4, 6, 3, 2), refinements=4),
             image_size=512,
             decoder=DecoderConfig(width=96, heads=4, mlp=384, score_hidden=96),
             proposals=True,
-            small=24,
+            small=12,
             fine=True,
             draws_prompts=True,
             close_up=True,
