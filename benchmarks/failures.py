@@ -21,8 +21,8 @@ from quality import BENCHMARKS, images_of
 
 from napari_sam import Predictor, Prompt, load_predictor
 from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
-from napari_sam.training.crops import innermost_point, tight_box
 from napari_sam.training.data import AnnotatedImage
+from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 from napari_sam.training.validation import iou
 
 _IN_A_ROW = 4

@@ -12,8 +12,8 @@ from skimage.transform import resize
 
 from napari_sam import Predictor, Prompt
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
-from napari_sam.training.crops import innermost_point, tight_box
 from napari_sam.training.data import AnnotatedImage
+from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 from napari_sam.training.validation import iou
 
 TARGET, MOST_CLICKS = 0.85, 10

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import example, given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_sam.model.close_up import VIEW, CloseUp, features_of, views_of
+from napari_sam.model.close_up import _LEAST_CONTRAST, VIEW, CloseUp, _pixels, features_of, views_of
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam, brightness
-from napari_sam.model.squares import placed, sampled, scaled, squares_around
+from napari_sam.model.squares import placed, sampled, scaled, scaled_together, squares_around
 
 # Logits of half the resolution of a 120 x 160 image.
 STRIDE, SIZE = 2, (60, 80)
@@ -103,6 +105,34 @@ class TestScaling:
         image = torch.rand(1, 120, 160)
         one, other = (scaled(image, (20, 30, side), VIEW) for side in (79.999, 80.001))
         torch.testing.assert_close(one, other, rtol=0, atol=5e-3)
+
+
+SQUARES = st.tuples(st.floats(-80, 110), st.floats(-80, 90), st.floats(16, 150))
+INSIDE, ACROSS, AROUND, BESIDE = (20, 15, 30.5), (-9.25, 50, 40), (-20, -10, 140), (-80.5, 5, 60)
+
+
+class TestScalingTogether:
+    """Many squares at once, as a graphics card takes them, are what each is by itself."""
+
+    IMAGES = torch.randint(0, 256, (2, 70, 90), generator=torch.Generator().manual_seed(0)).float()
+
+    @given(st.lists(st.tuples(st.integers(0, 1), SQUARES), min_size=1, max_size=4))
+    @example([(0, INSIDE), (1, ACROSS), (0, AROUND), (1, BESIDE)])
+    def test_the_same_pixels(self, chosen: list[tuple[int, tuple[float, float, float]]]) -> None:
+        which, squares = (torch.tensor(each) for each in zip(*chosen, strict=True))
+        together = scaled_together(self.IMAGES, which, squares, VIEW)
+        pairs = zip(which.tolist(), squares.tolist(), strict=True)
+        alone = torch.cat([scaled(self.IMAGES[n, None], square, VIEW) for n, square in pairs])
+        torch.testing.assert_close(together, alone, rtol=0, atol=0.02)
+
+    @given(st.lists(st.tuples(st.integers(0, 1), SQUARES), min_size=1, max_size=4))
+    @example([(0, INSIDE), (1, ACROSS), (0, AROUND), (1, BESIDE)])
+    def test_the_same_contrast(self, chosen: list[tuple[int, tuple[float, float, float]]]) -> None:
+        which, squares = (torch.tensor(each) for each in zip(*chosen, strict=True))
+        together = scaled_together(self.IMAGES, which, squares, VIEW, _LEAST_CONTRAST)
+        pairs = zip(which.tolist(), squares.tolist(), strict=True)
+        alone = torch.cat([_pixels(self.IMAGES[n, None], square) for n, square in pairs])
+        torch.testing.assert_close(together, alone, rtol=0, atol=0.03)
 
 
 class TestViews:

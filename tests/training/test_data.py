@@ -13,7 +13,8 @@ from skimage.io import imsave
 
 from napari_sam.training.data import SYNTHETIC_KINDS, TRAINING_SETS, AnnotatedImage, read_pair, read_set
 from napari_sam.training.synthetic import KINDS, draw, draw_set
-from napari_sam.training.synthetic_shapes import SIDE
+from napari_sam.training.synthetic_looks import section
+from napari_sam.training.synthetic_shapes import SIDE, bodies
 
 LABELS = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40) // 300
 RAMP = np.arange(30 * 40).reshape(30, 40)
@@ -83,6 +84,17 @@ def test_drawn_objects_are_seen_where_the_labels_say(drawn: AnnotatedImage) -> N
     near = binary_dilation(~ground, iterations=3) & ground
     levels = [float(drawn.image[part].mean()) for part in (near, rim, ~ground & ~rim) if part.any()]
     assert max(levels) - min(levels) > 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_section_shows_soft_nuclei_in_noise(seed: int) -> None:
+    """They are brighter than the ground on the whole, though hardly any pixel is as its neighbour is."""
+    labels = bodies(np.random.default_rng(seed))
+    picture = section(np.random.default_rng(seed), labels)
+    assert picture.shape == labels.shape and np.isfinite(picture).all()
+    assert picture[labels > 0].mean() > 1.1 * picture[labels == 0].mean()
+    assert_array_equal(picture, section(np.random.default_rng(seed), labels))
+    assert np.abs(np.diff(picture, axis=1)).mean() > 0.005
 
 
 def test_every_kind_is_weighed() -> None:

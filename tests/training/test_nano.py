@@ -15,12 +15,15 @@ from skimage.io import imread, imsave
 
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.model.sam import CONFIGS
+from napari_sam.training.chance import Chance
 from napari_sam.training.crops import Batch, sample_batch
 from napari_sam.training.curves import PICTURE, VALIDATION
 from napari_sam.training.data import TRAINING_SETS, VALIDATION_SETS, AnnotatedImage
 from napari_sam.training.hardware import HALVES, Hardware
+from napari_sam.training.images import TrainingImages
 from napari_sam.training.nano import train
-from napari_sam.training.recipe import Recipe
+from napari_sam.training.recipe import Layout, Recipe
 from napari_sam.training.trainer import Trainer, export
 from napari_sam.training.validation import iou, score_objects
 from napari_sam.weights.loading import load_model
@@ -79,8 +82,9 @@ def one_thread() -> Iterator[None]:
 
 
 def batch_of(step: int, crops: int = RECIPE.crops) -> Batch:
-    rng = np.random.default_rng(step)
-    return sample_batch(rng, [(1.0, [discs()])], crops, RECIPE.objects, RECIPE.side, 512, 8)
+    images = TrainingImages([(1.0, [discs()])], torch.device("cpu"))
+    layout = Layout(crops, RECIPE.objects, RECIPE.side)
+    return sample_batch(Chance(torch.Generator().manual_seed(step)), images, layout, CONFIGS["nano"])
 
 
 class TestTrainer:
@@ -240,7 +244,7 @@ def test_a_checkpoint_of_the_first_version_is_read(tmp_path: Path) -> None:
 
 
 def test_data_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="dsb2018/train holds no NAME_image"):
+    with pytest.raises(FileNotFoundError, match="dsb2018/val holds no NAME_image"):
         train(tmp_path, tmp_path / "run", RECIPE, CPU)
 
 

@@ -55,7 +55,7 @@ def learned_points(
     peaks = peaks[expit(maps[1][tuple(peaks.T)]) >= _LEAST_CLOSENESS]
     radii = distances[tuple(peaks.T)] / votes[tuple(peaks.T)] / _MEAN_DISTANCE
     kept = _apart(peaks, radii)
-    # The value of a map's pixel is that of the pixel of the input in its middle, see `proposal_target`.
+    # The value of a map's pixel is that of the pixel of the input in its middle, see `proposal_targets`.
     inside = np.minimum(peaks[kept] * stride + stride / 2, scaled - 1)
     points: NDArray[np.float64] = inside * (np.array(geometry.original) / scaled)
     return points, radii[kept] * stride

@@ -1,30 +1,32 @@
-"""Batches made ahead of the steps that take them; each depends on seed, step and process alone."""
+"""The stream of batches that a training takes, one for each step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
-from torch.utils.data import DataLoader, Dataset
+import torch
 
 from napari_sam.model.sam import SamConfig
+from napari_sam.training.chance import Chance
 from napari_sam.training.crops import Batch, sample_batch
-from napari_sam.training.data import AnnotatedImage
+from napari_sam.training.images import TrainingImages
 from napari_sam.training.recipe import Recipe
 
 _PREFETCHED = 3
 
-WeightedSets = Sequence[tuple[float, Sequence[AnnotatedImage]]]
-
 
 @dataclass(frozen=True, eq=False)
-class Batches(Dataset[Batch]):
-    """The batch of every step, as the process ``rank`` sees it."""
+class Batches:
+    """The batch of every step, as the process ``rank`` sees it.
+
+    It depends on the recipe's seed, the step and the process alone, on the same kind of device.
+    """
 
     recipe: Recipe
-    sets: WeightedSets
+    images: TrainingImages
     config: SamConfig
     rank: int = 0
 
@@ -32,37 +34,25 @@ class Batches(Dataset[Batch]):
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> Batch:
-        size, patch = self.config.image_size, self.config.encoder.patch
-        layout = self.recipe.layout_of(step, size)
-        rng = np.random.default_rng(self.recipe.crops_seed(step, self.rank))
-        return sample_batch(rng, self.sets, layout.crops, layout.objects, layout.side, size, patch)
+        seed = int(self.recipe.crops_seed(step, self.rank).generate_state(1)[0])
+        chance = Chance(torch.Generator(self.images.device).manual_seed(seed))
+        layout = self.recipe.layout_of(step, self.config.image_size)
+        return sample_batch(chance, self.images, layout, self.config)
 
-    def ahead(self, first: int, workers: int = 0) -> Iterator[Batch]:
-        """Give the batches from step ``first`` on, made by a thread or by ``workers`` processes.
+    def ahead(self, first: int) -> Iterator[Batch]:
+        """Give the batches from step ``first`` on, made while the steps before them train.
 
-        A thread is enough beside a processor that trains; a graphics card asks for batches faster than one
-        core makes them.
+        On a processor a thread makes them. A graphics card makes each between two steps, in a moment, while
+        this process already prepares what comes next.
         """
-        if workers:
-            steps = range(first, len(self))
-            yield from DataLoader(
-                self,
-                batch_size=None,
-                sampler=steps,
-                num_workers=workers,
-                prefetch_factor=_PREFETCHED,
-                multiprocessing_context="spawn",
-            )
+        steps = range(first, len(self))
+        if self.images.device.type != "cpu":
+            yield from map(self.__getitem__, steps)
             return
         with ThreadPoolExecutor(1) as pool:
-            made = [pool.submit(self.__getitem__, step) for step in self._range(first, first + _PREFETCHED)]
-            for step in range(first, len(self)):
-                batch = made.pop(0).result()
-                made += [
-                    pool.submit(self.__getitem__, later)
-                    for later in self._range(step + _PREFETCHED, step + _PREFETCHED + 1)
-                ]
+            made = deque(pool.submit(self.__getitem__, step) for step in steps[:_PREFETCHED])
+            for step in steps:
+                batch = made.popleft().result()
+                if step + _PREFETCHED in steps:
+                    made.append(pool.submit(self.__getitem__, step + _PREFETCHED))
                 yield batch
-
-    def _range(self, first: int, end: int) -> range:
-        return range(first, min(end, len(self)))

@@ -1,4 +1,4 @@
-"""How deep pixels lie in their objects and where these are deepest: of many label images, on any device."""
+"""How deep pixels lie in their objects, and what the proposal head learns of it: of many label images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_sam.model.proposal_head import OFFSET_UNIT, TAUGHT
-from napari_sam.training.crops import MAP_STRIDE
+
+# Pixels of the model's input per pixel of the proposal maps.
+MAP_STRIDE = 4
 
 
 def depths(labels: Tensor, most: int) -> Tensor:
@@ -36,7 +38,8 @@ def depths(labels: Tensor, most: int) -> Tensor:
 def proposal_targets(labels: Tensor, most_labels: int) -> Tensor:
     """Make the maps that the proposal head learns from (B, side, side) labels: (B, 4, side / 4, side / 4).
 
-    As `napari_sam.training.crops.proposal_target` makes those of one image. Labels are below ``most_labels``.
+    Foreground; closeness to the innermost point (1 there, falling to 0 at the border); and on objects the
+    offset (x, y) to that point in units of ``OFFSET_UNIT``. Labels are below ``most_labels``.
     """
     seen = labels[:, MAP_STRIDE // 2 :: MAP_STRIDE, MAP_STRIDE // 2 :: MAP_STRIDE].long()
     b, h, w = seen.shape

@@ -26,9 +26,8 @@ from napari_sam.training.data import (
     AnnotatedImage,
     read_set,
 )
-from napari_sam.training.device_batches import DeviceBatches
-from napari_sam.training.device_images import DeviceImages
 from napari_sam.training.hardware import HALVES, KINDS, Hardware
+from napari_sam.training.images import TrainingImages
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.synthetic import draw_set
 from napari_sam.training.trainer import Trainer, export
@@ -43,9 +42,7 @@ _LOGGED = 50
 _VALIDATED_OBJECTS = 25
 
 
-def train(
-    data: Path, out: Path, recipe: Recipe, fabric: Fabric, workers: int = 0, weights: Path | None = None
-) -> None:
+def train(data: Path, out: Path, recipe: Recipe, fabric: Fabric, weights: Path | None = None) -> None:
     """Run or resume a training in ``out``, which gets checkpoints, tables, curves and ``nano.safetensors``.
 
     Parameters
@@ -56,9 +53,6 @@ def train(
         The numbers of the training.
     fabric
         The devices, launched; every process calls this.
-    workers
-        Processes that make the batches of each process of the training; none is a thread. A graphics card
-        makes them itself.
     weights
         What a new run begins with, instead of random weights.
     """
@@ -74,7 +68,7 @@ def train(
     # No process goes on before all have read the checkpoint, which the first writes anew.
     fabric.barrier()
     run = _Run(out, trainer, measured)
-    for batch in batches_of(trainer, training_sets(data, recipe), workers):
+    for batch in batches_of(trainer, training_sets(data, recipe)):
         run.log(trainer.train_step(batch))
         if trainer.step % recipe.checkpoint_every == 0 or trainer.step == recipe.steps:
             run.keep()
@@ -144,15 +138,13 @@ class _Run:
         self._began += time.perf_counter() - began
 
 
-def batches_of(
-    trainer: Trainer, sets: Sequence[tuple[float, Sequence[AnnotatedImage]]], workers: int = 0
-) -> Iterator[Batch]:
-    """Give the batches of the steps that are left, made where that is fastest."""
-    fabric, config = trainer.fabric, trainer.sam.config
-    if fabric.device.type == "cuda":
-        images = DeviceImages(sets, fabric.device)
-        return DeviceBatches(trainer.recipe, images, config, fabric.global_rank).ahead(trainer.step)
-    return Batches(trainer.recipe, sets, config, fabric.global_rank).ahead(trainer.step, workers)
+def batches_of(trainer: Trainer, sets: Sequence[tuple[float, Sequence[AnnotatedImage]]]) -> Iterator[Batch]:
+    """Give the batches of the steps that are left; a graphics card makes its own, else a processor does."""
+    fabric = trainer.fabric
+    device = fabric.device if fabric.device.type == "cuda" else torch.device("cpu")
+    images = TrainingImages(sets, device)
+    batches = Batches(trainer.recipe, images, trainer.sam.config, fabric.global_rank)
+    return batches.ahead(trainer.step)
 
 
 def training_sets(data: Path, recipe: Recipe) -> list[tuple[float, list[AnnotatedImage]]]:
@@ -184,7 +176,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", choices=KINDS)
     parser.add_argument("--devices", type=int, default=1, help="processes, each on a device of its own")
     parser.add_argument("--half-type", default="auto", choices=HALVES, help="what --half computes in")
-    parser.add_argument("--workers", type=int, default=0, help="processes that make batches; 0 is a thread")
     parser.add_argument("--weights", type=Path, help="file that a new run begins with")
     for option in fields(Recipe):
         name, default = f"--{option.name.replace('_', '-')}", option.default
@@ -196,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = Recipe(**{option.name: getattr(options, option.name) for option in fields(Recipe)})
     fabric = Hardware(options.device, options.devices, options.half_type).open(recipe.half)
     fabric.launch()
-    train(options.data, options.out, recipe, fabric, options.workers, options.weights)
+    train(options.data, options.out, recipe, fabric, options.weights)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
-from napari_sam.training.crops import innermost_point, tight_box
 from napari_sam.training.data import AnnotatedImage
+from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""All training images in a device's memory, where crops of them are cut."""
+"""All training images in the memory of a processor or of a graphics card, where crops of them are cut."""
 
 from __future__ import annotations
 
@@ -40,8 +40,12 @@ class Placement:
     y: Tensor
     scales: Tensor
 
+    def some(self, which: Tensor) -> Placement:
+        """Give these of the crops."""
+        return Placement(*(each[which] for each in (self.numbers, self.x, self.y, self.scales)))
 
-class DeviceImages:
+
+class TrainingImages:
     """The images of weighted sets, one behind the other in one tensor, with a table of their objects.
 
     Parameters
@@ -50,6 +54,11 @@ class DeviceImages:
         Weights and annotated images. Images without an object are left out.
     device
         Where they are to lie.
+
+    Raises
+    ------
+    ValueError
+        If none of the images has an object.
 
     Attributes
     ----------
