@@ -78,8 +78,8 @@ CASES = (
         {**_LOW, **_LESS, "crop_n_layers": 1, "crop_n_points_downscale_factor": 2},
     ),
     Case("no small regions", "coins", {**_LOW, **_LESS, "min_mask_region_area": 200}),
-    Case("two layers of crops", "small", {**_TWO_LAYERS, "points_per_side": 12}),
-    Case("points of one's own", "nuclei", _LOW, grid=_SCATTERED),
+    Case("two layers of crops, steep", "small", {**_TWO_LAYERS, "points_per_side": 12}, steep=True),
+    Case("points of one's own", "nuclei", _LOWER, grid=_SCATTERED),
 )
 QUICK = (
     Case("default thresholds, steep", "coins", _FEW, steep=True),
@@ -92,8 +92,8 @@ QUICK = (
     ),
     Case("no small regions", "coins", {**_LOW, **_FEW, "min_mask_region_area": 200}),
     Case("colour, steep", "tissue", {**_LOWER, **_FEW}, steep=True),
-    Case("two layers of crops", "small", {**_TWO_LAYERS, "points_per_side": 6}),
-    Case("points of one's own", "nuclei", _LOW, grid=_SCATTERED),
+    Case("two layers of crops, steep", "small", {**_TWO_LAYERS, "points_per_side": 6}, steep=True),
+    Case("points of one's own", "nuclei", _LOWER, grid=_SCATTERED),
 )
 
 

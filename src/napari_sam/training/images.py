@@ -144,15 +144,15 @@ class TrainingImages:
         return total.permute(0, 3, 1, 2)
 
 
-def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int16]:
+def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     """Number the objects 1, 2, ... in the order of their labels."""
     present = np.bincount(labels.ravel()) > 0
     present[0] = False
-    numbers: NDArray[np.int16] = (present.cumsum() * present).astype(np.int16)[labels]
+    numbers: NDArray[np.int32] = (present.cumsum() * present).astype(np.int32)[labels]
     return numbers
 
 
-def _middles(labels: NDArray[np.int16]) -> NDArray[np.float32]:
+def _middles(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Give the middles (x, y) of the objects' boxes, one row for each number."""
     boxes = find_objects(labels)
     return np.array([[(s.start + s.stop) / 2 for s in reversed(box)] for box in boxes], np.float32)
