@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from skimage.io import imsave
 
+from napari_sam.training import synthetic
 from napari_sam.training.data import SYNTHETIC_KINDS, TRAINING_SETS, AnnotatedImage, read_pair, read_set
 from napari_sam.training.synthetic import KINDS, draw, draw_set
 from napari_sam.training.synthetic_looks import section
@@ -108,3 +109,13 @@ def test_a_drawn_set_is_the_same_for_the_same_seed() -> None:
     assert_array_equal(one.labels, again.labels)
     assert not np.array_equal(one.image, other.image)
     assert not np.array_equal(one.image, next_one.image)
+
+
+def test_a_large_set_is_drawn_by_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image depends on its own seed, so it does not matter who draws it."""
+    alone = draw_set(2, seed=3)
+    monkeypatch.setattr(synthetic, "_MANY", 2)
+    for one, other in zip(alone, draw_set(2, seed=3), strict=True):
+        assert one.name == other.name
+        assert_array_equal(one.image, other.image)
+        assert_array_equal(one.labels, other.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,7 +96,8 @@ def read_set(folder: Path) -> list[AnnotatedImage]:
     FileNotFoundError
         If there is no such folder or it holds no pair.
     """
-    images = [read_pair(path) for path in _image_paths(folder)]
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(read_pair, _image_paths(folder)))
     if not images:
         raise FileNotFoundError(
             f"{folder} holds no NAME_image.png or .tif with its NAME_labels; check the path."

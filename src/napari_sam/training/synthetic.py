@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from napari_sam.training.synthetic_looks import (
     stained,
 )
 from napari_sam.training.synthetic_shapes import Labels, bodies, fibres, rods, tissue
+
+# So many images, each a third of a second, are drawn by as many processes as there are cores.
+_MANY = 64
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,16 @@ KINDS = {
 
 def draw_set(count: int, seed: int) -> list[AnnotatedImage]:
     """Draw ``count`` images, the same for the same ``seed``, of the kinds that `SYNTHETIC_KINDS` weighs."""
-    return [draw(np.random.default_rng([seed, number])) for number in range(count)]
+    seeds = [[seed, number] for number in range(count)]
+    if count < _MANY:
+        return [_draw_seeded(each) for each in seeds]
+    # Begun anew, since a process that has threads and a graphics card cannot be copied.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_draw_seeded, seeds, chunksize=4))
+
+
+def _draw_seeded(seed: Sequence[int]) -> AnnotatedImage:
+    return draw(np.random.default_rng(seed))
 
 
 def draw(rng: np.random.Generator, kind: str | None = None) -> AnnotatedImage:
