@@ -147,11 +147,11 @@ def test_thresholds_follow_the_way_of_prompting_unless_they_were_moved(masks: Ma
     finding.boxes["points_per_side"].setValue(6)
     masks.find()
     values = [round(thresholds[x].value(), 2) for x in ("pred_iou_thresh", "max_overlap", "box_nms_thresh")]
-    assert values == [0.5, 0.5, 0.6]
+    assert values == [0.55, 0.5, 0.6]
     finding.boxes["points_per_side"].setValue(32)
     finding.prompts.setCurrentIndex(finding.prompts.findData("learned"))
     masks.find()
-    assert round(thresholds["pred_iou_thresh"].value(), 2) == 0.4
+    assert round(thresholds["pred_iou_thresh"].value(), 2) == 0.62
 
 
 def test_what_was_committed_or_cleared_is_not_shown_again(masks: Masks) -> None:

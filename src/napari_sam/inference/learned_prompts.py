@@ -24,8 +24,6 @@ _FOREGROUND = 0.4
 _BLUR, _LEAST_BLUR, _MOST_BLUR = 0.4, 1.0, 2.0
 # A peak has at least this many blurred votes per pixel: an object of few pixels has few.
 _LEAST_VOTES = 0.35
-# And the head itself says there that a middle is close, at least this much: votes also meet between objects.
-_LEAST_CLOSENESS = 0.4
 # Around a peak no other one is looked for within this share of its object's radius.
 _RADII_APART = 0.8
 # The mean distance of the pixels of a disc to its middle, in units of its radius.
@@ -52,7 +50,6 @@ def learned_points(
     maps = maps[:, :height, :width]
     votes, distances = _votes(maps, OFFSET_UNIT / stride)
     peaks = peak_local_max(votes, min_distance=1, threshold_abs=_LEAST_VOTES, exclude_border=False)
-    peaks = peaks[expit(maps[1][tuple(peaks.T)]) >= _LEAST_CLOSENESS]
     radii = distances[tuple(peaks.T)] / votes[tuple(peaks.T)] / _MEAN_DISTANCE
     kept = _apart(peaks, radii)
     # The value of a map's pixel is that of the pixel of the input in its middle, see `proposal_targets`.
