@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from napari_sam.inference.predictor import Predictor
 
 _FOLDERS = tempfile.TemporaryDirectory(prefix="napari_sam_tests_", ignore_cleanup_errors=True)
@@ -43,6 +45,16 @@ def share_of_cores() -> None:
         import torch
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.fixture
+def use_cores() -> Iterator[Callable[[int], None]]:
+    """Let PyTorch compute with so many cores until the test is over, then with this process's share again."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

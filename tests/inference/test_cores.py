@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,12 +12,9 @@ from napari_sam.inference.cores import Cores
 
 
 @pytest.fixture(autouse=True)
-def two_cores() -> Iterator[None]:
+def two_cores(use_cores: Callable[[int], None]) -> None:
     """Let PyTorch compute with two cores, whatever the machine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    use_cores(2)
 
 
 def test_results_come_in_the_order_of_the_parts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -57,39 +57,31 @@ def test_the_size_of_the_batches_changes_nothing(tiny_predictor: Predictor, at_o
 MANY = np.random.default_rng(0).uniform((0, 0), (90, 120), (40, 2))
 
 
-@pytest.fixture
-def cores() -> Iterator[Callable[[int], None]]:
-    """Let PyTorch compute with so many cores, until the test is over."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_parts_on_several_cores_give_what_one_gives(
-    tiny_predictor: Predictor, cores: Callable[[int], None]
+    tiny_predictor: Predictor, use_cores: Callable[[int], None]
 ) -> None:
     embedding = tiny_predictor.encode(seeded_image(90, 120))
 
     def decode_many() -> list[Decoded]:
         return list(decode_points(tiny_predictor, embedding, MANY, EVERYTHING, 64, (0, 0, 90, 120)))
 
-    cores(1)
+    use_cores(1)
     one = decode_many()
-    cores(2)
+    use_cores(2)
     two = decode_many()
     assert len(one) > 100
     assert [(x.mask, x.score, x.point) for x in one] == [(x.mask, x.score, x.point) for x in two]
 
 
 def test_a_run_that_is_stopped_leaves_no_thread(
-    tiny_predictor: Predictor, cores: Callable[[int], None]
+    tiny_predictor: Predictor, use_cores: Callable[[int], None]
 ) -> None:
     embedding = tiny_predictor.encode(seeded_image(90, 120))
 
     def stop(done: float) -> None:
         raise InterruptedError(f"{done:.2f}")
 
-    cores(2)
+    use_cores(2)
     with pytest.raises(InterruptedError, match=r"0\.40"):
         list(decode_points(tiny_predictor, embedding, MANY, EVERYTHING, 64, (0, 0, 90, 120), stop))
     assert not [thread for thread in threading.enumerate() if "napari-sam core" in thread.name]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,15 +73,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[dict[str, str]]:
+def one_thread(use_cores: Callable[[int], None]) -> dict[str, str]:
     """Compute in one thread, here and in processes with this environment, so that sums have one order.
 
     Batch norms over the few views of a small step make a rounding error a thousand times larger.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield {**os.environ, "OMP_NUM_THREADS": "1"}
-    torch.set_num_threads(threads)
+    use_cores(1)
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def command(data: Path, out: Path, recipe: Recipe, *further: str) -> list[str]:

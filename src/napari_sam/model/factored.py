@@ -11,10 +11,7 @@ where ``Y`` (M, C) is of the image alone and ``b`` (C,) of the weights alone, wi
 attention weights ``A`` (M, R) and rows ``V`` (R, C). All that the transformer asks of ``X`` is its products
 with projections ``W``: ``Y W`` is computed once for all prompts, and ``A (V W)`` costs R / C of ``X W`` or
 less. The variance that a layer norm divides by is a quadratic form of ``a`` and ``A``. The numbers are those
-of `TwoWayTransformer` but for rounding.
-
-In memory the image tokens come last, so ``A`` lies as (R, M): what is done to it then runs along the memory.
-And they are cut into strips, each in one piece: what is computed of one stays in the processor's cache.
+of `TwoWayTransformer` but for rounding. How the factors lie in memory stands in `factored_tokens`.
 """
 
 from __future__ import annotations
@@ -26,48 +23,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from napari_sam.model.factored_tokens import FactoredTokens, Room, State, in_strips, rows_of
 from napari_sam.model.two_way_transformer import (
     CrossAttention,
     TwoWayAttentionBlock,
     TwoWayTransformer,
 )
 
-# Prompts that are worked on together, and image tokens of a strip; and prompts whose tokens are handed out
-# together, since upscaled ones take more room.
-_PROMPTS, _STRIP, _HANDED_OUT = 16, 1024, 8
+# Prompts that are worked on together; and prompts whose tokens are handed out together, since upscaled ones
+# take more room.
+_PROMPTS, _HANDED_OUT = 16, 8
 # With more rows than this share of the channels nothing is gained.
 _FEW_ROWS = 0.6
 # Scores of attentions are to base 2, whose powers PyTorch computes in a third of the time.
 _LOG2_E = math.log2(math.e)
-
-
-@dataclass(frozen=True, eq=False)
-class FactoredTokens:
-    """The last image tokens of ``B`` prompts as factors, each token as it will be upscaled to C' channels.
-
-    Attributes
-    ----------
-    scales, weights, rows
-        Strips of (B, m) and of (B, R, m), and (B, R, C') of the prompts.
-    image
-        (M, C') of all.
-    """
-
-    scales: tuple[Tensor, ...]
-    weights: tuple[Tensor, ...]
-    rows: Tensor
-    image: Tensor
-
-    def of(self, prompts: Tensor | slice) -> FactoredTokens:
-        """Give those of some prompts."""
-        scales, weights = (tuple(strip[prompts] for strip in x) for x in (self.scales, self.weights))
-        return FactoredTokens(scales, weights, self.rows[prompts], self.image)
-
-    def upscaled(self) -> Iterator[tuple[slice, Tensor]]:
-        """Make the tokens, some at a time: which, and (B, m, C')."""
-        for some, scales, weights in zip(_strips(len(self.image)), self.scales, self.weights, strict=True):
-            x = torch.bmm(weights.mT, self.rows)
-            yield some, x.addcmul_(self.image[some], scales[..., None])
 
 
 class FactoredImage:
@@ -99,7 +68,7 @@ class FactoredImage:
 
     def suits(self, prompts: Tensor) -> bool:
         """Say whether (B, N, C) prompt tokens are so few that this is faster."""
-        rows = _rows_of(self._last.attention.heads, prompts.shape[1])
+        rows = rows_of(self._last.attention.heads, prompts.shape[1])
         return len(self._layers) * rows <= _FEW_ROWS * prompts.shape[2]
 
     def __call__(self, prompts: Tensor, asked: Sequence[int]) -> Iterator[tuple[Tensor, FactoredTokens]]:
@@ -109,9 +78,9 @@ class FactoredImage:
         next ones overwrite them.
         """
         size = min(_PROMPTS, len(prompts)), prompts.shape[1], self._last.attention.heads, len(self._layers)
-        room = _Room(*size, self._image)
+        room = Room(*size, self._image)
         for some in prompts.split(_PROMPTS):
-            state = _State(room, len(some), some.shape[-1])
+            state = State(room, len(some), some.shape[-1])
             tokens = some
             for layer in self._layers:
                 tokens = layer(tokens, some, state)
@@ -123,88 +92,13 @@ class FactoredImage:
                 few = slice(first, first + _HANDED_OUT)
                 yield tokens[few], image.of(few)
 
-    def _upscaled(self, state: _State) -> FactoredTokens:
+    def _upscaled(self, state: State) -> FactoredTokens:
         # The constant becomes a row with a weight of one.
         rows = torch.cat([state.rows @ self._weight.T, self._constant.expand(len(state.rows), 1, -1)], 1)
         weights = tuple(state.weights(number, rows.shape[1]) for number in range(len(state.room.weights)))
         for strip in weights:
             strip[:, -1] = 1
         return FactoredTokens(tuple(state.scales), weights, rows, self._image)
-
-
-class _Room:
-    """Memory that is used again and again: new memory is slow, and this stays in the processor's cache.
-
-    Attributes
-    ----------
-    weights
-        (B, R, m) for the ``A`` of each strip.
-    """
-
-    def __init__(self, prompts: int, tokens: int, heads: int, layers: int, like: Tensor) -> None:
-        rows = layers * _rows_of(heads, tokens) + 1  # the last is for the constant of the upscaling
-        sizes = [some.stop - some.start for some in _strips(len(like))]
-        self.weights = [like.new_empty(prompts, rows, size) for size in sizes]
-        self._products = like.new_empty(prompts * max(rows, heads * tokens) * sizes[0])
-        self._others = like.new_empty(prompts * heads * tokens * sizes[0])
-
-    def products(self, *shape: int) -> Tensor:
-        """Give a tensor of the shape, for all rows in a strip; the one before is lost."""
-        return self._products[: math.prod(shape)].view(shape)
-
-    def others(self, *shape: int) -> Tensor:
-        """Give a tensor of the shape, for all tokens and heads in a strip; the one before is lost."""
-        return self._others[: math.prod(shape)].view(shape)
-
-
-class _State:
-    """The factors of a few prompts as they are now.
-
-    Attributes
-    ----------
-    room
-        The memory, which has ``A``.
-    rows
-        (B, R, C) ``V``.
-    scales
-        (B, m) ``a`` of each strip; none while the image tokens are those of the image still.
-    values
-        Of each layer so far: (B, N - 1, heads, c) of which its rows are projections, and (B, 1, heads, c) of
-        its constant row.
-    """
-
-    def __init__(self, room: _Room, prompts: int, channels: int) -> None:
-        self.room = room
-        self.rows = room.weights[0].new_empty(prompts, 0, channels)
-        self.values: list[tuple[Tensor, Tensor]] = []
-        self.scales: list[Tensor] = []
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the image tokens are those of the image still."""
-        return not self.scales
-
-    def weights(self, strip: int, count: int | None = None) -> Tensor:
-        """Give ``A`` of a strip, (B, R, m), or so many of its rows as will be filled."""
-        return self.room.weights[strip][: len(self.rows), : self.rows.shape[1] if count is None else count]
-
-    def replace(self, rows: Tensor, scaled: list[Tensor]) -> None:
-        """Take (B, R, C) rows, and by how much the image tokens of each strip were scaled."""
-        self.rows = rows
-        self.scales = [a * b for a, b in zip(self.scales, scaled, strict=True)] if self.scales else scaled
-
-    def scaled(self, weights: Tensor, strip: int) -> Tensor:
-        """Give (B, heads, N, m) weights of the image tokens times their scales, in the order of heads."""
-        b, heads, n, m = weights.shape
-        found = self.room.others(heads, b, n, m).transpose(0, 1)
-        return torch.mul(weights, self.scales[strip][:, None, None], out=found)
-
-    def with_image(self, vectors: Tensor, columns: Tensor) -> Tensor:
-        """Give the products of (B, N, heads, c) vectors with (heads, c, m) columns: (B, heads, N, m)."""
-        b, n, heads, c = vectors.shape
-        found = self.room.others(heads, b * n, columns.shape[-1])
-        torch.bmm(vectors.permute(2, 0, 1, 3).reshape(heads, b * n, c), columns, out=found)
-        return found.view(heads, b, n, -1).transpose(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +122,7 @@ class _Scores:
         self._fixed = _columns(attention, fixed)
         self._scaled = _columns(attention, of_image) if image.is_scaled else None
 
-    def of(self, vectors: Tensor, state: _State) -> Iterator[Tensor]:
+    def of(self, vectors: Tensor, state: State) -> Iterator[Tensor]:
         """Give those with (B, N, heads, c) vectors: (B, heads, N, m) of each strip, to be overwritten."""
         b, n, heads, _ = vectors.shape
         if self._scaled is None:
@@ -254,7 +148,7 @@ class _Gathering:
         self._values = [strip.mT.contiguous() for strip in values]
         self._constant = attention.v_proj(image.constant)
 
-    def __call__(self, tokens: Tensor, state: _State) -> Tensor:
+    def __call__(self, tokens: Tensor, state: State) -> Tensor:
         """Attend from (B, N, C) tokens: (B, N, C)."""
         attention = self.attention
         q = attention.per_head(attention.q_proj(tokens)) * (attention.scale * _LOG2_E)
@@ -292,7 +186,7 @@ class _Layer:
         self.added = image.constant + spreading.out_proj.bias
         y = _centred(image.y)
         self.after = _Image(y * block.norm4.weight, block.norm4.bias, image.pe, is_scaled=True)
-        self._square = _in_strips(y.square().mean(1))
+        self._square = in_strips(y.square().mean(1))
         # Twice the mean products of Y with the rows of each layer so far, by the values that they are
         # projections of, and with what is added to its constant row.
         self._with_values: list[list[Tensor]] = []
@@ -303,16 +197,16 @@ class _Layer:
                 share = _centred(share * layer.block.norm4.weight)
             attention = layer.block.cross_attn_image_to_token
             self._with_values.insert(0, _columns(attention, share @ attention.out_proj.weight))
-            self._with_added.insert(0, _in_strips(share @ layer.added))
+            self._with_added.insert(0, in_strips(share @ layer.added))
 
-    def __call__(self, tokens: Tensor, own_pe: Tensor, state: _State) -> Tensor:
+    def __call__(self, tokens: Tensor, own_pe: Tensor, state: State) -> Tensor:
         """Give the (B, N, C) tokens behind the layer; the image tokens are changed in ``state``."""
         tokens = self.block.attend_to_themselves(tokens, own_pe)
         tokens = self.block.take_in(tokens, self._gathering(tokens + own_pe, state))
         self._spread(tokens + own_pe, tokens, state)
         return tokens
 
-    def _spread(self, keys: Tensor, values: Tensor, state: _State) -> None:
+    def _spread(self, keys: Tensor, values: Tensor, state: State) -> None:
         """Let the image tokens attend to (B, N, C) tokens, and normalise them."""
         attention, norm = self._spreading, self.block.norm4
         k = attention.per_head(attention.k_proj(keys)) * (attention.scale * _LOG2_E)
@@ -337,7 +231,7 @@ class _Layer:
             scaled.append(by)
         state.replace(rows * norm.weight, scaled)
 
-    def _variance(self, strip: int, weights: Tensor, products: Sequence[Tensor], state: _State) -> Tensor:
+    def _variance(self, strip: int, weights: Tensor, products: Sequence[Tensor], state: State) -> Tensor:
         """Give the (B, m) variance of the image tokens of a strip over their channels.
 
         It is ``w (P w + 2 a Y V) + a a Y Y`` for each token, with its (B, R, m) weights ``w``, the mean
@@ -393,16 +287,6 @@ def _halved(products: Tensor, count: int) -> list[Tensor]:
     return parts
 
 
-def _rows_of(heads: int, tokens: int) -> int:
-    """So many rows come with each layer."""
-    return heads * (tokens - 1) + 1
-
-
-def _strips(tokens: int) -> list[slice]:
-    """Cut so many image tokens into strips."""
-    return [slice(first, min(first + _STRIP, tokens)) for first in range(0, tokens, _STRIP)]
-
-
 def _centred(x: Tensor) -> Tensor:
     """Take away the mean over the channels."""
     return x - x.mean(-1, keepdim=True)
@@ -410,9 +294,4 @@ def _centred(x: Tensor) -> Tensor:
 
 def _columns(attention: CrossAttention, x: Tensor) -> list[Tensor]:
     """Split (M, heads * c) into heads, the image tokens last and cut: strips of (heads, c, m)."""
-    return _in_strips(x.unflatten(1, (attention.heads, -1)).permute(1, 2, 0))
-
-
-def _in_strips(x: Tensor) -> list[Tensor]:
-    """Cut (..., M) numbers of image tokens, each strip in one piece."""
-    return [x[..., some].contiguous() for some in _strips(x.shape[-1])]
+    return in_strips(x.unflatten(1, (attention.heads, -1)).permute(1, 2, 0))
