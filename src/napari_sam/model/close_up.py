@@ -63,6 +63,8 @@ class CloseUp(nn.Module):
 
     def forward(self, views: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, 5, 64, 64) views and (B, C, 16, 16) features to (B, 64, 64) logits and (B,) scores."""
+        # With the channels last convolutions take a fifth less on a processor.
+        views, features = (x.contiguous(memory_format=torch.channels_last) for x in (views, features))
         x = self.enter(views)
         maps = [x]
         for number, down in enumerate(self.down):

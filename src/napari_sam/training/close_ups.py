@@ -99,7 +99,7 @@ def draw_close_ups(
         areas = masks.flatten(1).sum(1) / (squares[:, 2] / VIEW).square()
         turn = int(torch.randint(4, (), generator=generator)), bool(torch.randint(2, (), generator=generator))
         views, around, target = (_half_turned(x, *turn) for x in (views, around, target))
-    logits, scores = network(*(x.contiguous(memory_format=torch.channels_last) for x in (views, around)))
+    logits, scores = network(views, around)
     return CloseUpRound(squares, logits.float(), scores.float(), target, areas)
 
 
