@@ -10,7 +10,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_sam.model.close_up import _LEAST_CONTRAST, VIEW, CloseUp, _pixels, features_of, views_of
+from napari_sam.model.close_up import (
+    _LEAST_CONTRAST,
+    VIEW,
+    CloseUp,
+    _pixels,
+    bounded,
+    features_of,
+    views_of,
+)
 from napari_sam.model.prompt_encoder import NEGATIVE, POSITIVE
 from napari_sam.model.sam import CONFIGS, Sam, brightness
 from napari_sam.model.squares import placed, sampled, scaled, scaled_together, squares_around
@@ -220,3 +228,11 @@ class TestModel:
         embedding = torch.arange(20.0)[None, None, None, :].expand(1, 1, 20, 20)  # the token's column
         found = features_of(embedding, torch.tensor([[32, 16, 64]]), 8)
         torch.testing.assert_close(found[0, 0, 5], 4 + (torch.arange(16) + 0.5) / 2 - 0.5)
+
+
+def test_scores_are_at_most_one_and_keep_their_order() -> None:
+    """A network overshoots; those below 0.95 are as it says."""
+    said = torch.linspace(-0.2, 1.1, 100)
+    scores = bounded(said)
+    assert (scores.diff() > 0).all() and scores.max() <= 1
+    assert torch.equal(scores[said < 0.95], said[said < 0.95])

@@ -106,10 +106,10 @@ def test_sliders_choose_without_the_model(masks: Masks) -> None:
     masks.find()
     thread_was_asked: list[object] = []
     masks.widget._controller._plane_job.progressed.connect(thread_was_asked.append)
-    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.99)
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(1.0)
     masks.settle()
     assert not masks.panel.commit.isEnabled()
-    assert "pred_iou_thresh = 0.99 took" in masks.panel.status.text()
+    assert "pred_iou_thresh = 1 took" in masks.panel.status.text()
     masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.7)
     masks.panel.selecting.areas["min_area"].setValue(10_000)
     masks.settle()
@@ -223,9 +223,9 @@ def test_a_run_is_linked_as_the_panel_says_at_its_end(masks: Masks) -> None:
 
 
 def test_thresholds_that_leave_nothing_of_a_stack_are_named(masks: Masks) -> None:
-    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.99)
+    masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(1.0)
     masks.run_stack()
-    assert "pred_iou_thresh = 0.99 took" in masks.panel.status.text()
+    assert "pred_iou_thresh = 1 took" in masks.panel.status.text()
     masks.panel.selecting.thresholds["pred_iou_thresh"].setValue(0.7)
     masks.panel.stack.min_length.setValue(3)
     masks.run_stack()

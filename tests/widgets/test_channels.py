@@ -71,7 +71,7 @@ def test_layers_as_shown_are_what_the_model_sees(
     panel.image.value = user.image
     choose_channels(user, "shown")
     user.start(tmp_path / "cells.zarr")
-    user.click(0, ROW, COLUMN)
+    user.click(0, ROW, COLUMN - RADIUS // 2)
     assert user.session.preview is not None, user.status
     by_hand = composite_by_hand(halves[:, user.session.plane.position[0]])
     np.testing.assert_allclose(user.session.planes.image(user.session.plane).astype(int), by_hand, atol=1)

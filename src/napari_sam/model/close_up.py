@@ -29,6 +29,8 @@ _WIDTHS = (16, 40, 80, 128)
 _POINT = 2.5
 # Logits are shown to the network bounded, in this unit.
 _LOGIT_UNIT = 4.0
+# From this score on scores are bent below one, which the network overshoots.
+_SURE = 0.95
 # Contrast lower than this, in grey values of 255, is not enhanced.
 _LEAST_CONTRAST = 2.0
 
@@ -155,6 +157,12 @@ def _pixels(image: Tensor, square: Square) -> Tensor:
         return inside / (((inside.square() * shares).sum() / shares.sum()).sqrt() + _LEAST_CONTRAST)
 
     return scaled(image, square, VIEW, normalised)
+
+
+def bounded(scores: Tensor) -> Tensor:
+    """Keep estimates of an IoU below one, in their order: what is above 0.95 comes closer and closer to it."""
+    rest = 1 - _SURE
+    return torch.where(scores < _SURE, scores, _SURE + rest * ((scores - _SURE) / rest).tanh())
 
 
 def features_of(embedding: Tensor, squares: Tensor, patch: float) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.close_up import CloseUp, features_of, views_of
+from napari_sam.model.close_up import CloseUp, bounded, features_of, views_of
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.factored import FactoredImage
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
@@ -240,7 +240,7 @@ class Sam(nn.Module):
         views = views_of(pixels, None, squares, logits, stride, points, boxes, origins)
         features = features_of(embedding[:, : self.close_up.width], squares, self.config.encoder.patch)
         drawn, scores = self.close_up(views.to(embedding.dtype), features)
-        return squares, drawn.float(), scores.float()
+        return squares, drawn.float(), bounded(scores.float())
 
 
 def brightness(images: Tensor) -> Tensor:
