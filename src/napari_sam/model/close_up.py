@@ -160,7 +160,7 @@ def _pixels(image: Tensor, square: Square) -> Tensor:
 
 
 def bounded(scores: Tensor) -> Tensor:
-    """Keep estimates of an IoU below one, in their order: what is above 0.95 comes closer and closer to it."""
+    """Keep estimates of an IoU below one, in their order: above 0.95 they come closer and closer to it."""
     rest = 1 - _SURE
     return torch.where(scores < _SURE, scores, _SURE + rest * ((scores - _SURE) / rest).tanh())
 
