@@ -67,15 +67,12 @@ def qapp_args() -> list[str]:
 
 @pytest.fixture(scope="session")
 def nano_predictor() -> Predictor:
-    """A predictor of nano's architecture with seeded weights: fast, deterministic, meaningless masks.
-
-    Of other seeds some masks are empty.
-    """
+    """A predictor of nano's architecture with seeded weights: fast, deterministic, meaningless masks."""
     # Here, lest every test load torch.
     from napari_sam.model.sam import CONFIGS
-    from seeded import seeded_predictor
+    from seeded import NANO_SEED, seeded_predictor
 
-    return seeded_predictor(CONFIGS["nano"], seed=3)
+    return seeded_predictor(CONFIGS["nano"], NANO_SEED)
 
 
 @pytest.fixture(scope="session")

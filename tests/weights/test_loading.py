@@ -21,7 +21,7 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.weights.loading import CheckpointError, load_model
-from seeded import seeded_image, seeded_weights
+from seeded import NANO_SEED, seeded_image, seeded_weights
 
 State = dict[str, Tensor]
 Save = Callable[[State, Path], object]
@@ -30,7 +30,7 @@ SAVERS: dict[str, Save] = {".pth": torch.save, ".safetensors": safetensors.torch
 
 @pytest.fixture(scope="module")
 def nano_state() -> State:
-    return seeded_weights(CONFIGS["nano"])
+    return seeded_weights(CONFIGS["nano"], NANO_SEED)
 
 
 class TestLoad:
