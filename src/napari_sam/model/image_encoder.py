@@ -158,8 +158,7 @@ class Attention(nn.Module):
         b, h, w, c = x.shape
         tokens = x.reshape(-1, c)
         pieces = []
-        # Only a CPU needs pauses, which cost a copy here.
-        for some in in_pieces(tokens, 3 * c * c) if x.device.type == "cpu" else (tokens,):
+        for some in in_pieces(tokens, 3 * c * c):
             pieces.append(self.qkv(some))
             pause()
         qkv = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
