@@ -144,7 +144,7 @@ def memory_and_resuming(predictor: Predictor, count: int, folder: Path) -> tuple
 
 
 def agreement(predictor: Predictor) -> tuple[float, float]:
-    """IoU of masks from the cache's half precision with those of full precision: the mean, and the least."""
+    """IoU of masks from the cache's 16 bits a value with those of full precision: the mean, and the least."""
     found = []
     for image in (data.coins(), data.cell(), demo_stack()[2]):
         full = predictor.encode(image)
@@ -222,7 +222,7 @@ def main() -> None:
     if options.only_stop:
         return
     mean, least = agreement(predictor)
-    print(f"Masks from half precision: IoU {mean:.4f} on average, at least {least:.4f}.\n", flush=True)
+    print(f"Masks from 16 bits a value: IoU {mean:.4f} on average, at least {least:.4f}.\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("| planes in the stack | first mask, s |\n|---|---|")

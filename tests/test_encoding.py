@@ -20,6 +20,7 @@ from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
 from napari_sam.storage import embedding_store
+from napari_sam.storage.embedding_store import bytes_on_disk
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import make_room
 from seeded import seeded_image
@@ -83,8 +84,8 @@ def test_a_plane_is_encoded_once(tiny_predictor: Predictor, encoded: list[int], 
 def test_a_stack_larger_than_the_budget_is_encoded_as_far_as_there_is_room(
     tiny_predictor: Predictor, encoded: list[int], tmp_path: Path, on_disk: bool
 ) -> None:
-    each = int(np.prod(tiny_predictor.embedding_shape))
-    budget = Budget(1, 3 * (2 * each + 4)) if on_disk else Budget(3 * 4 * each)
+    shape = tiny_predictor.embedding_shape
+    budget = Budget(1, 3 * bytes_on_disk(shape)) if on_disk else Budget(3 * 4 * int(np.prod(shape)))
     session = open_budgeted(tiny_predictor, tmp_path, budget)
     if not on_disk:
         session.embedder.cache = EmbeddingCache(session.planes, tiny_predictor, None, budget)
@@ -101,14 +102,16 @@ def test_a_stack_larger_than_the_budget_is_encoded_as_far_as_there_is_room(
 
 def test_planes_that_another_image_pushed_out_are_told(tiny_predictor: Predictor, tmp_path: Path) -> None:
     """They go last, but another process may write as much as the budget meanwhile."""
-    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
-    session = open_budgeted(tiny_predictor, tmp_path, Budget(1, 4 * each))
+    session = open_budgeted(
+        tiny_predictor, tmp_path, Budget(1, 4 * bytes_on_disk(tiny_predictor.embedding_shape))
+    )
     told: list[str] = []
     session.noticed.connect(told.append)
 
     def crowd_out(done: float) -> None:
         if done == 1:
-            make_room(tmp_path / "cache", 2 * each)
+            chunks = (tmp_path / "cache").glob("*/features/c/*/0/0/0")
+            make_room(tmp_path / "cache", sum(chunk.stat().st_size for chunk in chunks) // 2)
 
     assert session.encode_all(crowd_out) == 1  # the last one, which is in memory too
     assert told == ["Of 4 planes that were encoded 3 were deleted again to make room."]
@@ -300,7 +303,7 @@ def test_ready_planes_are_those_of_now_and_of_earlier(tiny_predictor: Predictor,
 def test_a_plane_that_went_to_make_room_is_not_made(
     tiny_predictor: Predictor, encoded: list[int], tmp_path: Path
 ) -> None:
-    planes, room = Planes(STACK, "zyx"), int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    planes, room = Planes(STACK, "zyx"), bytes_on_disk(tiny_predictor.embedding_shape)
     cache = EmbeddingCache(planes, tiny_predictor, tmp_path, Budget(1, 2 * room))
     embedder = Embedder(planes, tiny_predictor, cache)
     for z in range(4):

@@ -20,6 +20,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Prefetcher, Report, Travel, neighbours, whole_stack
 from napari_sam.storage import embedding_store
+from napari_sam.storage.embedding_store import bytes_on_disk
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from seeded import seeded_image
 
@@ -253,7 +254,7 @@ def test_the_whole_stack_ends_where_the_source_is_gone(make_prefetcher: MakePref
 def test_of_a_stack_that_is_larger_than_the_budget_a_part_is_encoded(
     make_prefetcher: MakePrefetcher, told: Told, tiny_predictor: Predictor, tmp_path: Path
 ) -> None:
-    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    each = bytes_on_disk(tiny_predictor.embedding_shape)
     prefetcher = make_prefetcher(folder=tmp_path, memory_bytes=1, disk_bytes=20 * each)
     assert prefetcher.encode_all() == 20
     told.wait(lambda: not prefetcher.is_busy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets import image_choice
 from napari_sam.widgets.cache_settings import CacheDialog
+from widgets.conftest import DISCS
 from widgets.driving import User, wait_until
 
 
@@ -51,6 +53,27 @@ def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
     again = LabelsStore.open_or_create(tmp_path / "cells.zarr", stack.shape, "zyx")
     assert not again.read_only
     again.close()
+
+
+@pytest.mark.parametrize("end", ["start anew", "remove the image", "close the window"])
+def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> None:
+    """A session holds a model of up to gigabytes and its embeddings; they go with it."""
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    forgotten = [weakref.ref(x) for x in (user.session, user.session.predictor, user.layer("SAM preview"))]
+    if end == "start anew":
+        user.start(tmp_path / "other.zarr")
+    elif end == "remove the image":
+        user.viewer.layers.remove(user.image)
+    else:
+        user.viewer.close()
+
+    def is_forgotten() -> bool:
+        workers.release()  # as the next one that starts does
+        gc.collect()
+        return not any(ref() for ref in forgotten)
+
+    wait_until(is_forgotten)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])

@@ -19,6 +19,7 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.layers import Progress
 from napari_sam.planes import Plane, Planes
+from napari_sam.storage.embedding_store import bytes_on_disk
 from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.activity import Activity
@@ -169,7 +170,7 @@ def test_planes_that_go_to_make_room_are_not_green_any_more(
     tiny_predictor: Predictor, tmp_path: Path, view: StackStatus
 ) -> None:
     stack = np.stack([seeded_image(40, 50, seed=z)[..., 0] for z in range(40)])
-    each = int(np.prod(tiny_predictor.embedding_shape)) * 2 + 4
+    each = bytes_on_disk(tiny_predictor.embedding_shape)
     session = open_session(tiny_predictor, stack, tmp_path, Budget(1, 20 * each))
     binding = StackBinding(session, view, SeenView())
     for z in (8, 30):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from napari_sam.inference.close_ups import CloseUps, mask_of
 from napari_sam.inference.coordinates import Geometry
+from napari_sam.inference.fixed_point import rounded
 from napari_sam.inference.masks import upscale_masks
 from napari_sam.weights.loading import ModelIdentity
 
@@ -36,7 +37,7 @@ class Embedding:
 
     def rounded(self) -> Embedding:
         """Give this embedding in the precision of the stores, so that results depend on no cache."""
-        return replace(self, features=self.features.half().to(self.features.dtype))
+        return replace(self, features=rounded(self.features[0])[None])
 
     @property
     def nbytes(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from napari_sam.inference.fixed_point import FixedPoint
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
@@ -23,7 +24,7 @@ from napari_sam.storage.eviction import make_room
 from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_of, keep_image
 
 # Part of every store's name: raise it when the way from a plane to the model's input, or the store, changes.
-_PREPROCESSING = 4
+_PREPROCESSING = 5
 # After so long a disk that could not be written is tried again.
 _AGAIN_S = 60.0
 # What is written before the folder is looked through for the first time.
@@ -124,10 +125,10 @@ class EmbeddingCache:
                 self._memory.move_to_end(digest)
                 return kept
         store = self._store(plane.displayed)
-        features = None if store is None else store.read(self._number(plane, tile), digest)
-        if features is None:
+        stored = None if store is None else store.read(self._number(plane, tile), digest)
+        if stored is None:
             return None
-        embedding = self._predictor.embedding_from(features, (tile.height, tile.width))
+        embedding = self._predictor.embedding_from(stored.features().numpy(), (tile.height, tile.width))
         self._remember(digest, embedding)
         return embedding
 
@@ -141,12 +142,12 @@ class EmbeddingCache:
         store = self._store(plane.displayed)
         if store is None or (self.problem is not None and time.monotonic() < self._again):
             return
-        features = embedding.features[0].cpu().numpy().astype(np.float16)
+        stored = FixedPoint.of(embedding.features[0])
         with self._disk_lock:
             try:
                 self._keep_image()
-                self._make_room(features.nbytes)
-                store.write(self._number(plane, tile), digest, features)
+                self._make_room(bytes_on_disk(self._predictor.embedding_shape))
+                store.write(self._number(plane, tile), digest, stored)
                 self.problem = None
             except DAMAGES as error:
                 reason = getattr(error, "strerror", None) or error

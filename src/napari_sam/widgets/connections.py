@@ -13,7 +13,10 @@ class Connections:
         self._made: list[tuple[Any, Callable[..., Any]]] = []
 
     def add(self, signal: Any, handler: Callable[..., Any]) -> None:
-        """Connect ``handler``, and remember to disconnect it."""
+        """Connect ``handler``, a function or a method, and remember to disconnect it.
+
+        PyQt6 keeps a `partial` or a ``lambda`` for ever when it is disconnected, with all that it knows.
+        """
         signal.connect(handler)
         self._made.append((signal, handler))
 

@@ -137,8 +137,8 @@ class SessionController:
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
             (panel.clear_requested, session.clear_prompt),
-            (panel.undo_requested, partial(self._on_history_requested, "undo")),
-            (panel.redo_requested, partial(self._on_history_requested, "redo")),
+            (panel.undo_requested, self._on_undo_requested),
+            (panel.redo_requested, self._on_redo_requested),
             (panel.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
             (panel.live_changed, self._on_live_changed),
@@ -329,7 +329,13 @@ class SessionController:
             tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
         return not self._committing.is_busy
 
-    def _on_history_requested(self, move: Move) -> None:
+    def _on_undo_requested(self) -> None:
+        self._move("undo")
+
+    def _on_redo_requested(self) -> None:
+        self._move("redo")
+
+    def _move(self, move: Move) -> None:
         """Undo or redo, in another Labels layer if the user paints there."""
         if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
             (theirs.undo if move == "undo" else theirs.redo)()
