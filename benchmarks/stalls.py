@@ -1,9 +1,9 @@
 """Measure how long Qt's main thread stalls while a stack is encoded, moved through and clicked.
 
 ``python benchmarks/stalls.py`` opens a napari window, under a display of your own or a virtual one, and does
-the same three times: without the plugin, in a viewer with the layers that an annotation has; with previews;
-and while the whole stack is encoded. Of the stalls with the plugin it also says how long its own handlers
-took: the longest one, and which that was. What napari does because of them counts as theirs.
+the same four times: without the plugin, with the image alone and with layers such as an annotation has; with
+previews; and while the whole stack is encoded. Of the stalls with the plugin it also says how long its own
+handlers took: the longest one, and which that was. What napari does because of them counts as theirs.
 """
 
 from __future__ import annotations
@@ -141,20 +141,23 @@ def main() -> None:
     stack[:, 200:260, 150:220] += 120
     viewer = napari.Viewer()
     image = viewer.add_image(stack, axis_labels=("z", "y", "x"))
-    # What an annotation adds: labels, preview, outline, shapes, points.
-    own = [
-        viewer.add_labels(np.zeros(stack.shape, np.int32)),
-        *(viewer.add_labels(np.zeros((1, *_SHAPE), np.uint8)) for _ in range(2)),
-        viewer.add_shapes(ndim=3),
-        viewer.add_points(ndim=3),
-    ]
-    own[-1].mode = "add"
     use(viewer)  # what napari compiles at its first click counts for neither
     beat = Heartbeat(handlers)
     print("| | longest stall | 99th percentile | over 50 ms | longest handler of ours |")
     print("| --- | --- | --- | --- | --- |")
     use(viewer)
-    print(beat.row("napari alone: slider and clicks"), flush=True)
+    print(beat.row("napari alone, the image: slider and clicks"), flush=True)
+    # What an annotation shows beside it: labels, a preview, points.
+    own = [
+        viewer.add_labels(np.zeros(stack.shape, np.int32)),
+        viewer.add_labels(np.zeros((1, *_SHAPE), np.uint8)),
+        viewer.add_points(ndim=3),
+    ]
+    own[-1].mode = "add"
+    use(viewer)
+    beat.start()
+    use(viewer)
+    print(beat.row("napari alone, with labels and points"), flush=True)
     for layer in own:
         viewer.layers.remove(layer)
     widget = AnnotateWidget(viewer)

@@ -27,9 +27,9 @@ def disc(centre: tuple[int, int], radius: float, shape: tuple[int, int] = SHAPE)
     return inside
 
 
-@pytest.fixture(scope="session", autouse=True)
-def imports_out_of_the_collector() -> None:
-    """Leave modules out of the slow garbage collections that napari makes at each removed layer."""
+@pytest.fixture(scope="module", autouse=True)
+def others_out_of_the_collector() -> None:
+    """Leave what is there before a module out of the garbage collections that napari makes for each layer."""
     gc.collect()
     gc.freeze()
 

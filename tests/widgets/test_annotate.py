@@ -62,6 +62,25 @@ def test_a_dragged_box_gives_the_object_in_it(user: User) -> None:
     assert iou(user.session.labels[0] == 1, disc((row, column), radius)) > 0.8
 
 
+def test_boxes_are_shown_while_there_are_some_or_they_are_drawn(user: User) -> None:
+    """A layer of no shapes costs a third of each frame; which of them is seen stays the user's choice."""
+    boxes = user.layer("SAM boxes")
+    assert not boxes.visible
+    user.press("G")
+    assert boxes.visible and boxes.mode == "add_rectangle"
+    user.drag((0, 10, 20), (0, 50, 60))
+    user.panel.point_tool.click()
+    assert boxes.visible
+    boxes.visible = False
+    user.click(0, 30, 40)
+    assert not boxes.visible
+    user.press("C")
+    user.press("G")
+    assert boxes.visible and boxes.mode == "add_rectangle"
+    user.panel.point_tool.click()
+    assert not boxes.visible
+
+
 def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
     row, column, radius = DISCS[0]
     cell = disc((row, column), radius + 20) & (np.arange(SHAPE[1]) < column)

@@ -151,5 +151,6 @@ def _new_boxes(image: Image | ChannelsTogether, place: dict[str, Any]) -> Shapes
         edge_color=BOX_COLOUR,
         face_color="transparent",
         edge_width=max(0.5, _size(image) / 4),
+        visible=False,  # see `PromptLayers`
         **place,
     )
