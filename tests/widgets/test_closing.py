@@ -69,7 +69,6 @@ def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> No
         user.viewer.close()
 
     def is_forgotten() -> bool:
-        workers.release()  # as the next one that starts does
         gc.collect()
         return not any(ref() for ref in forgotten)
 

@@ -13,6 +13,7 @@ from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
 
+from napari_sam import workers
 from napari_sam.annotation import Session
 from napari_sam.inference.loading import precisions
 from napari_sam.installation import conflict
@@ -34,6 +35,9 @@ from napari_sam.widgets.running import running
 from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
+
+# By then the threads of a session that was stopped have ended.
+_FORGET_MS = 1000
 
 _widgets: weakref.WeakKeyDictionary[ViewerModel, AnnotateWidget] = weakref.WeakKeyDictionary()
 
@@ -183,6 +187,7 @@ class AnnotateWidget(DockedWidget):
             running.put(self._viewer, None)
             self._choice.let_go()
             controller.close()
+            QTimer.singleShot(_FORGET_MS, workers.release)  # the threads hold the model, of up to gigabytes
 
     def close_annotation(self) -> None:
         """Let go of the viewer: end the session, its threads, its keys and every connection."""
