@@ -76,6 +76,12 @@ class TestPromptLosses:
         a_tenth, two_tenths = (self.costs([], [1, 1, 1 - error, 1]) for error in (0.1, 0.2))
         assert two_tenths == pytest.approx(4 * a_tenth, rel=1e-3)
 
+    def test_without_an_object_only_the_scores_cost(self) -> None:
+        """A click on the ground: whatever is marked there, none of it is right."""
+        logits, target = torch.randn(1, 4, 8, 8), torch.zeros(1, 8, 8)
+        assert prompt_losses(logits, torch.zeros(1, 4), target)[0] == 0
+        assert prompt_losses(logits, torch.full((1, 4), 0.5), target)[0] == pytest.approx(4 * 0.25)
+
     def test_prompts_do_not_mix(self) -> None:
         targets = torch.stack([TRUTH[0], 1 - TRUTH[0], torch.zeros(4, 4)])
         generator = torch.Generator().manual_seed(0)

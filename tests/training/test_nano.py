@@ -167,12 +167,12 @@ class TestTrainer:
         assert frozen and not changed & frozen
         assert any(key.startswith("image_encoder.refine.") for key in changed)
 
-    def test_closely_only_the_close_ups_learn(self, tmp_path: Path) -> None:
+    def test_the_close_ups_learn_alone(self, tmp_path: Path) -> None:
         """From weights of an earlier version, which have none, nothing else changes, statistics included."""
         earlier = tmp_path / "earlier.safetensors"
         state = Trainer(RECIPE, CPU).sam.state_dict()
         save_file({key: value for key, value in state.items() if not key.startswith("close_up.")}, earlier)
-        trainer = Trainer(replace(RECIPE, seed=1, closely=True), CPU)
+        trainer = Trainer(replace(RECIPE, seed=1, learns="close-ups"), CPU)
         trainer.begin_with(earlier)
         before = {key: value.clone() for key, value in trainer.sam.state_dict().items()}
         batch = batch_of(0)
@@ -181,6 +181,19 @@ class TestTrainer:
         after = trainer.sam.state_dict()
         changed = {key for key in before if not torch.equal(after[key], before[key])}
         assert {key.split(".")[0] for key in changed} == {"close_up"}
+
+    def test_the_scores_learn_alone(self) -> None:
+        """So masks stay as they are, to the last bit."""
+        trainer = Trainer(replace(RECIPE, learns="scores"), CPU)
+        before = {key: value.clone() for key, value in trainer.sam.state_dict().items()}
+        trainer.train_step(batch_of(0))
+        after = trainer.sam.state_dict()
+        changed = {key for key in before if not torch.equal(after[key], before[key])}
+        assert changed and all(key.startswith("close_up.score.") for key in changed)
+
+    def test_what_cannot_learn_is_named(self) -> None:
+        with pytest.raises(ValueError, match="all, close-ups, scores, not 'masks'; choose one"):
+            replace(RECIPE, learns="masks")
 
     def test_exports_a_number_that_half_precision_cannot_hold_as_it_is(self, tmp_path: Path) -> None:
         """A batch norm whose variance became infinite in the file would put out its channel."""

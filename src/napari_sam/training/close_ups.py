@@ -51,11 +51,15 @@ class CloseUpRound:
         whole = torch.maximum(self.areas, truth.sum((1, 2)).float())
         return common / (mask.sum((1, 2)) + whole - common).clamp(min=1)
 
-    def loss(self) -> Tensor:
-        """Give the mean loss: cross-entropy and dice of the masks, squared error of the scores."""
-        entropy = F.binary_cross_entropy_with_logits(self.logits, self.target)
-        dice = dice_loss(self.logits[:, None], self.target[:, None]).mean()
-        return _ENTROPY_WEIGHT * entropy + dice + F.mse_loss(self.scores, self.iou())
+    def mask_loss(self) -> Tensor:
+        """Give the mean loss of the masks, cross-entropy and dice, where there is an object."""
+        entropy = F.binary_cross_entropy_with_logits(self.logits, self.target, reduction="none")
+        dice = dice_loss(self.logits[:, None], self.target[:, None])[:, 0]
+        return ((_ENTROPY_WEIGHT * entropy.mean((1, 2)) + dice) * (self.areas > 0)).mean()
+
+    def score_loss(self) -> Tensor:
+        """Give the mean squared error of the scores."""
+        return F.mse_loss(self.scores, self.iou())
 
 
 def draw_close_ups(

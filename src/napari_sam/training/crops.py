@@ -35,6 +35,9 @@ TURNED, STRETCHED, STRETCH = 0.3, 0.3, 0.2
 # The share of objects that are prompted by a box, and of these boxes the share that is not tight.
 BY_BOX = 0.4
 JITTERED = 0.5
+# The share of prompts that are clicks on the ground, so many pixels from all objects or more: their masks are
+# to be scored with zero.
+ON_GROUND, FROM_OBJECTS = 0.1, 3
 # What padding looks like before normalisation: close to the mean that becomes zero.
 PADDING = (124, 116, 104)
 # Depths beyond this are not told apart where a point is put well inside of an object.
@@ -46,6 +49,8 @@ _LEAST_TRIED = 4
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Crops and, for ``objects`` of each, the mask with a point on it and a box around it.
+
+    Some of the masks are empty: their points lie on the ground, and their boxes say nothing.
 
     Positions are ``(x, y)`` in the model's square input, in which every crop has a random ``offset``, so
     that all positions of the square are learned although the crops are small.
@@ -79,8 +84,13 @@ def sample_batch(chance: Chance, images: TrainingImages, layout: Layout, config:
     usual = images.usual_sides[placement.numbers] * placement.scales
     pixels = change_looks(images.pixels_at(placement), usual, chance)
     padding = torch.tensor(PADDING, dtype=torch.uint8, device=images.device)[:, None, None]
-    pixels = torch.where(images.inside(placement)[:, None], pixels, padding)
-    masks = (labels[:, None] == chosen[:, :, None, None]).flatten(0, 1)
+    inside = images.inside(placement)
+    pixels = torch.where(inside[:, None], pixels, padding)
+    depth = depths(torch.where(inside, labels, -1) + 1, _DEEP)  # of the ground too, which is an object here
+    ground = (inside & (labels == 0) & (depth >= FROM_OBJECTS - 1)).repeat_interleave(objects, 0)
+    on_ground = chance.true(ON_GROUND, len(ground)) & ground.any(1).any(1)
+    on_ground = on_ground[:, None, None]
+    masks = (labels[:, None] == chosen[:, :, None, None]).flatten(0, 1) & ~on_ground
     steps = (config.image_size - side) // config.encoder.patch + 1
     offsets = (chance.uniform(layout.crops, 2) * steps).floor().long() * config.encoder.patch
     shift = offsets.repeat_interleave(objects, 0)
@@ -88,9 +98,9 @@ def sample_batch(chance: Chance, images: TrainingImages, layout: Layout, config:
         pixels,
         offsets,
         masks,
-        _points(chance, masks, depths(labels, _DEEP).repeat_interleave(objects, 0)) + shift,
+        _points(chance, masks | (ground & on_ground), depth.repeat_interleave(objects, 0)) + shift,
         _boxes(chance, masks) + shift.repeat(1, 2),
-        chance.true(BY_BOX, len(masks)),
+        chance.true(BY_BOX, len(masks)) & ~on_ground[:, 0, 0],
         proposal_targets(labels, images.most_labels),
     )
 

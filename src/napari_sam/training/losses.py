@@ -25,7 +25,7 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
     """Give the loss and the true IoU of each prompt's masks.
 
     The single mask (the first) always learns; of the three candidates the best one does, and the others
-    a little.
+    a little. Where there is no object, the scores alone learn.
 
     Parameters
     ----------
@@ -44,13 +44,20 @@ def prompt_losses(logits: Tensor, scores: Tensor, target: Tensor) -> tuple[Tenso
     per_mask = _FOCAL_WEIGHT * focal_loss(logits, target) + dice_loss(logits, target)
     candidates = per_mask[:, 1:]
     masks = per_mask[:, 0] + candidates.min(1).values + _MEAN_WEIGHT * candidates.mean(1)
+    masks = masks * on_objects(target[:, 0])
     return masks + _SCORE_WEIGHT * F.mse_loss(scores, iou, reduction="none").mean(1), iou
 
 
 def drawing_loss(drawn: Tensor, target: Tensor) -> Tensor:
     """Give the mean loss of prompts as they are drawn from votes, (B, 1, h, w); ``target`` as above."""
+    there = on_objects(target)[:, None]
     target = target[:, None]
-    return (_FOCAL_WEIGHT * focal_loss(drawn, target) + dice_loss(drawn, target)).mean()
+    return (there * (_FOCAL_WEIGHT * focal_loss(drawn, target) + dice_loss(drawn, target))).mean()
+
+
+def on_objects(target: Tensor) -> Tensor:
+    """Tell of (B, h, w) targets which hold an object: (B,), 1 or 0; the others are clicks on the ground."""
+    return target.flatten(1).any(1).to(target.dtype)
 
 
 def focal_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ _ENLARGED = (4 / 3, 4 / 3, 2, 2, 8 / 3)
 # What is drawn at random in a step, each from a stream of its own.
 _CROPS, _LAYOUT, _ROUNDS, _CLICKS = range(4)
 
+LEARNERS = ("all", "close-ups", "scores")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -27,8 +29,9 @@ class Recipe:
     ``proposals`` weighs the loss of the proposal head, which sees every pixel and so teaches the encoder much
     at each step. It is cheap, and the mask decoder is not: it decodes the prompts of only the share
     ``decoded`` of the crops. ``half`` takes the products in half precision. With ``freeze_stages`` the
-    convolutions above the feature pyramid stay as they are, which halves the time of a step; with ``closely``
-    all stays as it is but the close-ups, which learn alone. Each process of a run takes ``crops`` crops.
+    convolutions above the feature pyramid stay as they are, which halves the time of a step. ``learns`` says
+    what does: all of the model, the close-ups alone, or of these what scores their masks, so that no mask
+    changes. Each process of a run takes ``crops`` crops.
     """
 
     steps: int = 8000
@@ -49,13 +52,17 @@ class Recipe:
     proposals: float = 1.0
     half: bool = True
     freeze_stages: bool = False
-    closely: bool = False
+    learns: str = "all"
     clip: float = 1.0
     seed: int = 0
     checkpoint_every: int = 250
     validate_every: int = 500
     validation_images: int = 20
     synthetic_images: int = 160
+
+    def __post_init__(self) -> None:
+        if self.learns not in LEARNERS:
+            raise ValueError(f"Of nano can learn {', '.join(LEARNERS)}, not {self.learns!r}; choose one.")
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``."""

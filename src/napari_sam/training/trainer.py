@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.training.crops import Batch
-from napari_sam.training.losses import drawing_loss, prompt_losses, proposal_loss
+from napari_sam.training.losses import drawing_loss, on_objects, prompt_losses, proposal_loss
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.rounds import Rounds
 from napari_sam.weights.checkpoint import read_checkpoint
@@ -36,37 +36,43 @@ _HIGHEST_FREQUENCY = 6.0
 class StepLosses(nn.Module):
     """The losses of a batch. One module and one call hold the whole step, as several processes need it."""
 
-    def __init__(self, sam: Sam, closely: bool = False) -> None:
+    def __init__(self, sam: Sam, learns: str) -> None:
         super().__init__()
         self.sam = sam
-        self._closely = closely
+        self._learns = learns
 
     def forward(
         self, batch: Batch, rounds: int, generator: torch.Generator, decoded: int, proposals: float
     ) -> dict[str, Tensor]:
         """Give the total ``loss``, its parts, and the mean ``iou`` of the first round and its close-ups."""
         device = batch.images.device
-        losses, close_ups, ious = [], [], []
+        closely = self._learns != "all"
+        losses, close_ups, scores, ious = [], [], [], []
         # Attention of a few tokens trains faster as plain products than as the fused call.
         with sdpa_kernel(SDPBackend.MATH):
-            prompted = Rounds(self.sam, batch, generator, decoded, self._closely)
+            prompted = Rounds(self.sam, batch, generator, decoded, closely)
             for each in prompted.run(rounds):
                 loss, iou = prompt_losses(each.logits, each.scores, each.target)
                 losses.append(loss.mean())
-                close_ups.append(each.close_ups.loss())
-                ious += [iou[:, 1:].max(1).values.mean(), each.close_ups.iou().mean()]
+                close_ups.append(each.close_ups.mask_loss())
+                scores.append(each.close_ups.score_loss())
+                there = on_objects(each.target)
+                best, closer_iou = iou[:, 1:].max(1).values, each.close_ups.iou()
+                ious += [_mean_of(best, there), _mean_of(closer_iou, torch.cat([there, there]))]
         with torch.autocast(device.type, enabled=False):
             proposal = proposal_loss(prompted.maps, batch.maps)
             drawing = drawing_loss(prompted.drawn, prompted.target)
-            closer = torch.stack(close_ups).mean()
+            scored = torch.stack(scores).mean()
+            closer = torch.stack(close_ups).mean() + scored
             total = torch.stack(losses).mean() + proposals * (proposal + drawing) + closer
         return {
-            "loss": closer if self._closely else total,
+            "loss": {"all": total, "close-ups": closer, "scores": scored}[self._learns],
             "iou": ious[0],
             "proposals": proposal,
             "drawing": drawing,
             "closer": closer,
             "closer_iou": ious[1],
+            "scored": scored,
         }
 
 
@@ -91,10 +97,11 @@ class Trainer:
         if recipe.freeze_stages:
             for part in ("stem", "stages"):
                 self.sam.image_encoder.get_submodule(part).requires_grad_(False)
-        if recipe.closely:
+        assert self.sam.close_up is not None
+        if recipe.learns != "all":
             self.sam.requires_grad_(False)
-            assert self.sam.close_up is not None
-            self.sam.close_up.requires_grad_(True)
+            learns = self.sam.close_up if recipe.learns == "close-ups" else self.sam.close_up.score
+            learns.requires_grad_(True)
         self.sam.to(fabric.device)
         if fabric.device.type == "cuda":
             self.sam.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,7 +112,7 @@ class Trainer:
             _decayed(self.sam, recipe.weight_decay), betas=(0.9, 0.99), fused=not scaled
         )
         # What Fabric wraps for several processes and half precision; the states are those of what is inside.
-        self._losses, self._stepping = fabric.setup(StepLosses(self.sam, recipe.closely), self.optimizer)
+        self._losses, self._stepping = fabric.setup(StepLosses(self.sam, recipe.learns), self.optimizer)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Do one step and return its losses and the mean IoU of its first round, on the device."""
@@ -199,10 +206,11 @@ class Trainer:
     def _freeze_norms(self) -> None:
         """Keep the statistics of the encoder's batch norms from the recipe's step on.
 
-        Those of the close-ups go on: their views are many, and have the same size as ever.
+        Those of the close-ups go on where their masks learn: their views are many, and of one size.
         """
-        if self.step >= self.recipe.freeze_norms_at or self.recipe.closely:
-            for module in self.sam.image_encoder.modules():
+        learns = self.recipe.learns
+        if self.step >= self.recipe.freeze_norms_at or learns != "all":
+            for module in (self.sam if learns == "scores" else self.sam.image_encoder).modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
 
@@ -251,6 +259,11 @@ def export(sam: Sam, path: Path, origin: str) -> None:
     partial = path.with_suffix(".partial")
     save_file({key: value.contiguous() for key, value in state.items()}, partial, {"origin": origin})
     partial.replace(path)
+
+
+def _mean_of(values: Tensor, weights: Tensor) -> Tensor:
+    """Give the weighted mean."""
+    return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
 def _decayed(sam: nn.Module, decay: float) -> list[dict[str, object]]:
