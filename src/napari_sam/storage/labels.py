@@ -41,6 +41,7 @@ from napari_sam.storage.opening import (
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
+from napari_sam.storage.sections import Sections
 from napari_sam.storage.steps import RecordedVolume
 from napari_sam.storage.turns import WriteTurn, leaving
 
@@ -61,6 +62,8 @@ class LabelsStore(RecordedVolume):
         The folder.
     array
         The labels on disk. What is written to it directly is in no ledger; write to `labels`.
+    sections
+        The same, to be read fast across its planes.
     ledger
         Objects, their prompts, and all steps.
     geometry
@@ -75,6 +78,7 @@ class LabelsStore(RecordedVolume):
         super().__init__(path, array, ledger, why)
         names = getattr(array.metadata, "dimension_names", None) or ()
         self.geometry = read_geometry(attributes_above(path, array), names, array.ndim)
+        self.sections = Sections(array)
         self._is_leaving = False
         self._close = weakref.finalize(self, _let_go, ledger, lock, self._turn)
 

@@ -50,7 +50,7 @@ class RecordedLabels(OnStore):
         return dtype
 
     def __getitem__(self, key: Any, /) -> Any:
-        return self.store.array[key]
+        return self.store.sections[key]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
         entries = [_entry(x, n) for x, n in zip(_expanded(key, self.ndim), self.shape, strict=True)]

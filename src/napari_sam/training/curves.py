@@ -76,7 +76,13 @@ def draw_curves(folder: Path) -> None:
     steps = _numbers(log, "step")
     figure = Figure(figsize=(11, 8), layout="constrained")
     loss, crops, click, box = figure.subplots(2, 2, sharex=True).flat
-    for name, colour in (("loss", "C0"), ("proposals", "C1"), ("drawing", "C3"), ("closer", "C4"), ("scored", "C5")):
+    for name, colour in (
+        ("loss", "C0"),
+        ("proposals", "C1"),
+        ("drawing", "C3"),
+        ("closer", "C4"),
+        ("scored", "C5"),
+    ):
         _draw_smoothed(loss, steps, _numbers(log, name), name, colour)
     loss.set(title="Loss of the training crops", yscale="log")
     _draw_smoothed(crops, steps, _numbers(log, "iou"), "best of three, first prompt", "C2")
