@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.utils.colormaps import AVAILABLE_COLORMAPS
 from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
@@ -149,7 +150,13 @@ def test_layers_that_lie_elsewhere_are_no_channels() -> None:
     assert layers_like(viewer, multiscale) == [image, multiscale]
 
 
-@pytest.mark.parametrize("colormap", ["gray", "magenta", "viridis", "HiLo", "I Blue", "gray_r"])
+# Napari 0.6 has no HiLo.
+COLORMAPS = [
+    name for name in ("gray", "magenta", "viridis", "HiLo", "I Blue", "gray_r") if name in AVAILABLE_COLORMAPS
+]
+
+
+@pytest.mark.parametrize("colormap", COLORMAPS)
 def test_the_picture_is_napari_s_own(open_window: Callable[..., User], colormap: str) -> None:
     """Compared with the canvas in the middle of blocks of one intensity."""
     rng = np.random.default_rng(0)
