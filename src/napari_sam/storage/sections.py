@@ -32,6 +32,7 @@ _Stamp = tuple[int, int, int]
 class _Runs:
     """A chunk as runs of equal pixels in C order: where each begins, and its label."""
 
+    shape: tuple[int, ...]
     starts: NDArray[np.int32]
     labels: NDArray[np.integer[Any]]
 
@@ -39,7 +40,7 @@ class _Runs:
     def of(cls, chunk: NDArray[np.integer[Any]]) -> _Runs:
         flat = chunk.reshape(-1)
         starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
-        return cls(starts.astype(np.int32), flat[starts])
+        return cls(chunk.shape, starts.astype(np.int32), flat[starts])
 
     def at(self, places: NDArray[np.int32]) -> NDArray[np.integer[Any]]:
         """Give the pixels at places in C order."""
@@ -83,10 +84,9 @@ class Sections:
         places: dict[tuple[_Bounds, tuple[int, ...]], NDArray[np.int32]] = {}
         with self._lock:
             for chunk, inside, there in _chunks_in(bounds, self._array.chunks):
-                region = self._region(chunk)
-                if (runs := self._runs(chunk, region)) is None:
+                if (runs := self._runs(chunk)) is None:
                     continue
-                shape = tuple(part.stop - part.start for part in region)
+                shape = runs.shape
                 if (wanted := places.get((inside, shape))) is None:
                     grid = np.ix_(*(np.arange(start, stop) for start, stop in inside))
                     wanted = places[inside, shape] = np.ravel_multi_index(grid, shape).astype(np.int32)
@@ -104,9 +104,8 @@ class Sections:
         pixels = np.prod([stop - start for start, stop in bounds])
         return bool(crossed > _FEW_CHUNKS and pixels <= _SHARE * crossed * np.prod(chunks))
 
-    def _runs(self, chunk: tuple[int, ...], region: tuple[slice, ...]) -> _Runs | None:
+    def _runs(self, chunk: tuple[int, ...]) -> _Runs | None:
         """Give what is kept of a chunk, read again if its file is another one; None where it has none."""
-        assert self._folder is not None
         try:
             # Thousands of times: a `Path` would take three times as long.
             file = os.stat(f"{self._folder}/{self._key_of(chunk)}")  # noqa: PTH116
@@ -119,7 +118,7 @@ class Sections:
                 self._kept.move_to_end(chunk)
                 return kept[1]
             self._used -= self._kept.pop(chunk)[1].nbytes
-        runs = _Runs.of(np.asarray(self._array[region]))
+        runs = _Runs.of(np.asarray(self._array[self._region(chunk)]))
         self._kept[chunk] = (stamp, runs)
         self._used += runs.nbytes
         while self._used > self._most_bytes and len(self._kept) > 1:
