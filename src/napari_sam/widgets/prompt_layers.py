@@ -173,9 +173,7 @@ class PromptLayers:
                 self._masks.pop(plane, None)
                 if prompt.mask is not None:
                     self._masks[plane] = prompt.mask
-            if gone:
-                self.boxes.selected_data = gone
-                self.boxes.remove_selected()
+            self._remove_shapes(gone)
             if prompt.box is not None and box != prompt.box:
                 self._write_box(plane, prompt.box)
 
@@ -204,6 +202,15 @@ class PromptLayers:
             with self._silence():
                 self.points.selected_data = {int(number) for number in numbers}
                 self.points.remove_selected()
+
+    def _remove_shapes(self, numbers: set[int]) -> None:
+        if numbers and hasattr(self.boxes, "remove"):
+            self.boxes.selected_data = set()
+            self.boxes.remove(sorted(numbers))
+            return
+        for number in sorted(numbers, reverse=True):  # napari 0.6 selects several only where they are shown
+            self.boxes.selected_data = {number}
+            self.boxes.remove_selected()
 
     def _write_box(self, plane: Plane, box: Box) -> None:
         row0, column0, row1, column1 = box
