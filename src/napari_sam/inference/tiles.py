@@ -25,7 +25,7 @@ from napari_sam.runs import pixel_box
 
 # A mask with a lower score is compared with that of the next coarser level, which must be clearly better: a
 # fine level is right for small objects, even for those of which the model is not sure.
-_SURE, _BETTER = 0.8, 0.05
+_SURE, _BETTER = 0.78, 0.05
 # An enlarged look at a tiny object may lower the score by this: the scale is the better one all the same.
 _HARDLY_WORSE = 0.1
 

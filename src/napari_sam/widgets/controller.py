@@ -31,6 +31,7 @@ from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
+from napari_sam.widgets.taking_away import together
 from napari_sam.widgets.tools import ToolChoice
 
 # While the slider moves, planes that are only passed are not encoded.
@@ -103,12 +104,13 @@ class SessionController:
         self._settle.stop()
         self._connections.close()
         self._job.close()
-        self._hover.close()
         self._history.close()
         self._picker.close()
         self._stack.close()
         self._tools.close()
-        self._layers.close()
+        with together(self._viewer):
+            self._hover.close()
+            self._layers.close()
         self.session.close()
         self._panel.show_session(False)
         self._panel.show_preview(None)

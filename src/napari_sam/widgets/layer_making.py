@@ -13,6 +13,7 @@ from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import array_shape, is_reshaped
 from napari_sam.widgets.made_layers import MadeLayers, make_layers
+from napari_sam.widgets.taking_away import together
 
 # What the window has to do between two turns is due by then.
 _PAUSE_MS = 10
@@ -116,8 +117,9 @@ class LayerMaking:
 
     def _take_away(self) -> None:
         """Leave what the end of a session leaves."""
-        for layer in self._added:
-            stays = isinstance(layer.data, RecordedLabels)
-            stays |= isinstance(layer, Points | Shapes) and len(layer.data) > 0
-            if layer in self._viewer.layers and not stays:
-                self._viewer.layers.remove(layer)
+        with together(self._viewer):
+            for layer in self._added:
+                stays = isinstance(layer.data, RecordedLabels)
+                stays |= isinstance(layer, Points | Shapes) and len(layer.data) > 0
+                if layer in self._viewer.layers and not stays:
+                    self._viewer.layers.remove(layer)
