@@ -28,7 +28,7 @@ from napari_sam.training.data import (
 )
 from napari_sam.training.hardware import HALVES, KINDS, Hardware
 from napari_sam.training.images import TrainingImages
-from napari_sam.training.recipe import Recipe
+from napari_sam.training.recipe import LEARNERS, Recipe
 from napari_sam.training.synthetic import draw_set
 from napari_sam.training.trainer import Trainer, export
 from napari_sam.training.validation import score_objects
@@ -182,7 +182,8 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(default, bool):
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default)
         else:
-            parser.add_argument(name, type=type(default), default=default)
+            choices = LEARNERS if option.name == "learns" else None
+            parser.add_argument(name, type=type(default), default=default, choices=choices)
     options = parser.parse_args(arguments)
     recipe = Recipe(**{option.name: getattr(options, option.name) for option in fields(Recipe)})
     fabric = Hardware(options.device, options.devices, options.half_type).open(recipe.half)
