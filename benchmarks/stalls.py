@@ -30,7 +30,6 @@ from napari_sam.widgets.annotate import AnnotateWidget
 from napari_sam.widgets.cache_settings import CacheChoice
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.hover import Hover
-from napari_sam.widgets.prompt_layers import PromptLayers
 
 _PLANES, _SHAPE = 40, (500, 400)
 _TICK_MS, _MOVES = 5, (3, 4, 9, 5, 20, 21, 22, 8)
@@ -49,7 +48,6 @@ class Handlers:
         Connections.add = add  # type: ignore[method-assign]
         for owner, name in (
             (Hover, "_on_mouse_moved"),
-            (PromptLayers, "_on_layer_data"),
             (RecordedLabels, "__getitem__"),
         ):
             setattr(owner, name, self.timed(getattr(owner, name)))

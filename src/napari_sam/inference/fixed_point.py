@@ -37,10 +37,10 @@ class FixedPoint:
 
     @classmethod
     def of(cls, features: Tensor) -> FixedPoint:
-        """Round (C, h, w) features of any device; what comes is on the CPU."""
+        """Round (C, h, w) features, on their own device."""
         sizes, middles = (part.to(features.device) for part in _scales(features))
         steps = ((features - middles) / sizes).round().to(torch.int16)
-        return cls(steps.cpu(), sizes.flatten().cpu(), middles.flatten().cpu())
+        return cls(steps, sizes.flatten(), middles.flatten())
 
     def features(self) -> Tensor:
         """Give the (C, h, w) features in float32."""
@@ -49,8 +49,7 @@ class FixedPoint:
 
 def rounded(features: Tensor) -> Tensor:
     """Give (C, h, w) float32 features as they come back from their `FixedPoint`, on their own device."""
-    sizes, middles = (part.to(features.device) for part in _scales(features))
-    return ((features - middles) / sizes).round() * sizes + middles
+    return FixedPoint.of(features).features()
 
 
 def _scales(features: Tensor) -> tuple[Tensor, Tensor]:

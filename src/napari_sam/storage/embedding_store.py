@@ -26,7 +26,7 @@ from napari_sam.inference.fixed_point import FixedPoint
 DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 _DIGEST_BYTES = 32
 _CHECKSUM_BYTES = 4  # of a mark, and at the end of a chunk's file
-_HEADER_BYTES = 16  # at the begin of a chunk's file
+_HEADER_BYTES = 16  # at the beginning of a chunk's file
 # For so long a store that cannot be read may be one that another process has just begun.
 _MAKING_S = 0.2
 # What is not mended by trying again.

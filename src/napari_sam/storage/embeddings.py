@@ -142,7 +142,7 @@ class EmbeddingCache:
         store = self._store(plane.displayed)
         if store is None or (self.problem is not None and time.monotonic() < self._again):
             return
-        stored = FixedPoint.of(embedding.features[0])
+        stored = FixedPoint.of(embedding.features[0].cpu())
         with self._disk_lock:
             try:
                 self._keep_image()

@@ -53,7 +53,7 @@ class RecordedLabels(OnStore):
         return self.store.sections[key]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
-        entries = [_entry(x, n) for x, n in zip(_expanded(key, self.ndim), self.shape, strict=True)]
+        entries = [_entry(x, n) for x, n in zip(expanded(key, self.ndim), self.shape, strict=True)]
         if any(bounds is None for bounds, _ in entries):
             return  # nothing is selected
         region = tuple(bounds for bounds, _ in entries if bounds is not None)
@@ -68,8 +68,8 @@ class RecordedLabels(OnStore):
         return whole if dtype is None else whole.astype(dtype)
 
 
-def _expanded(key: Any, ndim: int) -> list[Any]:
-    """Give one entry for each axis."""
+def expanded(key: Any, ndim: int) -> list[Any]:
+    """Give one entry of an index for each axis."""
     if isinstance(key, np.ndarray) and key.dtype == bool and key.ndim == ndim:
         return list(np.nonzero(key))
     entries = list(key) if isinstance(key, tuple) else [key]

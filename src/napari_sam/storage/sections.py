@@ -19,6 +19,9 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from napari_sam.storage.recorded import expanded
+from napari_sam.storage.volumes import chunk_region
+
 # What takes more chunks than this, and of their pixels no more than this share, is read as a section.
 _FEW_CHUNKS, _SHARE = 8, 1 / 16
 
@@ -77,7 +80,8 @@ class Sections:
         self._lock = threading.Lock()
 
     def __getitem__(self, key: Any, /) -> Any:
-        bounds = None if self._folder is None else _bounds(key, self._array.shape)
+        entries = expanded(key, self._array.ndim)
+        bounds = None if self._folder is None else _bounds(entries, self._array.shape)
         if bounds is None or not self._is_section(bounds):
             return self._array[key]
         found = np.full([stop - start for start, stop in bounds], self._array.fill_value, self._array.dtype)
@@ -91,9 +95,7 @@ class Sections:
                     grid = np.ix_(*(np.arange(start, stop) for start, stop in inside))
                     wanted = places[inside, shape] = np.ravel_multi_index(grid, shape).astype(np.int32)
                 found[there] = runs.at(wanted)
-        return found[
-            tuple(0 if isinstance(x, int | np.integer) else slice(None) for x in _entries(key, found.ndim))
-        ]
+        return found[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in entries)]
 
     def _is_section(self, bounds: _Bounds) -> bool:
         """Whether so many chunks give a few pixels each."""
@@ -118,40 +120,17 @@ class Sections:
                 self._kept.move_to_end(chunk)
                 return kept[1]
             self._used -= self._kept.pop(chunk)[1].nbytes
-        runs = _Runs.of(np.asarray(self._array[self._region(chunk)]))
+        runs = _Runs.of(np.asarray(self._array[chunk_region(chunk, self._array.chunks, self._array.shape)]))
         self._kept[chunk] = (stamp, runs)
         self._used += runs.nbytes
         while self._used > self._most_bytes and len(self._kept) > 1:
             self._used -= self._kept.popitem(last=False)[1][1].nbytes
         return runs
 
-    def _region(self, chunk: tuple[int, ...]) -> tuple[slice, ...]:
-        """Give what a chunk covers of the array."""
-        return tuple(
-            slice(number * c, min((number + 1) * c, length))
-            for number, c, length in zip(chunk, self._array.chunks, self._array.shape, strict=True)
-        )
 
-
-def _as_tuple(key: Any) -> tuple[Any, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _entries(key: Any, ndim: int) -> list[Any]:
-    """Give one entry of an index for each axis."""
-    entries = list(_as_tuple(key))
-    at = next((number for number, x in enumerate(entries) if x is Ellipsis), len(entries))
-    rest = entries[at + 1 :]
-    return [*entries[:at], *[slice(None)] * (ndim - at - len(rest)), *rest]
-
-
-def _bounds(key: Any, shape: Sequence[int]) -> _Bounds | None:
-    """Give what an index of whole numbers and plain slices selects; None for any other, or nothing."""
-    kinds = (int, np.integer, slice, type(Ellipsis))
-    if not all(isinstance(x, kinds) and not isinstance(x, bool) for x in _as_tuple(key)):
-        return None
-    entries = _entries(key, len(shape))
-    if len(entries) != len(shape) or Ellipsis in entries:
+def _bounds(entries: Sequence[Any], shape: Sequence[int]) -> _Bounds | None:
+    """Give what whole numbers and plain slices select; None for any other index, or nothing."""
+    if not all(isinstance(x, int | np.integer | slice) and not isinstance(x, bool) for x in entries):
         return None
     bounds = []
     for entry, length in zip(entries, shape, strict=True):

@@ -54,10 +54,14 @@ def chunks_under(array: zarr.Array[Any], regions: Iterable[Region]) -> Iterator[
         )
     }
     for number in sorted(numbers):
-        yield tuple(
-            slice(i * side, min((i + 1) * side, n))
-            for i, side, n in zip(number, sides, array.shape, strict=True)
-        )
+        yield chunk_region(number, sides, array.shape)
+
+
+def chunk_region(number: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
+    """Give what the chunk with this number along each axis covers of an array."""
+    return tuple(
+        slice(i * side, min((i + 1) * side, n)) for i, side, n in zip(number, sides, shape, strict=True)
+    )
 
 
 def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[tuple[Position, Origin]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,7 @@ class CloseUpRound:
     target: Tensor
     areas: Tensor
 
+    @cached_property
     def iou(self) -> Tensor:
         """Give the (B,) IoU of the masks with the objects, of which a part may lie beside the square."""
         mask, truth = self.logits > 0, self.target > 0.5
@@ -59,7 +61,7 @@ class CloseUpRound:
 
     def score_loss(self) -> Tensor:
         """Give the mean squared error of the scores."""
-        return F.mse_loss(self.scores, self.iou())
+        return F.mse_loss(self.scores, self.iou)
 
 
 def draw_close_ups(

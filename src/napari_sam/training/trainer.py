@@ -56,9 +56,10 @@ class StepLosses(nn.Module):
                 losses.append(loss.mean())
                 close_ups.append(each.close_ups.mask_loss())
                 scores.append(each.close_ups.score_loss())
-                there = on_objects(each.target)
-                best, closer_iou = iou[:, 1:].max(1).values, each.close_ups.iou()
-                ious += [_mean_of(best, there), _mean_of(closer_iou, torch.cat([there, there]))]
+                ious += [
+                    _mean_of(iou[:, 1:].max(1).values, on_objects(each.target)),
+                    _mean_of(each.close_ups.iou, each.close_ups.areas > 0),
+                ]
         with torch.autocast(device.type, enabled=False):
             proposal = proposal_loss(prompted.maps, batch.maps)
             drawing = drawing_loss(prompted.drawn, prompted.target)

@@ -16,6 +16,7 @@ from psygnal import Signal
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.shapes import Area, Drawing, Mask, Stroke, ellipse
 from napari_sam.planes import Plane
+from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,
     Units,
@@ -76,21 +77,21 @@ class PromptLayers:
         self.points = points
         self.boxes = boxes
         self.own = tuple(layer for layer in (points, boxes) if is_made_for(layer, image))
-        self.points.events.data.connect(self._on_layer_data)
-        self.points.events.features.connect(self._on_layer_data)
-        self.boxes.events.data.connect(self._on_layer_data)
         self._are_boxes_shown: bool | None = None
-        self.boxes.events.data.connect(self._on_boxes_needed)
-        self._viewer.layers.selection.events.active.connect(self._on_boxes_needed)
+        self._connections = Connections()
+        for signal, handler in (
+            (points.events.data, self._on_layer_data),
+            (points.events.features, self._on_layer_data),
+            (boxes.events.data, self._on_layer_data),
+            (boxes.events.data, self._on_boxes_needed),
+            (viewer.layers.selection.events.active, self._on_boxes_needed),
+        ):
+            self._connections.add(signal, handler)
         self._on_boxes_needed()
 
     def close(self) -> None:
         """Stop to listen to the layers, and take those away that were made for the image and are empty."""
-        self.points.events.data.disconnect(self._on_layer_data)
-        self.points.events.features.disconnect(self._on_layer_data)
-        self.boxes.events.data.disconnect(self._on_layer_data)
-        self.boxes.events.data.disconnect(self._on_boxes_needed)
-        self._viewer.layers.selection.events.active.disconnect(self._on_boxes_needed)
+        self._connections.close()
         for layer in self.own:
             if len(layer.data) == 0 and layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
