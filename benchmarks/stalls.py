@@ -120,7 +120,9 @@ def use(viewer: napari.Viewer) -> None:
         QTest.mouseMove(canvas, place)
         wait(0.2)
         left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        QTest.mouseClick(canvas, left, none, place)
+        QTest.mousePress(canvas, left, none, place)
+        wait(0.06)  # as long as a finger takes
+        QTest.mouseRelease(canvas, left, none, place)
         wait(0.4)
 
 

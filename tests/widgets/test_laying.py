@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from numpy.testing import assert_array_equal
+from qtpy.QtWidgets import QApplication
 
-from napari_sam.widgets.laying import lay
+from napari_sam.widgets.laying import Overlay
+from widgets.driving import wait_until
 
 
 @pytest.fixture
@@ -30,18 +32,35 @@ def place(layer: Labels, row: float = 0) -> dict[str, object]:
 
 def test_pixels_of_the_same_shape_are_filled_in(layer: Labels) -> None:
     events, mask = told(layer), np.eye(4, 6, dtype=np.uint8)[None]
-    lay(layer, mask, place(layer))
+    Overlay(layer).lay(mask, place(layer))
     assert layer.visible and events == []
     assert_array_equal(layer.data, mask)
-    lay(layer, 1 - mask, place(layer))
+    Overlay(layer).lay(1 - mask, place(layer))
     assert events == []
     assert_array_equal(layer._slice.image.raw, 1 - mask[0])
 
 
 def test_another_shape_and_another_place_are_told(layer: Labels) -> None:
     events, mask = told(layer), np.ones((1, 3, 5), np.uint8)
-    lay(layer, mask, place(layer, row=2))
+    Overlay(layer).lay(mask, place(layer, row=2))
     assert events == ["data", "affine"]
     assert layer.affine.translate.tolist() == [0, 2, 0]
     mask[:] = 0
     assert layer.data.all(), "the layer's array is its own"
+
+
+def test_it_is_hidden_a_turn_later_unless_something_is_laid_before(layer: Labels, qapp: QApplication) -> None:
+    overlay, mask = Overlay(layer), np.ones((1, 4, 6), np.uint8)
+    changes: list[bool] = []
+    overlay.lay(mask, place(layer))
+    layer.events.visible.connect(lambda: changes.append(layer.visible))
+    overlay.hide(60_000)
+    overlay.lay(1 - mask, place(layer))
+    assert not overlay.is_hiding and changes == []
+    overlay.hide()
+    assert overlay.is_hiding and changes == []
+    wait_until(lambda: not overlay.is_hiding)
+    assert changes == [False]
+    overlay.hide()
+    assert not overlay.is_hiding, "it is hidden"
+    overlay.close()

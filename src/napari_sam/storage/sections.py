@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class Sections:
     def __getitem__(self, key: Any, /) -> Any:
         entries = expanded(key, self._array.ndim)
         bounds = None if self._folder is None else _bounds(entries, self._array.shape)
-        if bounds is None or not self._is_section(bounds):
+        if bounds is None or not (self._is_section(bounds) or self._is_blank(bounds)):
             return self._array[key]
         found = np.full([stop - start for start, stop in bounds], self._array.fill_value, self._array.dtype)
         places: dict[tuple[_Bounds, tuple[int, ...]], NDArray[np.int32]] = {}
@@ -106,14 +106,24 @@ class Sections:
         pixels = np.prod([stop - start for start, stop in bounds])
         return bool(crossed > _FEW_CHUNKS and pixels <= _SHARE * crossed * np.prod(chunks))
 
-    def _runs(self, chunk: tuple[int, ...]) -> _Runs | None:
-        """Give what is kept of a chunk, read again if its file is another one; None where it has none."""
+    def _is_blank(self, bounds: _Bounds) -> bool:
+        """Whether so few chunks are crossed that it is soon known, and there is none of them."""
+        crossed = list(islice(_chunks_in(bounds, self._array.chunks), _FEW_CHUNKS + 1))
+        return len(crossed) <= _FEW_CHUNKS and all(self._stamp(chunk) is None for chunk, _, _ in crossed)
+
+    def _stamp(self, chunk: tuple[int, ...]) -> _Stamp | None:
+        """Give the stamp of a chunk's file; None where it has none."""
         try:
             # Thousands of times: a `Path` would take three times as long.
             file = os.stat(f"{self._folder}/{self._key_of(chunk)}")  # noqa: PTH116
         except FileNotFoundError:
             return None
-        stamp = (file.st_ino, file.st_mtime_ns, file.st_size)
+        return file.st_ino, file.st_mtime_ns, file.st_size
+
+    def _runs(self, chunk: tuple[int, ...]) -> _Runs | None:
+        """Give what is kept of a chunk, read again if its file is another one; None where it has none."""
+        if (stamp := self._stamp(chunk)) is None:
+            return None
         kept = self._kept.get(chunk)
         if kept is not None:
             if kept[0] == stamp:

@@ -94,8 +94,10 @@ class SessionController:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being computed, or about to be."""
-        computing = self._settle.isActive() or self._job.is_busy or self._hover.is_busy
+        """Whether something is being computed or taken away, or about to be."""
+        computing = (
+            self._layers.is_busy or self._settle.isActive() or self._job.is_busy or self._hover.is_busy
+        )
         return computing or self._history.is_busy or self._committing.is_busy
 
     def close(self) -> None:
@@ -179,10 +181,12 @@ class SessionController:
     def _on_session_preview_changed(self) -> None:
         preview = self.session.preview
         self._several = None
-        self._layers.show_preview(preview)
         if preview is None:
+            is_next_near = self._panel.live.isChecked() and not self.session.prompt.is_empty
+            self._layers.hide_preview(is_next_near)
             self._panel.show_preview(None)
         else:
+            self._layers.show_preview(preview)
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
 

@@ -25,7 +25,7 @@ from napari_sam.widgets.coordinates import (
     world_units,
 )
 from napari_sam.widgets.jobs import LatestJob
-from napari_sam.widgets.laying import lay
+from napari_sam.widgets.laying import Overlay
 from napari_sam.widgets.session_layers import moving_signals
 
 # The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
@@ -67,7 +67,7 @@ class Hover(QObject):
         self._rest = QTimer()
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
-        self._layer = layer
+        self._outline = Overlay(layer)
         viewer.mouse_move_callbacks.append(self._on_mouse_moved)
         self._connections = Connections()
         for signal, handler in (
@@ -85,7 +85,7 @@ class Hover(QObject):
     @property
     def is_busy(self) -> bool:
         """Whether a mask is being predicted, or about to be."""
-        return self._rest.isActive() or self._job.is_busy
+        return self._rest.isActive() or self._job.is_busy or self._outline.is_hiding
 
     def switch(self, is_on: bool) -> None:
         """Begin, or stop, to look."""
@@ -98,8 +98,7 @@ class Hover(QObject):
         self._rest.stop()
         self._job.cancel()
         self.shown = None
-        if self._layer.visible:
-            self._layer.visible = False
+        self._outline.hide()
 
     def close(self) -> None:
         """Let go of everything, and take the layer away; the thread ends by itself."""
@@ -107,8 +106,9 @@ class Hover(QObject):
         self._viewer.mouse_move_callbacks.remove(self._on_mouse_moved)
         self._connections.close()
         self._job.close()
-        if self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
+        self._outline.close()
+        if self._outline.layer in self._viewer.layers:
+            self._viewer.layers.remove(self._outline.layer)
 
     def _may_show(self) -> bool:
         """Whether a plane is shown, and a click would start an object there."""
@@ -146,7 +146,7 @@ class Hover(QObject):
             return
         mask = preview.found.inside.mask(preview.chosen)
         box = pixel_box(mask)
-        if box is None or self._layer not in self._viewer.layers:
+        if box is None or self._outline.layer not in self._viewer.layers:
             self.hide()
             return
         plane, tile = preview.plane, preview.found.tile
@@ -160,7 +160,7 @@ class Hover(QObject):
             shape[axis] = length
         corner = (tile.row + box[0] - 1, tile.column + box[1] - 1)
         place = plane_transform(self._image, plane, world_units(self._viewer), corner)
-        lay(self._layer, plane.to_plane(cut).astype(np.uint8).reshape(shape), place)
+        self._outline.lay(plane.to_plane(cut).astype(np.uint8).reshape(shape), place)
         self.shown = preview
 
     def _on_failed(self, _error: Exception) -> None:

@@ -7,24 +7,63 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 
-def lay(layer: Labels, pixels: NDArray[np.uint8], place: dict[str, Any]) -> None:
-    """Show ``pixels``, with as many dimensions as ``layer``, at the place that `plane_transform` gave.
+class Overlay:
+    """Lay pixels over the image by a Labels layer, and hide it in a turn of Qt's loop of its own.
 
-    napari compiles the shader anew for every array that it is given, and slices all layers when one of them
-    has moved, either for tens of milliseconds. So an array of the same shape is filled again, and what is at
-    its place stays there.
+    To hide a layer takes napari several milliseconds, which would add to those in which it moves to another
+    plane or takes a click. What is laid anew before the time has come is not hidden in between.
+
+    Parameters
+    ----------
+    layer
+        The layer, which is someone else's to take away.
     """
-    if layer.data.shape == pixels.shape:
-        layer.data[...] = pixels
-    else:
-        layer.data = pixels.copy()  # ours alone, to be filled again
-    if tuple(layer.units) != tuple(place["units"]):
-        layer.units = place["units"]
-    if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
-        layer.affine = place["affine"]
-    if layer.visible:
-        layer.refresh()
-    else:
-        layer.visible = True
+
+    def __init__(self, layer: Labels) -> None:
+        self.layer = layer
+        self._hiding = QTimer()
+        self._hiding.setSingleShot(True)
+        self._hiding.timeout.connect(self._on_time_come)
+
+    @property
+    def is_hiding(self) -> bool:
+        """Whether the layer is about to be hidden."""
+        return self._hiding.isActive()
+
+    def lay(self, pixels: NDArray[np.uint8], place: dict[str, Any]) -> None:
+        """Show ``pixels``, with as many dimensions as the layer, at the place that `plane_transform` gave.
+
+        napari compiles the shader anew for every array that it is given, and slices all layers when one of
+        them has moved, either for tens of milliseconds. So an array of the same shape is filled again, and
+        what is at its place stays there.
+        """
+        self._hiding.stop()
+        layer = self.layer
+        if layer.data.shape == pixels.shape:
+            layer.data[...] = pixels
+        else:
+            layer.data = pixels.copy()  # ours alone, to be filled again
+        if tuple(layer.units) != tuple(place["units"]):
+            layer.units = place["units"]
+        if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
+            layer.affine = place["affine"]
+        if layer.visible:
+            layer.refresh()
+        else:
+            layer.visible = True
+
+    def hide(self, after_ms: int = 0) -> None:
+        """Hide the layer in so many milliseconds, unless something is laid before."""
+        if self.layer.visible:  # napari draws anew also where nothing changes
+            self._hiding.start(after_ms)
+
+    def close(self) -> None:
+        """Let go of the layer as it is."""
+        self._hiding.stop()
+        self._hiding.timeout.disconnect(self._on_time_come)
+
+    def _on_time_come(self) -> None:
+        self.layer.visible = False

@@ -27,11 +27,13 @@ from napari_sam.widgets.coordinates import (
     shown_plane,
     world_units,
 )
-from napari_sam.widgets.laying import lay
+from napari_sam.widgets.laying import Overlay
 from napari_sam.widgets.made_layers import PREVIEW_COLOURS, MadeLayers, lay_labels
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _MANY_COLOURS = label_colormap(64)
+# For so long the last mask stays where the next one is being predicted.
+_NEXT_IS_NEAR_MS = 250
 _PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
@@ -52,7 +54,7 @@ class SessionLayers:
         self.labels = made.labels
         self.labels.editable = not session.store.read_only
         self.labels.events.paint.connect(self._on_labels_paint)
-        self._preview = made.preview
+        self._preview = Overlay(made.preview)
         self._colours: object = PREVIEW_COLOURS
         self.prompts = PromptLayers(viewer, self.frame, made.points, made.boxes)
         if not self._lies_on_image():  # which may have moved while the layers were made
@@ -66,9 +68,20 @@ class SessionLayers:
         """Whether the image's array was replaced by one that has none of the session's planes."""
         return is_reshaped(self._image, self._session.planes)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the preview is about to be taken away."""
+        return self._preview.is_hiding
+
     def needs(self, layer: Layer) -> bool:
         """Whether the session cannot go on without ``layer``."""
-        return layer in (self._image, self.labels, self._preview, self.prompts.points, self.prompts.boxes)
+        return layer in (
+            self._image,
+            self.labels,
+            self._preview.layer,
+            self.prompts.points,
+            self.prompts.boxes,
+        )
 
     def close(self) -> None:
         """Stop to listen, and take away what is of no use without the session; labels and prompts stay."""
@@ -76,8 +89,9 @@ class SessionLayers:
         self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
         self.labels.editable = False  # what is painted without a session would be in no ledger
-        if self._preview in self._viewer.layers:
-            self._viewer.layers.remove(self._preview)
+        self._preview.close()
+        if self._preview.layer in self._viewer.layers:
+            self._viewer.layers.remove(self._preview.layer)
 
     def shown_plane(self) -> Plane:
         """The plane of the image that the viewer shows; see `shown_plane`."""
@@ -104,13 +118,12 @@ class SessionLayers:
             if axis not in plane.displayed and not np.isclose(dims.point[axis + missing], value):
                 dims.set_point(axis + missing, value)
 
-    def show_preview(self, preview: Preview | None) -> None:
+    def hide_preview(self, is_next_near: bool = False) -> None:
+        """Take the mask away; where the next one is near, the last stays until then, but not for long."""
+        self._preview.hide(_NEXT_IS_NEAR_MS if is_next_near else 0)
+
+    def show_preview(self, preview: Preview) -> None:
         """Lay the mask over its plane."""
-        layer = self._preview
-        if preview is None:
-            if layer.visible:  # napari draws anew also where nothing changes
-                layer.visible = False
-            return
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
         self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), PREVIEW_COLOURS)
 
@@ -118,14 +131,13 @@ class SessionLayers:
         self, plane: Plane, mask: NDArray[np.uint8], corner: tuple[int, int], colours: object
     ) -> None:
         """Lay numbered masks over their plane, from ``corner`` on."""
-        layer = self._preview
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
         if self._colours is not colours:
-            self._colours = layer.colormap = colours
+            self._colours = self._preview.layer.colormap = colours
         place = plane_transform(self.frame, plane, world_units(self._viewer), corner)
-        lay(layer, plane.to_plane(mask).reshape(shape), place)
+        self._preview.lay(plane.to_plane(mask).reshape(shape), place)
 
     def show_commit(self, step: Step) -> None:
         """Show what was written, and let the brush go on with that object."""
@@ -140,7 +152,7 @@ class SessionLayers:
     def labels_chosen(self) -> Labels:
         """The active Labels layer, else that of the session."""
         active = self._viewer.layers.selection.active
-        return active if isinstance(active, Labels) and active is not self._preview else self.labels
+        return active if isinstance(active, Labels) and active is not self._preview.layer else self.labels
 
     def show_several(self, previews: Sequence[Preview]) -> None:
         """Lay the masks of several objects of one plane over it, each in a colour of its own."""
@@ -159,7 +171,10 @@ class SessionLayers:
         self._place_all()
         with suppress(ValueError):  # there is none, or one that is too large: a commit will say so
             self._session.show(self.shown_plane())
-        self.show_preview(self._session.preview)
+        if self._session.preview is None:
+            self.hide_preview()
+        else:
+            self.show_preview(self._session.preview)
 
     def _lies_on_image(self) -> bool:
         """Whether the labels are where the image is."""
