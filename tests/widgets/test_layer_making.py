@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from napari_sam.widgets import made_layers
 from napari_sam.widgets.layer_making import LayerMaking
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE
 from widgets.driving import User, wait_until
+
+# The same between other turns, of which one stands for all where time is short.
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 NAMES = ["cells", "SAM preview", "SAM points", "SAM boxes", "SAM hover"]
 
@@ -109,7 +113,8 @@ def test_each_turn_adds_one_layer_and_the_session_begins_after_all(turns: Turns)
 
 
 @pytest.mark.parametrize(
-    ("after", "end"), [(0, "stop"), (0, "cancel"), (1, "cancel"), (3, "cancel"), (4, "stop"), (5, "stop")]
+    ("after", "end"),
+    [(0, "stop"), slow(0, "cancel"), (1, "cancel"), slow(3, "cancel"), slow(4, "stop"), (5, "stop")],
 )
 def test_a_stop_between_two_turns_leaves_nothing(turns: Turns, after: int, end: str) -> None:
     user = turns.user
@@ -129,7 +134,7 @@ def test_a_stop_between_two_turns_leaves_nothing(turns: Turns, after: int, end: 
     assert user.session.store.path == turns.labels and len(names(user)) == 6
 
 
-@pytest.mark.parametrize("after", [1, 3, 5])
+@pytest.mark.parametrize("after", [slow(1), 3, slow(5)])
 def test_a_window_that_closes_between_two_turns_takes_all_along(turns: Turns, after: int) -> None:
     turns.press_start(after, turns.user.viewer.close)
     wait_until(lambda: len(turns.seen) == after)
@@ -141,7 +146,7 @@ def test_a_window_that_closes_between_two_turns_takes_all_along(turns: Turns, af
     again.close()
 
 
-@pytest.mark.parametrize("after", [1, 2, 5])
+@pytest.mark.parametrize("after", [slow(1), slow(2), 5])
 def test_an_image_that_goes_between_two_turns_is_told(turns: Turns, after: int) -> None:
     turns.start(after, lambda: turns.user.viewer.layers.remove(turns.user.image))
     assert len(turns.seen) == after + 1
@@ -154,14 +159,14 @@ def test_all_layers_that_go_at_once_between_two_turns(turns: Turns) -> None:
     turns.assert_nothing_is_left([])
 
 
-@pytest.mark.parametrize(("after", "name"), [(2, "one"), (5, "SAM preview"), (5, "SAM points")])
+@pytest.mark.parametrize(("after", "name"), [(2, "one"), (5, "SAM preview"), slow(5, "SAM points")])
 def test_a_layer_that_goes_before_the_session_begins_is_told(turns: Turns, after: int, name: str) -> None:
     turns.start(after, lambda: turns.user.viewer.layers.remove(name))
     turns.assert_nothing_is_left(["cells"] if name == "one" else ["cells", "one"])
     assert turns.user.status == f"The layer {name!r} was removed and the annotation did not start."
 
 
-@pytest.mark.parametrize("shape", [(2, *SHAPE), SHAPE, (2, 3, *SHAPE)], ids=str)
+@pytest.mark.parametrize("shape", [(2, *SHAPE), SHAPE, slow((2, 3, *SHAPE))], ids=str)
 def test_an_array_of_another_shape_between_two_turns_is_told(turns: Turns, shape: tuple[int, ...]) -> None:
     def replace() -> None:
         turns.user.image.data = np.zeros(shape, np.uint8)
