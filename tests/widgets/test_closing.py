@@ -19,7 +19,9 @@ from napari_sam.annotation import Session
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets import image_choice
+from napari_sam.widgets.automatic import AutomaticWidget
 from napari_sam.widgets.cache_settings import CacheDialog
+from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import DISCS
 from widgets.driving import User, wait_until
 
@@ -53,6 +55,18 @@ def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
     again = LabelsStore.open_or_create(tmp_path / "cells.zarr", stack.shape, "zyx")
     assert not again.read_only
     again.close()
+
+
+def test_a_window_that_closes_takes_all_its_widgets_along(user: User) -> None:
+    others = [AutomaticWidget(user.viewer), ObjectsWidget(user.viewer)]
+    for widget in others:
+        user.viewer.window.add_dock_widget(widget, area="right")
+    QApplication.processEvents()
+    assert all(widget.watched is user.widget.window() for widget in (user.widget, *others))
+    user.viewer.close()
+    wait_until(no_thread)
+    assert all(widget.watched is None for widget in (user.widget, *others))
+    assert not any(widget._connections._made for widget in (user.widget, *others))
 
 
 @pytest.mark.parametrize("end", ["start anew", "remove the image", "close the window"])

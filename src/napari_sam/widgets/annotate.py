@@ -10,8 +10,8 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image, Points, Shapes
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout
 
 from napari_sam import workers
 from napari_sam.annotation import Session
@@ -85,7 +85,6 @@ class AnnotateWidget(DockedWidget):
         self._choice = ImageChoice(self._viewer, self.panel)
         self._layers = LayerChoice(self._viewer, self.panel)
         self._cache = recall_cache()
-        self._window: QWidget | None = None
         self._has_keys = False
         self._closed = False
         # Whether what is being started is downloaded first.
@@ -163,7 +162,7 @@ class AnnotateWidget(DockedWidget):
             tell(self.panel, str(error), problem=True)
             return
         self.stop()
-        self._watch_window()
+        self.watch_window()
         self._remember()
         self._downloading = needs_download(model, checkpoint)
         doing = "Downloading" if self._downloading else "Loading"
@@ -198,9 +197,7 @@ class AnnotateWidget(DockedWidget):
             del _widgets[self._viewer]
         self.stop()
         self.panel.remove_shortcuts()
-        if self._window is not None:
-            self._window.removeEventFilter(self)
-            self._window = None
+        self.stop_watching()
         self._connections.close()
         self._choice.close()
         self._layers.close()
@@ -368,40 +365,14 @@ class AnnotateWidget(DockedWidget):
 
     def _add_keys(self) -> None:
         """Add the keys to the window that the widget is in."""
-        self._watch_window()
-        if self._window is not None and not self._has_keys:
+        self.watch_window()
+        if self.watched is not None and not self._has_keys:
             self._has_keys = True
-            self.panel.add_shortcuts(self._window)
-
-    def _watch_window(self) -> None:
-        """See the window close from now on: with it the widget goes without another word."""
-        window = self.window()
-        if self._window is None and window is not None:
-            self._window = window
-            window.installEventFilter(self)
-
-    def showEvent(self, event: Any) -> None:
-        """See the main window close from the start, also while a model is being loaded."""
-        super().showEvent(event)
-        if isinstance(self.window(), QMainWindow):
-            self._watch_window()
+            self.panel.add_shortcuts(self.watched)
 
     def let_go(self) -> None:
-        """Close, as the dock is gone."""
+        """Close, as the dock or the window is gone."""
         self.close_annotation()
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """See the main window go, of which a docked widget is not told.
-
-        A request to close can still be declined by the user; being hidden by the program, unlike being
-        minimised, means that it is closed.
-        """
-        if event is not None and (
-            (event.type() == QEvent.Type.Hide and not event.spontaneous())
-            or event.type() == QEvent.Type.DeferredDelete
-        ):
-            self.close_annotation()
-        return super().eventFilter(watched, event)
 
 
 def _let_go(loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:

@@ -60,12 +60,13 @@ class AutomaticWidget(DockedWidget):
 
     def close_masks(self) -> None:
         """Let go of the session and the viewer; the threads end by themselves."""
+        self.stop_watching()
         self._connections.close()
         self._drawn.close()
         self._follow(None)
 
     def let_go(self) -> None:
-        """Close, as the dock is gone."""
+        """Close, as the dock or the window is gone."""
         self.close_masks()
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:

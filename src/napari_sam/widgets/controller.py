@@ -14,13 +14,11 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
-from napari_sam.inference.prompts import Prompt
-from napari_sam.plane_prompts import are_same
 from napari_sam.previews import Response
-from napari_sam.several import SeveralResponse, request_several, run_several
+from napari_sam.several import SeveralResponse, run_several
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.finished import FinishedPrompts
+from napari_sam.widgets.each_object import EachObject
 from napari_sam.widgets.history import History, Move, own_strokes
 from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
@@ -29,7 +27,6 @@ from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.session_layers import SessionLayers
-from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.taking_away import together
 from napari_sam.widgets.tools import ToolChoice
@@ -70,11 +67,14 @@ class SessionController:
         self._hover.switch(panel.hover.isChecked())
         self._picker = ObjectPicker(viewer, self._layers, self._tools, session, partial(tell, panel))
         self._history = History(session, partial(tell, panel))
-        self._several: SeveralResponse | None = None
-        self._committing = SeveralCommit(session, panel, self._on_several_committed)
-        self._finished = FinishedPrompts(session.store.ledger)
-        self._meant: list[Prompt] = []  # the prompts of what is being committed
-        self._asked: list[Prompt] = []  # the prompts that several objects were asked for last
+        self._each = EachObject(
+            session,
+            panel,
+            self._layers,
+            partial(tell, panel),
+            show_none=self._on_session_preview_changed,
+            predict_anew=self._predict_anew,
+        )
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -98,11 +98,11 @@ class SessionController:
         computing = (
             self._layers.is_busy or self._settle.isActive() or self._job.is_busy or self._hover.is_busy
         )
-        return computing or self._history.is_busy or self._committing.is_busy
+        return computing or self._history.is_busy or self._each.is_writing
 
     def close(self) -> None:
         """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
-        self._committing.close()
+        self._each.close()
         self._settle.stop()
         self._connections.close()
         self._job.close()
@@ -160,7 +160,7 @@ class SessionController:
 
     def _on_session_plane_changed(self) -> None:
         """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
-        self._drop_several()  # they are of the plane before
+        self._each.drop()  # they are of the plane before
         self._following = True  # on the way the viewer passes planes that nobody asked for
         try:
             self._layers.show_plane(self.session.plane)
@@ -171,7 +171,7 @@ class SessionController:
         self._settle.start()
 
     def _on_session_prompt_changed(self) -> None:
-        self._drop_several()  # they are of the prompts before
+        self._each.drop()  # they are of the prompts before
         self._layers.prompts.write(self.session.plane, self.session.prompt)
         if self.session.target is not None and not self._tools.tool:
             self._tools.choose("points")  # an object was taken up, to be corrected by clicks
@@ -180,7 +180,7 @@ class SessionController:
 
     def _on_session_preview_changed(self) -> None:
         preview = self.session.preview
-        self._several = None
+        self._each.forget()
         if preview is None:
             is_next_near = self._panel.live.isChecked() and not self.session.prompt.is_empty
             self._layers.hide_preview(is_next_near)
@@ -190,11 +190,6 @@ class SessionController:
             order = np.argsort(-preview.scores, kind="stable").tolist()
             self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
 
-    def _drop_several(self) -> None:
-        """Let go of several objects; the session, which does not know of them, has nothing to tell then."""
-        if self._several is not None:
-            self._on_session_preview_changed()
-
     def _on_session_moved(self, _step: Step) -> None:
         self._layers.show_labels()
 
@@ -202,8 +197,7 @@ class SessionController:
         """Show edits of objects; the brush shows what it paints by itself, faster."""
         if step.kind != "brush":
             self._layers.show_labels()
-        if self._finished.forget_gone() and self._is_each:
-            self._predict_anew()
+        self._each.ask_again_for_gone()
 
     def _on_session_noticed(self, message: str) -> None:
         show_warning(message)
@@ -221,11 +215,7 @@ class SessionController:
         before = self.session.prompt
         self._read_prompts()
         # What all of them mean together may be the same where what each means is not.
-        if (
-            self._is_each
-            and self.session.prompt is before
-            and not are_same(self._layers.prompts.read_each(self.session.plane), self._asked)
-        ):
+        if self._each.is_wanted and self.session.prompt is before and self._each.is_outdated:
             self._predict_anew()
         self._panel.show_polarity(self._layers.prompts.positive)
         if strays:
@@ -276,8 +266,8 @@ class SessionController:
     def _on_commit_requested(self) -> None:
         if not self._may_write() or not self._is_shown():
             return
-        if self._several is not None:
-            self._commit_several(self._several)
+        if self._each.is_shown:
+            self._each.commit()
             return
         if self.session.preview is None and (self._settle.isActive() or self._job.is_busy):
             tell(self._panel, "The mask is still being computed; commit when it is shown.")
@@ -290,50 +280,11 @@ class SessionController:
             return
         tell(self._panel, f"Committed as label {label}.")
 
-    def _commit_several(self, several: SeveralResponse) -> None:
-        try:
-            overlap, inside = self._panel.overlap.of_several()
-        except ValueError as error:
-            tell(self._panel, str(error), problem=True)
-            return
-        self._meant = self._layers.prompts.read_each(several.request.plane)
-        self._committing.write(several, overlap, inside)
-
-    def _on_several_committed(self, outcome: Outcome) -> None:
-        """Clear the prompts that were written; the plane may be another one by now, and prompts too."""
-        written, left_out = outcome.written, outcome.left_out
-        plane, total = outcome.response.request.plane, len(outcome.response.previews)
-        is_all = outcome.error is None and written + left_out == total
-        stays = not are_same(self._layers.prompts.read_each(plane), self._meant)
-        if not is_all or stays:
-            self._finished.add(plane, outcome.finished)
-        if self._several is outcome.response:  # what is written must not be written again
-            self._drop_several()
-            if not is_all:
-                self._show_several(outcome.unwritten)
-        elif (not is_all or stays) and plane == self.session.plane and self._is_each:
-            self._predict_anew()  # what is shown, or on its way, was asked for before they were finished
-        if outcome.error is not None:
-            tell(self._panel, f"{outcome.error} {written} of {total} objects were written.", problem=True)
-            return
-        if not is_all:
-            tell(self._panel, f"Stopped. Committed {written} of {total} objects; the prompts stay.")
-            return
-        stay = ""
-        if stays:
-            stay = ", and the prompts stay, as they have changed"
-        elif plane == self.session.plane:
-            self.session.clear_prompt()
-        else:
-            self._layers.prompts.write(plane, Prompt())
-        left = f"; of {left_out} others no pixel was left to write" if left_out else ""
-        tell(self._panel, f"Committed {written} object{'s' * (written != 1)}{left}{stay}.")
-
     def _may_write(self) -> bool:
         """Whether nothing is being written; if it is, say so."""
-        if self._committing.is_busy:
+        if self._each.is_writing:
             tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
-        return not self._committing.is_busy
+        return not self._each.is_writing
 
     def _on_undo_requested(self) -> None:
         self._move("undo")
@@ -375,8 +326,8 @@ class SessionController:
         self._compute(asked=True)
 
     def _on_cancel_requested(self) -> None:
-        if self._committing.is_busy:
-            self._committing.stop()
+        if self._each.is_writing:
+            self._each.stop()
             return
         self._job.cancel()
         tell(self._panel, "Stopped. Move to another plane, or press Predict, to go on.")
@@ -398,36 +349,23 @@ class SessionController:
 
     # Computing
 
-    @property
-    def _is_each(self) -> bool:
-        """Whether each prompt is an object; those of one that was taken up are all about that one."""
-        return self._panel.each.isChecked() and self.session.target is None
-
     def _compute(self, asked: bool = False) -> None:
         """Ask for the embedding of the shown plane, and for the preview if it is wanted."""
         session = self.session
         wanted = asked or self._panel.live.isChecked()
-        if wanted and self._is_each:
-            prompts = self._layers.prompts.read_each(session.plane)
-            self._asked = prompts
-            if unfinished := self._finished.left(session.plane, prompts):
-                several = request_several(session, unfinished)
-                self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
-                return
-        request = session.request(preview=wanted and not self._is_each)
+        each = wanted and self._each.is_wanted
+        if each and (several := self._each.request()) is not None:
+            self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
+            return
+        request = session.request(preview=wanted and not each)
         self._job.submit(lambda progress: session.run(request, progress), key=request.plane)
 
     def _on_job_finished(self, response: Response | SeveralResponse) -> None:
         self._stack.note(response.request.plane)
         if isinstance(response, Response):
             self.session.accept(response)
-        elif response.request.generation == self.session.request().generation:
-            self._show_several(response)
-
-    def _show_several(self, several: SeveralResponse) -> None:
-        self._layers.show_several(several.previews)
-        self._panel.show_several(len(several.previews), *several.scores)
-        self._several = several
+        else:
+            self._each.show(response)
 
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)

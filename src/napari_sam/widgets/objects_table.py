@@ -136,6 +136,7 @@ class ObjectsWidget(DockedWidget):
 
     def close_table(self) -> None:
         """Let go of the session and the viewer."""
+        self.stop_watching()
         self._settle.stop()
         self._to_store.close()
         self._connections.close()
@@ -148,7 +149,7 @@ class ObjectsWidget(DockedWidget):
         self._arrange(wide=self.width() >= _WIDE)
 
     def let_go(self) -> None:
-        """Close, as the dock is gone."""
+        """Close, as the dock or the window is gone."""
         self.close_table()
 
     def _arrange(self, wide: bool) -> None:
