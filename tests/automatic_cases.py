@@ -120,6 +120,7 @@ def nano(steep: bool) -> Sam:
         "draws_prompts": False,
         "close_up": False,
         "takes_grain": True,
+        "centred": False,
     }
     sam = Sam(replace(whole.config, **plain)).eval()
     own = sam.state_dict()

@@ -43,8 +43,28 @@ def test_points_keep_their_place(height: int, width: int, share: tuple[float, fl
     np.testing.assert_allclose((y, x), np.multiply(share, geometry.scaled), rtol=1e-6, atol=1e-6)
 
 
+@given(height=SIDES, width=SIDES, share=st.tuples(st.floats(0, 1), st.floats(0, 1)))
+def test_centred_points_lie_where_the_pixels_do(height: int, width: int, share: tuple[float, float]) -> None:
+    """The outer edges of the plane are those of the scaled image, and what lies between is scaled alike."""
+    geometry = Geometry.fit((height, width), 1024, centred=True)
+    place = (share[0] * height - 0.5, share[1] * width - 0.5)
+    [[x, y]] = geometry.points_to_input([place]).double().numpy()
+    np.testing.assert_allclose((y + 0.5, x + 0.5), np.multiply(share, geometry.scaled), rtol=1e-6, atol=1e-4)
+
+
+@given(
+    height=SIDES, width=SIDES, centred=st.booleans(), point=st.tuples(st.floats(0, 1e3), st.floats(0, 1e3))
+)
+def test_points_come_back(height: int, width: int, centred: bool, point: tuple[float, float]) -> None:
+    geometry = Geometry.fit((height, width), 512, centred)
+    [[x, y]] = geometry.points_to_input([point]).double().numpy()
+    np.testing.assert_allclose(geometry.points_from_input(np.array([(y, x)]))[0], point, rtol=1e-5, atol=1e-3)
+
+
 def test_a_box_is_two_corners() -> None:
     assert Geometry.fit((100, 200), 400).box_to_input((10, 20, 30, 40)).tolist() == [40, 20, 80, 60]
+    centred = Geometry.fit((100, 200), 400, centred=True)
+    assert centred.box_to_input((9.5, 19.5, 29.5, 39.5)).tolist() == [39.5, 19.5, 79.5, 59.5]
 
 
 @pytest.mark.parametrize("shape", [(40, 70), (200, 60), (1, 300), (64, 64)], ids=str)

@@ -224,7 +224,7 @@ class TestStoredEmbedding:
 
     def test_says_its_size(self, embedding: Embedding) -> None:
         assert embedding.nbytes == 4 * 256 * 64 * 64
-        assert embedding.geometry == Geometry(original=SHAPE, scaled=(381, 512), image_size=512)
+        assert embedding.geometry == Geometry(original=SHAPE, scaled=(381, 512), image_size=512, centred=True)
 
 
 @pytest.mark.parametrize("name", ["abacus", "cpu:x", "cpu:7", "cuda:99", "meta", ""])

@@ -54,8 +54,7 @@ def learned_points(
     kept = _apart(peaks, radii)
     # The value of a map's pixel is that of the pixel of the input in its middle, see `proposal_targets`.
     inside = np.minimum(peaks[kept] * stride + stride / 2, scaled - 1)
-    points: NDArray[np.float64] = inside * (np.array(geometry.original) / scaled)
-    return points, radii[kept] * stride
+    return geometry.points_from_input(inside), radii[kept] * stride
 
 
 def _votes(maps: NDArray[np.float32], unit: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -73,7 +73,7 @@ class Predictor:
             For an array of another shape, without pixels, or of a dtype that is not real.
         """
         image = _as_bytes(plane)
-        geometry = Geometry.fit((image.shape[0], image.shape[1]), self.image_size)
+        geometry = self._geometry((image.shape[0], image.shape[1]))
         if not self._sam.config.takes_grain:
             image = without_grain(image, self.image_size / max(geometry.original))
         features = self._sam.encode(geometry.scale_image(image).to(self.device), progress)
@@ -254,7 +254,10 @@ class Predictor:
             )
         tensor = torch.from_numpy(features.astype(np.float32))[None].to(self.device)
         tensor = tensor.contiguous(memory_format=torch.channels_last)  # as the mask decoder reads it
-        return Embedding(tensor, Geometry.fit(plane_shape, self.image_size), self.identity)
+        return Embedding(tensor, self._geometry(plane_shape), self.identity)
+
+    def _geometry(self, shape: tuple[int, int]) -> Geometry:
+        return Geometry.fit(shape, self.image_size, self._sam.config.centred)
 
     def _tensors(
         self, prompt: Prompt, geometry: Geometry

@@ -41,7 +41,8 @@ class SamConfig:
     ``draws_prompts``, for which it needs the `ProposalHead`, points and boxes are also shown as mask prompts,
     see `Sam.draw`; with ``close_up`` the embedding also carries the brightness of its pixels, on which masks
     are redrawn, see `Sam.look_closer`. Where ``takes_grain`` is false, small images that are noisy are to be
-    smoothed before they are enlarged.
+    smoothed before they are enlarged. With ``centred`` it learned prompts that lie where the pixels do when
+    an image is scaled, which those of the official models do not.
     """
 
     architecture: str
@@ -54,6 +55,7 @@ class SamConfig:
     draws_prompts: bool = False
     close_up: bool = False
     takes_grain: bool = True
+    centred: bool = False
 
     @property
     def fine_channels(self) -> int:
@@ -90,6 +92,7 @@ CONFIGS = {
             draws_prompts=True,
             close_up=True,
             takes_grain=False,
+            centred=True,
         ),
         SamConfig(
             "vit_t",

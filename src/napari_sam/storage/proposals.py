@@ -24,7 +24,7 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.whole_files import write_whole
 
 # Part of every file's name: raise it when the same model proposes otherwise, or when the files change.
-_VERSION = 1
+_VERSION = 2
 _FOLDER = "proposals"
 _ENDING = ".npz"
 # What all files may take; the least recently used go first, until so much of it is free again.
