@@ -41,7 +41,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def share_of_cores() -> None:
     """Compute with this process's share of the processors: the variable may have come too late."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "PYTEST_XDIST_WORKER" in os.environ and "OMP_NUM_THREADS" in os.environ:
         import torch
 
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -152,7 +152,7 @@ def _automatic(options: argparse.Namespace) -> int:
         options.rule,
         channel_axis=options.channel_axis,
     )
-    print(f"{count} objects in {options.labels}")
+    print(f"{count} object{'s' * (count != 1)} in {options.labels}")
     return 0
 
 

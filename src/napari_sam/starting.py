@@ -23,6 +23,7 @@ from napari_sam.storage.ome import Geometry
 
 # In bytes: some file systems take 143, and a store's name ends in a few more.
 _LONGEST_NAME = 100
+_SUFFIX = ".labels.zarr"
 
 
 def open_session(
@@ -115,17 +116,33 @@ def default_labels_path(name: str, image_path: Path | None = None, scene: str | 
     if image_path is not None and os.access(image_path.parent, os.W_OK):
         stem = image_path.stem.removesuffix(".ome")
         return _beside(image_path.parent, stem if scene is None else f"{stem}.scene-{_plain(scene)}")
-    folder = platformdirs.user_data_path("napari-sam") / "labels"
+    folder = _data_folder()
     stem = _cut(_plain(name), _LONGEST_NAME) or "image"
-    path, number = folder / f"{stem}.labels.zarr", 1
+    path, number = folder / f"{stem}{_SUFFIX}", 1
     while path.exists():
         number += 1
-        path = folder / f"{stem}-{number}.labels.zarr"
+        path = folder / f"{stem}-{number}{_SUFFIX}"
     return path
 
 
+def labels_before(path: Path) -> Path | None:
+    """Give the latest labels whose name kept `default_labels_path` from a lower number, if there are any.
+
+    They may be of this image, which has no file to be known by, or of another one.
+    """
+    stem, _, number = path.name.removesuffix(_SUFFIX).rpartition("-")
+    if not stem or not number.isdecimal() or path.parent != _data_folder():
+        return None
+    earlier = path.with_name(f"{stem}{_SUFFIX}" if number == "2" else f"{stem}-{int(number) - 1}{_SUFFIX}")
+    return earlier if earlier.exists() else None
+
+
+def _data_folder() -> Path:
+    return platformdirs.user_data_path("napari-sam") / "labels"
+
+
 def _beside(folder: Path, stem: str) -> Path:
-    path = folder / f"{stem}.labels.zarr"
+    path = folder / f"{stem}{_SUFFIX}"
     if len(os.fsencode(stem)) <= _LONGEST_NAME:
         return path
     with suppress(OSError):  # it may be longer than any name can be
@@ -133,7 +150,7 @@ def _beside(folder: Path, stem: str) -> Path:
             return path
     # Names that begin alike stay apart, and each is found again.
     ending = "-" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    return folder / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}.labels.zarr"
+    return folder / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}{_SUFFIX}"
 
 
 def _plain(name: str) -> str:

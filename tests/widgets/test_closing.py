@@ -61,7 +61,7 @@ def test_a_window_that_closes_takes_all_its_widgets_along(user: User) -> None:
     others = [AutomaticWidget(user.viewer), ObjectsWidget(user.viewer)]
     for widget in others:
         user.viewer.window.add_dock_widget(widget, area="right")
-    QApplication.processEvents()
+    wait_until(lambda: len(user.viewer.window._qt_window.tabifiedDockWidgets(user.widget.parent())) == 2)
     assert all(widget.watched is user.widget.window() for widget in (user.widget, *others))
     user.viewer.close()
     wait_until(no_thread)

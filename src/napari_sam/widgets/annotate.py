@@ -17,7 +17,7 @@ from napari_sam import workers
 from napari_sam.annotation import Session
 from napari_sam.inference.loading import precisions
 from napari_sam.installation import conflict
-from napari_sam.starting import default_labels_path
+from napari_sam.starting import default_labels_path, labels_before
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
@@ -235,6 +235,12 @@ class AnnotateWidget(DockedWidget):
         self._on_image_chosen()
         for note in (*notes, *opened.predictor.identity.notes):
             opened.noticed.emit(note)
+        earlier = labels_before(opened.store.path)
+        if earlier is not None and not opened.store.ledger.steps():
+            opened.noticed.emit(
+                f"These labels are new. If {layer.name!r} was annotated before, choose {earlier} "
+                "under Labels, and start anew, to go on there."
+            )
 
     def _on_loading_failed(self, error: Exception) -> None:
         self._after_loading()

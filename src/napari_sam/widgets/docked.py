@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QScrollArea, QWidget
 
 
 class DockedWidget(QWidget):
@@ -20,6 +20,7 @@ class DockedWidget(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.watched: QWidget | None = None
+        self._has_place = False
 
     def let_go(self) -> None:
         """End threads and connections; may be called more than once."""
@@ -53,6 +54,9 @@ class DockedWidget(QWidget):
         super().showEvent(event)
         if isinstance(self.window(), QMainWindow):
             self.watch_window()
+            if not self._has_place:
+                self._has_place = True
+                QTimer.singleShot(0, self._find_place)  # by then it is in its dock
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """See the main window go, of which a docked widget is not told.
@@ -66,3 +70,38 @@ class DockedWidget(QWidget):
         ):
             self.let_go()
         return super().eventFilter(watched, event)
+
+    def _find_place(self) -> None:
+        """Become a tab beside another widget of ours that is docked in the same area, if both are too high.
+
+        napari puts docks below each other, and so squeezes those that are there to a few rows.
+        """
+        window, own = self.window(), _dock_of(self)
+        if own is None or not isinstance(window, QMainWindow):
+            return
+        for other in window.findChildren(DockedWidget):
+            dock = _dock_of(other)
+            if (
+                dock is not None
+                and dock is not own
+                and not (dock.isFloating() or dock.isHidden() or own.isFloating())
+                and window.dockWidgetArea(dock) == window.dockWidgetArea(own)
+                and _height(self) + _height(other) > window.height()
+            ):
+                window.tabifyDockWidget(dock, own)
+                own.raise_()
+                return
+
+
+def _height(widget: QWidget) -> int:
+    """Give the height that a widget would like to have, with all that it scrolls."""
+    scrolled = (area.widget() for area in widget.findChildren(QScrollArea))
+    return max(x.sizeHint().height() for x in (widget, *scrolled) if x is not None)
+
+
+def _dock_of(widget: QWidget) -> QDockWidget | None:
+    """Give the dock that a widget lies in."""
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    return parent

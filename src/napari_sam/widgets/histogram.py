@@ -8,7 +8,8 @@ from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-_KEPT, _LEFT_OUT, _LIMIT, _TEXT = QColor("#2ee66b"), QColor("#4b4f58"), QColor("#ffffff"), QColor("#b8bcc4")
+# Legible on dark themes and on light ones; lines and words have the theme's own colour.
+_KEPT, _LEFT_OUT = QColor("#25b955"), QColor("#808591")
 _HEIGHT, _CAPTION = 46, 13
 _BINS = 40
 
@@ -55,7 +56,7 @@ class Histogram(QWidget):
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:
         """Paint the bars, the limits over them, and below what they are."""
-        painter = QPainter(self)
+        painter, ink = QPainter(self), self.palette().windowText().color()
         height, most = self.height() - _CAPTION, max(1, int(self.counts.max()))
         width = self.width() / _BINS
         for number, (count, kept) in enumerate(zip(self.counts.tolist(), self.kept.tolist(), strict=True)):
@@ -64,11 +65,11 @@ class Histogram(QWidget):
                 painter.fillRect(QRectF(number * width + 0.5, height - tall, width - 1, tall), colour)
         for place in self._place(np.array(self.limits)).tolist():
             left = min(place * self.width(), self.width() - 1.5)
-            painter.fillRect(QRectF(left, 0, 1.5, height), _LIMIT)
+            painter.fillRect(QRectF(left, 0, 1.5, height), ink)
         font = painter.font()
         font.setPixelSize(10)
         painter.setFont(font)
-        painter.setPen(_TEXT)
+        painter.setPen(ink)
         below = QRectF(0, height, self.width(), _CAPTION)
         painter.drawText(below, Qt.AlignmentFlag.AlignLeft, f"{self._span[0]:g}")
         painter.drawText(below, Qt.AlignmentFlag.AlignHCenter, self.name)

@@ -17,6 +17,8 @@ from napari_sam.widgets.jobs import LatestJob
 
 # Steps of more blocks, which are planes mostly, would keep the window waiting.
 _FEW_BLOCKS = 2
+# Kinds of steps that are no nouns by themselves.
+_CALLED = {"automatic": "commit of automatic masks"}
 
 Move = Literal["undo", "redo"]
 
@@ -98,7 +100,7 @@ class History:
         if step is None:
             self._tell(f"There is nothing to {move.name}.", False)
         elif len(self._store.ledger.regions(step.number)) > _FEW_BLOCKS:
-            self._tell(f"{move.name.capitalize()} of {step.kind} ...", False)
+            self._tell(f"{move.name.capitalize()} of the {_called(step)} ...", False)
             self._job.submit(lambda _progress: (move, move.write()), key=move)
         else:
             try:
@@ -112,7 +114,12 @@ class History:
             return
         stays = "; the prompt that is there stays" if move.announce(step) else ""
         which = "" if step.label is None else f" of label {step.label}"
-        self._tell(f"The {step.kind}{which} {move.done}{stays}.", False)
+        self._tell(f"The {_called(step)}{which} {move.done}{stays}.", False)
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(str(error) or type(error).__name__, True)
+
+
+def _called(step: Step) -> str:
+    """Name a step in a sentence."""
+    return _CALLED.get(step.kind, step.kind)

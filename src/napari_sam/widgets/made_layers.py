@@ -25,7 +25,8 @@ from napari_sam.widgets.coordinates import (
 )
 from napari_sam.widgets.made_prompts import check_prompts, made_boxes, made_points
 
-PREVIEW_COLOURS = direct_colormap({0: "transparent", None: "transparent", 1: "#3fd0ff"})
+# Like none of the first forty colours that napari gives to labels.
+PREVIEW_COLOURS = direct_colormap({0: "transparent", None: "transparent", 1: "#ff4fd8"})
 _OUTLINE_COLOURS = direct_colormap({0: "transparent", None: "transparent", 1: "#ffffff"})
 
 
@@ -94,7 +95,10 @@ def _labels(viewer: ViewerModel, frame: Image | ChannelsTogether, session: Sessi
             lay_labels(layer, viewer, frame)  # the image may have moved while no session ran
             return layer
     place = transform_of(frame, world_units(viewer))
-    labels = Labels(session.labels, name=plain_name(session.store.path), opacity=0.5, **place)
+    name = plain_name(session.store.path)
+    if any(layer.name == name for layer in viewer.layers):  # as that of the image; napari would number it
+        name = f"{name} labels"
+    labels = Labels(session.labels, name=name, opacity=0.5, **place)
     labels.editable = False
     return _added(viewer, labels)
 

@@ -124,7 +124,9 @@ class ObjectsWidget(DockedWidget):
                 index = self.proxy.mapFromSource(self.model.index(number, 0))
                 selection.select(index, selection.SelectionFlag.Select | selection.SelectionFlag.Rows)
         self.status.setText(
-            "No annotation runs in this viewer." if self._session is None else f"{len(rows)} objects."
+            "No annotation runs in this viewer."
+            if self._session is None
+            else f"{len(rows)} object{'s' * (len(rows) != 1)}."
         )
 
     def selected(self) -> list[ObjectRow]:

@@ -32,6 +32,8 @@ from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
+# Below this score hardly a mask is of any use, and a box says what is meant.
+_UNSURE = 0.3
 STACK_CONTRAST, LAYER_CONTRAST = "stack", "layer"
 CONTRASTS = [("of the whole stack", STACK_CONTRAST), ("as the layer shows it", LAYER_CONTRAST)]
 
@@ -193,7 +195,8 @@ class AnnotatePanel(QWidget):
             self.score.setText("no mask yet")
         else:
             which = f", candidate {number} of {count}" if count > 1 else ""
-            self.score.setText(f"score {score:.2f}{which}")
+            unsure = "; drag a box" if score < _UNSURE else ""
+            self.score.setText(f"score {max(score, 0):.2f}{which}{unsure}")
 
     def show_several(self, count: int, least: float, most: float) -> None:
         """Show that several objects can be committed, and the range of their scores."""
