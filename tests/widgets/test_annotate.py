@@ -493,6 +493,14 @@ def test_another_image_does_not_get_the_labels_of_the_first(user: User, tmp_path
     assert not np.asarray(user.session.labels).any()
     user.panel.image.value = user.image
     assert user.panel.labels.value == tmp_path / "cells.zarr"
+    made = user.session.store.path
+    user.viewer.layers.remove(user.image)
+    assert user.panel.image.value is other and user.panel.labels.value == made
+    user.viewer.layers.remove(other)
+    assert user.panel.labels.line_edit.value == ""
+    user.panel.labels.value = made
+    user.viewer.add_image(np.zeros((3, *SHAPE), np.uint8), name="third")
+    assert user.panel.labels.line_edit.value == "", "typed while there was no image"
 
 
 def test_starting_again_takes_up_the_same_layers(user: User) -> None:

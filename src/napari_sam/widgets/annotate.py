@@ -94,6 +94,8 @@ class AnnotateWidget(DockedWidget):
         self._ending = QTimer(self)
         self._ending.setSingleShot(True)
         self._ending.setInterval(0)
+        # The image that was offered last.
+        self._offered: weakref.ref[Image] | None = None
         # The labels that each image was annotated into, so that no image gets another's.
         self._stores: weakref.WeakKeyDictionary[Image, Path] = weakref.WeakKeyDictionary()
         if (earlier := _widgets.get(self._viewer)) is not None:
@@ -362,12 +364,18 @@ class AnnotateWidget(DockedWidget):
     def _on_image_chosen(self, _image: Any = None) -> None:
         """Name the labels of the chosen image; none yet, if it was not annotated."""
         chosen = self.panel.image.value
+        self._offered = None if chosen is None else weakref.ref(chosen)
         path = None if chosen is None else self._stores.get(chosen)
         self.panel.labels.line_edit.value = str(path or "")
         self._choice.show(chosen)
 
     def _on_layers_offered(self) -> None:
-        self._choice.show(self.panel.image.value)
+        """Name other labels where the image went, and another one or none has taken its place in the box."""
+        offered = self.panel.image.value
+        if offered is (None if self._offered is None else self._offered()):
+            self._choice.show(offered)
+        else:
+            self._on_image_chosen()
 
     def _add_keys(self) -> None:
         """Add the keys to the window that the widget is in."""
