@@ -164,6 +164,38 @@ def test_what_was_committed_or_cleared_is_not_shown_again(masks: Masks) -> None:
         masks.settle()
         assert not masks.is_shown and not masks.panel.commit.isEnabled()
         assert masks.panel.status.text().startswith("Find the masks of this plane")
+    masks.find()
+    masks.run_stack()
+    masks.user.go_to(0, 1)
+    masks.commit()
+    masks.user.go_to(0, 0)
+    masks.settle()
+    assert not masks.is_shown, "the stack has the masks of this plane too"
+
+
+def test_what_is_committed_is_let_go_of_and_no_other_plane(
+    masks: Masks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, session = masks.user, masks.user.session
+    masks.find()
+    user.go_to(0, 1)
+    masks.find()
+    user.click(1, *centre(1))
+    user.go_to(0, 0)
+    masks.settle()
+    disk = SlowDisk(session.store.read)
+    monkeypatch.setattr(session.store, "read", disk)
+    masks.panel.commit.click()
+    wait_until(disk.is_asked.is_set)
+    user.go_to(0, 1)
+    disk.go_on()
+    masks.settle()
+    assert masks.panel.status.text().startswith("1 object was committed")
+    assert masks.is_shown and masks.panel.count.text().endswith("1 rejected")
+    user.go_to(0, 0)
+    masks.settle()
+    assert session.labels[0, *centre(0)] == 1 and not masks.is_shown
+    assert not masks.panel.commit.isEnabled()
 
 
 def test_masks_are_found_anew_where_pixels_have_changed(masks: Masks) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -61,6 +61,7 @@ class AutomaticController:
         self._asked: Asked | None = None
         self._suited = suited_selection(session.predictor)
         self._shown: ShownMasks | None = None
+        self._committed: frozenset[Plane] = frozenset()  # the planes whose masks are being written
         self._lengths: dict[str, int] | None = None
         self._plane_job = LatestJob()
         self._stack = StackMasks(session, panel, self._show_stack, self._tell, add_tracks, self._on_idle)
@@ -234,14 +235,14 @@ class AutomaticController:
             self._show()
 
     def _on_clear_requested(self) -> None:
-        self._forget_plane()
+        self._forget({self._session.plane})
+        self._shown = None
         self._show()
 
-    def _forget_plane(self) -> None:
-        """Show no masks of the shown plane any more, until they are asked for again."""
-        for asked in [x for x in self._kept if x[0] == self._session.plane]:
+    def _forget(self, planes: Collection[Plane]) -> None:
+        """Let no masks of some planes be shown again, until they are asked for."""
+        for asked in [x for x in self._kept if x[0] in planes]:
             del self._kept[asked]
-        self._shown = None
 
     def _show_stack(self, shown: ShownStack) -> None:
         self._shown = shown
@@ -265,11 +266,15 @@ class AutomaticController:
         try:
             region, annotated = self._region_on(self._session.plane), self._panel.writing.annotated()
             self._writer.write(*shown.accepted(), annotated, region)
+            self._committed = frozenset(shown.planes)
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)
 
     def _on_written(self, count: int) -> None:
-        self._forget_plane()
+        """Let go of what was committed, and of nothing else: by now another plane may be shown."""
+        self._forget(self._committed)
+        if self._shown is not None and self._committed.issuperset(self._shown.planes):
+            self._shown = None
         self._show()
         objects = "1 object was" if count == 1 else f"{count} objects were"
         self._panel.show_status(f"{objects} committed, as one step; undo takes it back.")

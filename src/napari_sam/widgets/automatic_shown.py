@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +24,10 @@ class ShownMasks(Protocol):
 
     @property
     def plane(self) -> Plane:
+        """Which of them are seen."""
+
+    @property
+    def planes(self) -> Sequence[Plane]:
         """Where they lie."""
 
     @property
@@ -83,6 +88,11 @@ class ShownPlane:
         self._selected, self._rule = selected if region is None else within(selected, region), rule
         self._all = _numbered(self._selected, rule)
         self._paint()
+
+    @property
+    def planes(self) -> Sequence[Plane]:
+        """Where they lie."""
+        return (self.plane,)
 
     @property
     def count(self) -> str | None:
@@ -146,6 +156,11 @@ class ShownStack:
     def on(self, plane: Plane) -> ShownStack | None:
         """Show another plane; None for one that the run has not."""
         return ShownStack(self.run, plane) if plane in self.run.found else None
+
+    @property
+    def planes(self) -> Sequence[Plane]:
+        """Where they lie."""
+        return self.run.planes
 
     @property
     def count(self) -> str | None:
