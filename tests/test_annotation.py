@@ -539,6 +539,21 @@ class TestTakeUp:
         session.take_up(first)  # what was only taken up is not unfinished
         assert (session.prompt, session.target) == (Prompt([A]), first)
 
+    def test_asks_whoever_shows_the_plane_what_is_prompted_there(self, session: Session) -> None:
+        first, drawn = object_at(session, A), {0: Prompt([C])}
+        session.go_to(z=1)
+
+        def read_what_is_drawn() -> None:
+            session.set_prompt(drawn.get(session.plane.position[0], Prompt()))
+
+        session.plane_changed.connect(read_what_is_drawn)
+        with pytest.raises(ValueError, match="Commit or clear the prompt of the plane z 0 first"):
+            session.take_up(first)
+        assert session.plane.position[0] == 1
+        drawn.clear()
+        session.take_up(first)
+        assert (session.prompt, session.target) == (Prompt([A]), first)
+
     def test_of_an_object_that_is_deleted_meanwhile_makes_a_new_one(self, session: Session) -> None:
         first = object_at(session, A)
         session.take_up(first)

@@ -316,11 +316,13 @@ class Session:
         plane = self._plane
         if plane not in makings and not (self.store.read(plane) == label).any():
             plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
+        before = self._plane
+        self.show(plane)  # first: whoever shows the plane may know of prompts there that came, or went
         if self._prompts[plane].is_unfinished:
+            self.show(before)
             raise ValueError(
                 f"Commit or clear the prompt of the {self._where(plane)} first; then take up another object."
             )
-        self.show(plane)
         if (making := makings.get(plane)) is not None:
             taken = PlanePrompt(making.prompt, making.candidate, label, given=True)
         else:
