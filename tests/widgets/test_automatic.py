@@ -88,6 +88,8 @@ def test_the_masks_of_a_plane_are_found_rejected_by_click_and_committed_as_one_s
     assert iou(masks.painted() > 0, disc(centre(0), DISCS[0][2])) > 0.85
     assert user.viewer.layers.selection.active is masks.layer
     user.click(0, *centre(0))
+    masks.layer.mode = "paint"
+    assert masks.layer.mode == "pan_zoom", "what is painted there would not be written"
     assert masks.panel.count.text().endswith("1 rejected")
     assert set(np.unique(masks.painted())) == {0, 1}
     user.click(0, *centre(0))
@@ -138,6 +140,27 @@ def test_each_plane_keeps_its_masks_and_what_was_rejected(masks: Masks) -> None:
     assert "rejected" not in masks.panel.count.text()
     masks.panel.clear.click()
     assert not masks.is_shown
+
+
+def test_after_a_look_at_another_plane_clicks_are_for_the_masks_again(masks: Masks) -> None:
+    user, layers = masks.user, masks.user.viewer.layers
+
+    def look_at_another_plane(there: Callable[[], None] = lambda: None) -> None:
+        user.go_to(0, 1)
+        masks.settle()
+        there()
+        user.go_to(0, 0)
+        masks.settle()
+
+    masks.find()
+    for rejected in (True, False):
+        look_at_another_plane()
+        user.click(0, *centre(0))
+        assert ("1 rejected" in masks.panel.count.text()) is rejected and user.session.prompt.is_empty
+    look_at_another_plane(user.panel.box_tool.click)
+    assert layers.selection.active is user.layer("SAM boxes"), "the user has chosen"
+    look_at_another_plane()
+    assert layers.selection.active is user.layer("SAM boxes")
 
 
 def test_thresholds_follow_the_way_of_prompting_unless_they_were_moved(masks: Masks) -> None:

@@ -49,6 +49,14 @@ def test_another_shape_and_another_place_are_told(layer: Labels) -> None:
     assert layer.data.all(), "the layer's array is its own"
 
 
+def test_nobody_paints_in_what_is_laid(layer: Labels) -> None:
+    layer.editable = False
+    for mask in (np.ones((1, 3, 5), np.uint8), np.zeros((1, 3, 5), np.uint8)):
+        Overlay(layer).lay(mask, place(layer))
+        layer.mode = "paint"
+        assert not layer.editable and layer.mode == "pan_zoom"
+
+
 def test_it_is_hidden_a_turn_later_unless_something_is_laid_before(layer: Labels, qapp: QApplication) -> None:
     overlay, mask = Overlay(layer), np.ones((1, 4, 6), np.uint8)
     changes: list[bool] = []

@@ -46,6 +46,7 @@ class Overlay:
             layer.data[...] = pixels
         else:
             layer.data = pixels.copy()  # ours alone, to be filled again
+            layer.editable = False  # napari lets other data be painted in, which would be lost
         if tuple(layer.units) != tuple(place["units"]):
             layer.units = place["units"]
         if not np.array_equal(layer.affine.affine_matrix, place["affine"]):

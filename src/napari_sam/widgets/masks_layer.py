@@ -36,6 +36,8 @@ class MasksLayer:
         self._layer: Labels | None = None
         self._plane: Plane | None = None
         self._active_before: Layer | None = None
+        # What the mouse did once the masks, which it had clicked on, were gone.
+        self._mouse_since: tuple[Layer | None, str] | None = None
 
     @property
     def is_shown(self) -> bool:
@@ -43,18 +45,26 @@ class MasksLayer:
         return self._layer is not None and self._layer in self._viewer.layers
 
     def show(self, plane: Plane, numbers: NDArray[np.integer[Any]], rejected: NDArray[np.bool_]) -> None:
-        """Show masks on their plane: each number in a colour of its own, rejected pixels in grey."""
+        """Show masks on their plane: each number in a colour of its own, rejected pixels in grey.
+
+        Clicks go to them again if they did when masks were shown last, unless the user took another tool.
+        """
         painted = np.where(rejected, np.uint8(_REJECTED), np.uint8(0))
         there = numbers > 0
         painted[there] = _FIRST_COLOUR + (numbers[there] - 1) % _COLOURS
         shape = [1] * len(plane.position)
         for axis, length in zip(plane.displayed, painted.shape, strict=True):
             shape[axis] = length
+        goes_on = self._mouse_since is not None and self._mouse_since == self._mouse()
+        self._mouse_since = None
         layer = self._made(plane)
         self._plane = plane
         layer.data = plane.to_plane(painted).reshape(shape)
+        layer.editable = False  # napari lets other data be painted in, and this is not what is written
         layer.affine = plane_transform(self._like, plane, world_units(self._viewer))["affine"]
         layer.visible = True
+        if goes_on:
+            self.take_clicks()
 
     def take_clicks(self) -> None:
         """Let clicks on the canvas go to the masks."""
@@ -73,6 +83,12 @@ class MasksLayer:
         self._viewer.layers.remove(layer)
         if was_active and self._active_before in self._viewer.layers:
             self._viewer.layers.selection.active = self._active_before
+        self._mouse_since = self._mouse() if was_active else None
+
+    def _mouse(self) -> tuple[Layer | None, str]:
+        """Say what the mouse does: which layer it is for, and the mode of that."""
+        active = self._viewer.layers.selection.active
+        return active, "" if active is None else str(active.mode)
 
     def _made(self, plane: Plane) -> Labels:
         """Give the layer, made on its plane: anywhere else it would widen the range of the sliders."""
@@ -87,7 +103,6 @@ class MasksLayer:
         )
         self._viewer.layers.selection.active = active
         layer.colormap = _colours()
-        layer.editable = False
         layer.mouse_drag_callbacks.append(self._on_pressed)
         self._layer = layer
         return layer
