@@ -459,10 +459,24 @@ def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
     assert "beside the image" in user.status
 
 
-def test_the_3d_view_asks_for_the_2d_one(user: User) -> None:
-    user.viewer.dims.ndisplay = 3
-    user.settle()
-    assert "2-D view" in user.status
+def test_the_3d_view_asks_for_the_2d_one_where_what_was_set_is_a_prompt(user: User) -> None:
+    points, (row, column, _) = user.layer("SAM points"), DISCS[0]
+
+    def set_in_3d(change: Callable[[], None]) -> None:
+        user.viewer.dims.ndisplay = 3
+        user.settle()
+        assert "2-D view" in user.status
+        change()
+        user.viewer.dims.ndisplay = 2
+        user.settle()
+
+    set_in_3d(lambda: points.add((0, row, column)))
+    assert user.session.prompt.points == ((row, column),) and user.session.preview is not None
+    points.selected_data = {0}
+    set_in_3d(points.remove_selected)
+    assert user.session.prompt.is_empty and user.session.preview is None
+    set_in_3d(lambda: points.add((0, -8, column)))
+    assert len(points.data) == 0, "beside the image"
 
 
 def test_commit_without_a_mask_changes_nothing(user: User) -> None:

@@ -10,7 +10,7 @@ def checked(user: User) -> list[str]:
     return [name for name, button in user.panel._tool_buttons.items() if button.isChecked()]
 
 
-def test_a_mode_of_napari_s_own_leaves_no_button_checked(user: User) -> None:
+def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
     for tool, name, mode, other in (
         ("points", "SAM points", "add", "pan_zoom"),
         ("points", "SAM points", "add", "select"),
@@ -27,6 +27,12 @@ def test_a_mode_of_napari_s_own_leaves_no_button_checked(user: User) -> None:
         layer.mode = other
         user.press("G")
         assert checked(user) == ["points"] and user.layer("SAM points").mode == "add"
+        layer.visible = False
+        user.panel._tool_buttons[tool].click()
+        assert checked(user) == [tool] and layer.mode == mode and layer.visible
+    user.viewer.dims.ndisplay = 3  # where napari draws no shapes
+    user.panel._tool_buttons["boxes"].click()
+    assert checked(user) == [] and user.layer("SAM boxes").mode == "pan_zoom"
 
 
 def test_after_the_end_the_buttons_follow_no_mode(user: User) -> None:

@@ -80,6 +80,7 @@ class SessionController:
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._following = False
+        self._unread = False  # whether prompts have changed while no plane was shown
         self._connections = Connections()
         for signal, handler in self._signals():
             self._connections.add(signal, handler)
@@ -209,8 +210,10 @@ class SessionController:
         try:
             self.session.show(self._layers.shown_plane())
         except ValueError as error:
+            self._unread = True
             tell(self._panel, str(error), problem=True)
             return
+        self._unread = False
         strays = self._layers.prompts.take_strays()
         before = self.session.prompt
         self._read_prompts()
@@ -232,6 +235,8 @@ class SessionController:
             return
         self._panel.show_status(self._where(plane.position))
         self._settle.start()
+        if self._unread:
+            self._on_prompts_changed()
 
     def _on_tool_changed(self) -> None:
         if not self._is_hover_wanted():

@@ -60,9 +60,11 @@ class ToolChoice:
             (self._prompts.points, "add") if tool == "points" else (self._prompts.boxes, _SHAPE_TOOLS[tool])
         )
         self._viewer.layers.selection.active = layer
+        if not layer.visible:  # napari gives a hidden layer no mode but to pan
+            layer.visible = True
         layer.mode = mode
         self._prompts.show_colour()
-        self._panel.show_tool(tool)
+        self._panel.show_tool(self.tool)
 
     def _on_tool_changed(self, _event: Any) -> None:
         self._panel.show_tool(self.tool)
