@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from napari.layers._layer_actions import _duplicate_layer
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
@@ -376,6 +377,22 @@ def test_a_second_window_may_look_but_not_write(
     assert "can only be read" in other.status
     assert other.session.preview is not None
     assert user.session.labels[:].max() == 1
+
+
+def test_a_duplicate_of_the_labels_is_an_array_of_its_own(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.viewer.layers.selection = {user.layer("cells [1]")}
+    _duplicate_layer(user.viewer.layers)
+    duplicate = user.layer("cells [1] copy")
+    assert type(duplicate.data) is np.ndarray and duplicate.editable
+    np.testing.assert_array_equal(duplicate.data, user.session.labels)
+    user.session.undo()
+    assert duplicate.data.any() and not np.asarray(user.session.labels).any()
+    duplicate.paint((1, 60, 60), 7)
+    assert duplicate.data[1, 60, 60] == 7 and not np.asarray(user.session.labels).any()
+    user.viewer.layers.remove(duplicate)
+    assert user.widget.session is not None
 
 
 def test_labels_without_a_session_cannot_be_painted(user: User) -> None:

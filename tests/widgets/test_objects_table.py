@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +239,7 @@ def test_categories_have_their_colours_in_table_and_layer(
     choose(table.exports, "Categories as a Labels")
     layer = user.layer("SAM categories")
     np.testing.assert_array_equal(np.asarray(layer.data), np.asarray(user.session.labels) == 2)
+    assert type(duplicate := deepcopy(layer.data)) is np.ndarray and duplicate.any()
     np.testing.assert_array_equal(layer.scale, user.image.scale)
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#102030"))
     click(table, 1)
