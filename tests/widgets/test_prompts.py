@@ -118,6 +118,8 @@ def with_four_objects(user: User) -> None:
     user.press("N")
     for row, column, _ in CELLS:
         user.session.add_point((row, column))
+    if not user.panel.live.isChecked():
+        user.panel.predict.click()
     user.settle()
     assert "4 objects, score" in user.panel.score.text()
 
@@ -137,6 +139,21 @@ def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> N
     user.press("C")
     assert "no preview" in user.status
     assert not np.asarray(user.session.labels).any()
+
+
+def test_several_objects_stay_in_view_where_the_image_is_moved(user: User) -> None:
+    user.panel.live.setChecked(False)
+    with_four_objects(user)
+    shown, before = user.layer("SAM preview"), np.array(user.layer("SAM preview").data)
+    user.image.translate = (0, 7, -5)
+    user.settle()
+    assert shown.visible and user.panel.commit.isEnabled()
+    np.testing.assert_array_equal(shown.data, before)
+    np.testing.assert_allclose(shown.affine.translate, (0, 7, -5))
+    user.go_to(0, 1)
+    user.image.translate = (0, 0, 0)
+    user.settle()
+    assert not shown.visible and not user.panel.commit.isEnabled()
 
 
 def test_what_was_written_while_the_user_moved_on_is_not_written_again(
