@@ -15,9 +15,10 @@ from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMenu, QPushButton, QWidget
 
+from napari_sam import planes
 from napari_sam.exporting.formats import FORMATS
 from napari_sam.widgets.objects_table import ObjectsWidget
-from widgets.conftest import DISCS, SCALE, TRANSLATE, disc
+from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
 from widgets.driving import User, wait_until
 
 
@@ -115,7 +116,9 @@ def test_rows_are_edited_and_undo_brings_them_back(user: User, table: ObjectsWid
     np.testing.assert_array_equal(user.session.labels[:], before)
 
 
-def test_a_double_click_flies_to_the_object(user: User, table: ObjectsWidget) -> None:
+def test_a_double_click_flies_to_the_object(
+    user: User, table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user.go_to(0, 0)
     click(table, 1, twice=True)
     user.settle()
@@ -124,6 +127,14 @@ def test_a_double_click_flies_to_the_object(user: User, table: ObjectsWidget) ->
     centre = [TRANSLATE[1] + row * SCALE[1], TRANSLATE[2] + column * SCALE[2]]
     camera = getattr(user.viewer, "scene", user.viewer).camera
     assert camera.center[-2:] == pytest.approx(centre, abs=0.5)
+    monkeypatch.setattr(planes, "LARGEST_SIDE", SHAPE[0])
+    click(table, 0, twice=True)
+    assert "is larger than" in table.status.text() and user.session.plane.position[0] == 1
+    monkeypatch.undo()
+    user.session.objects.delete([1])
+    table._settle.stop()  # the user is faster than the table, which still has the row
+    click(table, 0, twice=True)
+    assert user.session.plane.position[0] == 1
 
 
 def test_an_object_is_refined_from_the_table(user: User, table: ObjectsWidget) -> None:

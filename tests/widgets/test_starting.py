@@ -53,6 +53,7 @@ def type_axes(user: User, axes: str) -> None:
     """Replace what the field of the axes says, and press Enter."""
     field = user.panel.axes.native
     field.selectAll()
+    QTest.keyClick(field, Qt.Key.Key_Delete)
     QTest.keyClicks(field, axes)
     QTest.keyClick(field, Qt.Key.Key_Return)
 
@@ -71,6 +72,21 @@ def test_axes_typed_while_a_session_is_opened_take_effect(
     assert first.store.read_only and not last.store.read_only, "the first has let its labels go"
     assert user.panel.start.isEnabled()
     assert list((tmp_path / "data").rglob("*.labels.zarr")) == [user.session.store.path]
+
+
+def test_axes_that_are_emptied_are_those_that_the_layer_names(user: User, opening: SlowOpening) -> None:
+    opening.may_end.set()
+    type_axes(user, "tyx")
+    user.settle()
+    session = user.session
+    type_axes(user, "")
+    user.settle()
+    assert user.session is session and user.panel.axes.value == "tyx", "what would be guessed is no better"
+    user.image.axis_labels = ("z", "y", "x")
+    type_axes(user, "tyx")
+    type_axes(user, "")
+    user.settle()
+    assert user.session.planes.axes == user.panel.axes.value == "zyx"
 
 
 def test_axes_typed_after_stop_wait_for_the_next_start(user: User, opening: SlowOpening) -> None:

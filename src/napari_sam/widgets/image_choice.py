@@ -190,6 +190,8 @@ class ImageChoice(QObject):
         if not text.strip():
             self._typed.pop(layer, None)
             self._show_axes(layer)
+            if self._known(layer) not in (None, before):  # with a guess, the session keeps what it has
+                self.axes_changed.emit(layer)
             return
         try:
             axes = check_axes(text, array_shape(layer))

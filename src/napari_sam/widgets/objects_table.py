@@ -218,8 +218,14 @@ class ObjectsWidget(DockedWidget):
         row = self.model.rows[self.proxy.mapToSource(index).row()]
         displayed = self._session.plane.displayed
         planes = self._session.store.ledger.masks(row.label)
+        if not planes:  # deleted a moment ago: the row is about to go
+            return
         nearest = min(planes, key=lambda x: sum(abs(a - b) for a, b in zip(x, row.centre, strict=False)))
-        self._session.show(Plane.at(displayed, (*nearest, *(round(x) for x in row.centre[-2:]))))
+        try:
+            self._session.show(Plane.at(displayed, (*nearest, *(round(x) for x in row.centre[-2:]))))
+        except ValueError as error:
+            self.status.setText(str(error))
+            return
         labels = next(
             (x for x in self._viewer.layers if getattr(x.data, "store", None) is self._session.store), None
         )
