@@ -132,6 +132,22 @@ class TestWithTheSameModel:
         _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
         assert_array_equal(new.array[:], session.labels[:])
 
+    def test_a_point_beside_the_plane_is_asked_at_the_nearest_pixel(
+        self, session: Session, tmp_path: Path
+    ) -> None:
+        """Earlier versions recorded such points of a grid, and neither replay nor taking up took them."""
+        beside, nearest = Prompt([(39.7, 25.0)]), Prompt([(39.0, 25.0)])
+        mask = np.zeros(STACK.shape[1:], bool)
+        mask[30:, 15:35] = True
+        label = session.store.commit(session.plane, mask, session.making("automatic", beside, 0.9)).label
+        assert label is not None
+        _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        (origin,) = new.ledger.origins()
+        assert origin.making.prompt == nearest
+        session.take_up(label)
+        assert session.prompt == nearest
+        assert session.predict() is not None
+
     def test_planes_of_every_direction_are_made_anew(self, session: Session, tmp_path: Path) -> None:
         session.show(Plane((0, 2), (0, 20, 0)))
         object_at(session, (2.0, 25.0))

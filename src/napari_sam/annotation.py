@@ -324,7 +324,9 @@ class Session:
                 f"Commit or clear the prompt of the {self._where(plane)} first; then take up another object."
             )
         if (making := makings.get(plane)) is not None:
-            taken = PlanePrompt(making.prompt, making.candidate, label, given=True)
+            # Earlier versions recorded points of a grid beside thin planes, which nobody can predict from.
+            prompt = making.prompt.onto(plane.shape(self.planes.shape))
+            taken = PlanePrompt(prompt, making.candidate, label, given=True)
         else:
             taken = PlanePrompt(Prompt(mask=self.store.read(plane) == label), target=label, given=True)
         self._put_prompt(plane, taken)

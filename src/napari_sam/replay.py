@@ -144,6 +144,7 @@ def _made_anew(origin: Origin, planes: Planes, predictor: Predictor, embedder: E
     """Ask the model what the ledger says it was asked; None where it finds nothing."""
     plane, prompt, candidate = origin.plane, origin.making.prompt, origin.making.candidate
     shape = plane.shape(planes.shape)
+    prompt = prompt.onto(shape)  # earlier versions recorded points of a grid beside thin planes
     if prompt.mask is not None and prompt.mask.dtype != bool:
         # Logits are another model's; what they say in pixels, every model understands.
         prompt = replace(prompt, mask=origin.mask.on(shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,18 @@ def test_the_ledger_knows_how_they_were_made(session: Session) -> None:
     assert origin.making.prompt.points == ((20, 30),)
     assert origin.making.score == pytest.approx(0.95)
     assert np.array_equal(origin.mask.on(SHAPE), disc(20, 30))
+
+
+def test_a_point_of_a_grid_beside_the_plane_can_be_predicted_from(session: Session) -> None:
+    """The last row of the paper's grid lies beside planes that are much wider than high."""
+    height = SHAPE[0]
+    masks = replace(masks_of([disc(height - 6, 30)]), points=np.array([[height - 0.4, 30.0]]))
+    commit_masks(session, [masks])
+    (origin,) = session.store.ledger.origins()
+    assert origin.making.prompt.points == ((height - 1, 30),)
+    session.show(PLANE)
+    session.take_up(origin.label)
+    assert session.predict() is not None
 
 
 def test_undo_stays_on_a_plane_that_changed(session: Session) -> None:

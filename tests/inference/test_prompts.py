@@ -69,3 +69,21 @@ def test_a_plane_reaches_half_a_pixel_beyond_its_outer_centres(point: tuple[floa
 
 def test_a_box_is_cut_at_the_outer_edges() -> None:
     assert Prompt(box=(-5, 3, 99, 99)).inside((10, 20)).box == (-0.5, 3, 9.5, 19.5)
+
+
+@pytest.mark.parametrize(
+    ("point", "onto"),
+    [
+        pytest.param((19.6875, 3.0), (19.0, 3.0), id="beside the last row"),
+        pytest.param((4.0, 60.0), (4.0, 29.0), id="beside the last column"),
+        pytest.param((-0.6, -9.0), (0.0, 0.0), id="before the first pixel"),
+        pytest.param((19.4, -0.5), (19.4, -0.5), id="on the outermost pixels"),
+    ],
+)
+def test_a_point_beside_a_plane_goes_to_the_nearest_pixel(
+    point: tuple[float, float], onto: tuple[float, float]
+) -> None:
+    box = (1.0, 2.0, 3.0, 4.0)
+    moved = Prompt([(5.0, 6.0), point], [1, 0], box).onto((20, 30))
+    assert moved == Prompt([(5.0, 6.0), onto], [1, 0], box)
+    assert moved.inside((20, 30)) == moved

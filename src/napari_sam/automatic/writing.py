@@ -115,7 +115,8 @@ def write_masks(
             changes.add_plane(masks, before, after)
             for index, label in written:
                 point = (float(masks.points[index][0]), float(masks.points[index][1]))
-                making = session.making("automatic", Prompt([point]), float(masks.scores[index]))
+                prompt = Prompt([point]).onto(masks.plane.shape(session.planes.shape))
+                making = session.making("automatic", prompt, float(masks.scores[index]))
                 origins.append(Origin(label, masks.plane, masks.masks[index], making))
         if not origins:
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))

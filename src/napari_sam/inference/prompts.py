@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,19 @@ class Prompt:
         """Whether it is a single point and nothing else, which may mean a part or the whole."""
         return len(self.points) == 1 and self.box is None and self.mask is None
 
+    def onto(self, shape: tuple[int, int]) -> Prompt:
+        """Return this prompt with each point that lies outside a plane of ``shape`` on the nearest pixel.
+
+        Where the grid of the SAM paper has a point beside the last pixel of a thin plane, this is the prompt
+        that a user can give instead.
+        """
+        height, width = shape
+        points = tuple(
+            point if _lies_on(point, shape) else (_between(point[0], height), _between(point[1], width))
+            for point in self.points
+        )
+        return self if points == self.points else replace(self, points=points)
+
     def inside(self, shape: tuple[int, int]) -> Prompt:
         """Return this prompt for a plane of ``shape``, its box cut at the border.
 
@@ -77,7 +90,7 @@ class Prompt:
         """
         height, width = shape
         for row, column in self.points:
-            if not (-0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5):
+            if not _lies_on((row, column), shape):
                 raise ValueError(
                     f"The point (row {row:g}, column {column:g}) lies outside the plane of {height} x {width}"
                     f" pixels; rows go from 0 to {height - 1}, columns from 0 to {width - 1}."
@@ -100,6 +113,15 @@ class Prompt:
                 f"The mask prompt has shape {self.mask.shape}, the plane {shape}; give a mask of the plane."
             )
         return Prompt(self.points, self.labels, box, self.mask)
+
+
+def _lies_on(point: Point, shape: tuple[int, int]) -> bool:
+    """Whether a point is on a pixel of the plane, the outer edges included."""
+    return all(-0.5 <= along <= length - 0.5 for along, length in zip(point, shape, strict=True))
+
+
+def _between(along: float, length: int) -> float:
+    return min(max(along, 0.0), length - 1.0)
 
 
 def _checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
