@@ -119,6 +119,17 @@ class TestWhatAFileHolds:
         expected = Planes(channels, "cyx", channels="c").image(Plane((1, 2), (0, 0, 0)))
         assert_array_equal(seen[0], expected)
 
+    @pytest.mark.parametrize(("dtype", "brightest"), [(np.uint8, 15), (np.uint8, 255), (np.uint16, 4000)])
+    def test_a_plane_without_colours_is_seen_as_in_a_session(
+        self, dtype: type[np.integer], brightest: int, seen: list[NDArray[np.uint8]], tmp_path: Path
+    ) -> None:
+        """Also a dim one of bytes: between its robust limits, whatever type it has."""
+        image = (seeded_image(20, 30, seed=0)[..., 0] * (brightest / 255)).astype(dtype)
+        tifffile.imwrite(tmp_path / "gray.tif", image)
+        main(["automatic", str(tmp_path / "gray.tif"), "--labels", str(tmp_path / "x.tif")])
+        assert_array_equal(seen[0], Planes(image, "yx").image(Plane((0, 1), (0, 0))))
+        assert seen[0].max() == 255
+
     @pytest.mark.parametrize(("samples", "planar"), [(3, False), (4, False), (3, True)])
     def test_colours_are_seen_without_transparency(
         self, samples: int, planar: bool, seen: list[NDArray[np.uint8]], tmp_path: Path

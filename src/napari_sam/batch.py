@@ -70,7 +70,10 @@ def label_file(
     plane = _plane_in(image, channel_axis)
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
-    proposals = propose(predictor, plane, generation, progress)
+    planes = Planes(plane, rgb=plane.ndim == 3)
+    # As a session sees it: gray bytes are stretched too.
+    shown = planes.image(Plane(planes.last_displayed, (0, 0)))
+    proposals = propose(predictor, shown, generation, progress)
     selected = proposals.select(selection)
     if selected.message is not None:
         raise ValueError(selected.message)
