@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from napari_sam.inference.overlaps import label_image
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Selection
 from napari_sam.inference.records import records
+from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.weights.loading import load_model
 from seeded import seeded_image
@@ -172,6 +174,26 @@ def test_crops_need_the_plane(tiny_predictor: Predictor) -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Generation(**settings)
+
+
+def test_the_embeddings_of_tiles_are_not_kept(nano: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a plane of 16000 x 16000 pixels take 20 GiB."""
+    made: list[weakref.ref[Embedding]] = []
+    there: list[int] = []
+
+    def encode(plane: np.ndarray, *_: object) -> Embedding:
+        there.append(sum(one() is not None for one in made))
+        embedding = Predictor.encode(nano, plane)
+        made.append(weakref.ref(embedding))
+        return embedding
+
+    monkeypatch.setattr(nano, "encode", encode)
+    plane = np.zeros((100, 1200), np.uint8)
+    plane[40:60, 40:60] = 200
+    proposals = propose(nano, plane)
+    assert len(proposals) > 0
+    assert len(there) == proposals.crop_count > 4
+    assert max(there) <= 1  # the one before, to which the predictor may be asked again
 
 
 def test_a_large_plane_is_looked_at_tile_by_tile(nano: Predictor) -> None:

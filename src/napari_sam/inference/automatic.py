@@ -21,7 +21,6 @@ from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import GRID, LEARNED, Proposals, Selection
 from napari_sam.inference.results import Embedding
-from napari_sam.inference.tiles import PlaneEmbeddings
 from napari_sam.inference.tiling import Tile
 from napari_sam.model.layers import Progress, ignore_progress
 
@@ -165,7 +164,7 @@ class EmbeddedPlane:
     shape
         (H, W) of the plane.
     embed
-        Gives the embedding of a tile, such as `PlaneEmbeddings` or what looks into a cache first.
+        Gives the embedding of a tile, such as what looks into a cache first.
     """
 
     shape: tuple[int, int]
@@ -276,8 +275,14 @@ def _from_head(
     """Prompt by the points that the model's head finds: how many tiles were encoded, and their masks."""
     if isinstance(plane, Embedding):
         return 1, list(objects_of(predictor, plane, generation.limits, generation.points_per_batch, progress))
-    embed = PlaneEmbeddings(predictor, plane) if isinstance(plane, np.ndarray) else plane.embed
+    embed = _tile_encoder(predictor, plane) if isinstance(plane, np.ndarray) else plane.embed
     return objects_of_tiles(predictor, shape, embed, generation.limits, generation.points_per_batch, progress)
+
+
+def _tile_encoder(predictor: Predictor, plane: NDArray[np.generic]) -> Callable[[Tile], Embedding]:
+    """Give what encodes a tile and keeps nothing: each is asked for once, and all together take gigabytes."""
+    image = stretched(plane)
+    return lambda tile: predictor.encode(image[tile.index])
 
 
 def _from_grid(
