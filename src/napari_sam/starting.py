@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import platformdirs
@@ -90,12 +90,16 @@ def open_session(
         predictor = load_predictor(model, checkpoint, device, precision, compile)
     path = default_labels_path(name) if labels is None else Path(labels)
     geometry = Geometry(planes.axes, scale, translation, units)
-    store = LabelsStore.open_or_create(path, planes.shape, geometry)
-    named = known_axes(store.geometry.axes)
-    if axes is None and named not in (None, planes.axes):
-        planes = Planes(image, f"{named}" + SAMPLES * rgb, rgb, name, contrast, channels)
     folder = default_folder() if cache is None else Path(cache).expanduser()
-    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
+    store = LabelsStore.open_or_create(path, planes.shape, geometry)
+    with ExitStack() as on_failure:
+        on_failure.callback(store.close)  # else it stays locked for as long as somebody keeps the error
+        named = known_axes(store.geometry.axes)
+        if axes is None and named not in (None, planes.axes):
+            planes = Planes(image, f"{named}" + SAMPLES * rgb, rgb, name, contrast, channels)
+        session = Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder, budget))
+        on_failure.pop_all()
+    return session
 
 
 def default_labels_path(name: str, image_path: Path | None = None, scene: str | None = None) -> Path:
