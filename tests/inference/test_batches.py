@@ -64,6 +64,15 @@ def test_each_is_what_it_would_be_alone(
         assert iou(found.masks[found.best], found.masks[found.best] & (cells > 100)) > 0.8
 
 
+def test_a_point_beside_an_object_changes_no_other(nano: Predictor, cells: NDArray[np.uint8]) -> None:
+    """It is not drawn as a mask, but those on objects are, as they would be alone."""
+    embed, point = PlaneEmbeddings(nano, cells), Prompt([CENTRES[0]])
+    alone = predict_plane(nano, SHAPE, point, embed)
+    found, _ = predict_several(nano, SHAPE, [point, Prompt([(200, 200)], [0])], embed)
+    assert found.scores.max() == pytest.approx(alone.scores.max(), abs=1e-4)
+    assert iou(found.masks[found.best], alone.masks[alone.best]) > 0.999
+
+
 def test_on_a_large_plane_each_has_its_own_tile(tiny_predictor: Predictor) -> None:
     shape = (600, 800)
     plane = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
@@ -77,8 +86,9 @@ def test_on_a_large_plane_each_has_its_own_tile(tiny_predictor: Predictor) -> No
 
 def test_prompts_that_are_not_alike_are_no_batch(nano: Predictor, cells: NDArray[np.uint8]) -> None:
     embedding = nano.encode(cells)
-    with pytest.raises(ValueError, match="not alike"):
-        nano.predict_batch(embedding, [Prompt([(4, 5)]), Prompt(box=(1, 2, 30, 40))])
+    for other in (Prompt(box=(1, 2, 30, 40)), Prompt([(4, 5)], [0])):
+        with pytest.raises(ValueError, match="not alike"):
+            nano.predict_batch(embedding, [Prompt([(4, 5)]), other])
     assert nano.predict_batch(embedding, []) == []
 
 

@@ -44,10 +44,11 @@ def predict_several(
     check_none_empty(prompts)
     prompts = [prompt.inside(shape) for prompt in prompts]
     tiling = predictor.tiling(shape)
-    alike: dict[tuple[Tile, bool], list[int]] = {}
+    # A negative point is not drawn as a mask, so positive ones beside it would not be either.
+    alike: dict[tuple[Tile, tuple[int, ...]], list[int]] = {}
     for number, prompt in enumerate(prompts):
         if prompt.mask is None and (prompt.is_ambiguous or not prompt.points):
-            alike.setdefault((tiling.plan(prompt), prompt.box is None), []).append(number)
+            alike.setdefault((tiling.plan(prompt), tuple(prompt.labels or ())), []).append(number)
     first: dict[int, PlanePrediction] = {}
     for (tile, _), numbers in alike.items():
         for start in range(0, len(numbers), _AT_ONCE):

@@ -190,7 +190,7 @@ class Predictor:
         embedding
             What `encode` gave for the plane.
         prompts
-            Each a box and nothing else, or each a single point.
+            Each a box and nothing else, or each a single point, all on their objects or all beside them.
 
         Raises
         ------
@@ -205,10 +205,11 @@ class Predictor:
             prompt.mask is not None
             or len(prompt.points) != (0 if boxes else 1)
             or (prompt.box is None) == boxes
+            or prompt.labels != prompts[0].labels
             for prompt in prompts
         ):
             raise ValueError(
-                "The prompts of a batch are not alike: give boxes alone, or single points alone."
+                "The prompts of a batch are not alike: give boxes alone, or single points of one label alone."
             )
         prepared = self._prepare(embedding)
         geometry = embedding.geometry
