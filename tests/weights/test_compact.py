@@ -14,6 +14,7 @@ from torch import Tensor
 
 from napari_sam.weights.checkpoint import CheckpointError, read_checkpoint
 from napari_sam.weights.compact import LARGE, compacted, expanded
+from weights.hostile import nested
 
 State = dict[str, Tensor]
 KEY = "image_encoder.stem.weight"
@@ -114,6 +115,17 @@ class TestExpanded:
         assert [*found] == [*state]
         assert all(found[key] is value for key, value in state.items())
 
+    def test_only_what_the_model_has_becomes_floats(self) -> None:
+        """A small file may name the same numbers a thousand times, each of which would become floats."""
+        state = compacted(nano_like())
+        for name in ("image_encoder.unknown.weight", "image_encoder.larger.weight"):
+            state |= {name: state[KEY], f"{name}_scale": state[f"{KEY}_scale"]}
+        larger = torch.empty((64, 2048, 1, 1), device="meta")
+        found = expanded(state, nano_like() | {"image_encoder.larger.weight": larger})
+        assert found[KEY].dtype == torch.float32
+        assert found["image_encoder.unknown.weight"] is found["image_encoder.larger.weight"] is state[KEY]
+        assert not any(key.endswith("_scale") for key in found)
+
 
 class TestFile:
     @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
@@ -174,6 +186,11 @@ class TestFile:
                 lambda state: state.update({f"{KEY}_scale": torch.ones(64).to_sparse()}),
                 f"{KEY}_scale holds no plain floats",
                 id="sparse scales",
+            ),
+            pytest.param(
+                lambda state: state.update({f"{KEY}_scale": nested(torch.float32)}),
+                f"{KEY}_scale holds no plain floats",
+                id="nested scales",
             ),
             *(
                 pytest.param(

@@ -19,9 +19,11 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
+from napari_sam.weights import compact
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.weights.loading import CheckpointError, load_model
 from seeded import NANO_SEED, seeded_image, seeded_weights
+from weights.hostile import nested
 
 State = dict[str, Tensor]
 Save = Callable[[State, Path], object]
@@ -216,6 +218,7 @@ class TestRefuse:
         [
             pytest.param(lambda x: x.to(torch.int8), "torch.int8", id="integers"),
             pytest.param(lambda x: x.to_sparse(), "torch.float32", id="sparse"),
+            pytest.param(lambda x: nested(x.dtype), "torch.float32", id="nested"),
         ],
     )
     def test_what_are_no_plain_floats(
@@ -226,6 +229,20 @@ class TestRefuse:
         torch.save(nano_state | {key: change(nano_state[key])}, path)
         with pytest.raises(CheckpointError, match=rf"1 other types \({re.escape(key)} {found}\)"):
             load_model("nano", path)
+
+
+def test_a_small_file_with_the_same_numbers_a_hundred_times_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the model does not have is named before floats are made of it: here 800 MiB of 2."""
+    steps, scale = torch.zeros(1, 1, 2048, 1024, dtype=torch.int8), torch.ones(1)
+    state = {f"image_encoder.layer{number}.weight": steps for number in range(100)}
+    path = tmp_path / "weights.pth"
+    torch.save(state | {f"{key}_scale": scale for key in state}, path)
+    assert path.stat().st_size < 2.1 * 2**20
+    monkeypatch.setattr(compact, "_per_channel", lambda _: pytest.fail("floats are made of it"))
+    with pytest.raises(CheckpointError, match=r"100 unknown keys \(image_encoder\.layer0\.weight"):
+        load_model("nano", path)
 
 
 def test_every_architecture_is_a_key_of_the_catalogue() -> None:

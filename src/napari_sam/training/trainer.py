@@ -151,9 +151,9 @@ class Trainer:
         CheckpointError
             If the file is missing, unreadable, or of another architecture.
         """
-        known = read_checkpoint(weights).state
-        parts = {key.split(".")[0] for key in known}
         own = self.sam.state_dict()
+        known = read_checkpoint(weights, model=own).state
+        parts = {key.split(".")[0] for key in known}
         state = {key: value for key, value in own.items() if key.split(".")[0] not in parts} | known
         check_state(self.sam, state, weights)
         for mine in (self.sam, self.average):

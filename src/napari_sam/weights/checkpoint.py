@@ -33,7 +33,7 @@ class Checkpoint:
     ----------
     state
         ``{key: tensor}`` with the official keys, on the CPU, as the file has them; what it has in 8 bits, as
-        float32.
+        float32 where a model can use it.
     left_out
         What else the file holds, in words.
     """
@@ -42,7 +42,9 @@ class Checkpoint:
     left_out: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
+def read_checkpoint(
+    path: Path, mapped: bool = False, model: Mapping[str, Tensor] | None = None
+) -> Checkpoint:
     """Read the SAM in a ``.pth``, ``.pt`` or ``.safetensors`` file.
 
     Plain weights are taken as they are. Of a training's checkpoint, such as micro-sam's, the dictionary with
@@ -55,6 +57,8 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
     mapped
         Leave the weights in the file until they are used. A file that is written anew in place while it is
         mapped ends the process, so this is for files that nobody writes. Weights in 8 bits are read at once.
+    model
+        The state of the model that it is for: only what that has becomes floats, see `expanded`.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Checkpoint:
         raise CheckpointError(f"{path} could not be read as a checkpoint: {_reason(error)}") from error
     if not isinstance(content, Mapping):
         raise _no_weights(path, type(content).__name__)
-    return _expanded(path, _sam_part(path, content))
+    return _expanded(path, _sam_part(path, content), model)
 
 
 def _content(path: Path, mapped: bool) -> object:
@@ -115,10 +119,10 @@ def _sam_part(path: Path, content: Mapping[object, object]) -> Checkpoint:
     return Checkpoint(state, (*_in_words(beside), *_in_words(others)))
 
 
-def _expanded(path: Path, read: Checkpoint) -> Checkpoint:
+def _expanded(path: Path, read: Checkpoint, model: Mapping[str, Tensor] | None) -> Checkpoint:
     """Make floats of the weights that `compacted` stored in 8 bits."""
     try:
-        return replace(read, state=expanded(read.state))
+        return replace(read, state=expanded(read.state, model))
     except ValueError as error:
         raise CheckpointError(
             f"{path} is damaged: {error}. Copy or export the file anew, or choose another one."

@@ -41,8 +41,17 @@ def compacted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
-def expanded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def expanded(state: Mapping[str, Tensor], model: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
     """Give a stored state with its weights in 8 bits as float32; all other tensors are those of ``state``.
+
+    Parameters
+    ----------
+    state
+        As `compacted` gives it.
+    model
+        The model's own state. What it does not have, or has in another shape, stays in 8 bits: a small file
+        may name the same numbers a thousand times, and the floats of each take memory of their own. Left out,
+        all become floats.
 
     Raises
     ------
@@ -56,7 +65,11 @@ def expanded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key.endswith(_WEIGHT + SCALE) and key not in scales:
             weight = key.removesuffix(SCALE)
             raise ValueError(f"{key} are the scales of {weight}, which is no plain convolution in 8 bits")
-    floats = {key: _in_floats(key, state) for key in weights}
+    floats = {}
+    for key in weights:
+        steps = _steps_of(key, state)
+        if model is None or (key in model and model[key].shape == state[key].shape):
+            floats[key] = state[key] * _per_channel(steps)
     return {key: floats.get(key, value) for key, value in state.items() if key not in scales}
 
 
@@ -73,11 +86,13 @@ def _is_compact(value: Tensor) -> bool:
     A tensor that repeats its numbers is not: a small file may claim one that no memory holds. Like all that
     is of another type than the model's, it is refused where keys and shapes are checked.
     """
-    return value.dtype == torch.int8 and value.ndim == 4 and _is_plain(value)
+    return value.dtype == torch.int8 and value.ndim == 4 and is_plain(value) and value.is_contiguous()
 
 
-def _is_plain(value: Tensor) -> bool:
-    return value.layout == torch.strided and value.device.type == "cpu" and value.is_contiguous()
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor is a plain array in memory; of what is nested not even the shape can be asked."""
+    strided = value.layout == torch.strided and not value.is_nested
+    return strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _in_steps(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,20 +103,20 @@ def _in_steps(weight: Tensor) -> tuple[Tensor, Tensor]:
     return (weight / _per_channel(scale)).round().to(torch.int8), scale
 
 
-def _in_floats(key: str, state: Mapping[str, Tensor]) -> Tensor:
-    """Give the weight ``key`` as float32; halves would add an error to that of the steps."""
+def _steps_of(key: str, state: Mapping[str, Tensor]) -> Tensor:
+    """Give the steps of the weight ``key`` as float32; halves would add an error to that of the steps."""
     weight, scale = state[key], state.get(key + SCALE)
     if scale is None:
         raise ValueError(f"{key} is in 8 bits, but its scales {key}{SCALE} are missing")
     channels = (len(weight),)
+    if not (scale.is_floating_point() and is_plain(scale) and scale.is_contiguous()):
+        raise ValueError(f"{key}{SCALE} holds no plain floats but {scale.dtype}")
     if scale.shape != channels:
         raise ValueError(f"{key}{SCALE} has the shape {tuple(scale.shape)} instead of {channels}")
-    if not (scale.is_floating_point() and _is_plain(scale)):
-        raise ValueError(f"{key}{SCALE} holds no plain floats but {scale.dtype}")
     steps = scale.float()
     if not (steps.isfinite() & (steps > 0)).all():
         raise ValueError(f"{key}{SCALE} holds numbers that are not finite, or not above zero")
-    return weight * _per_channel(steps)
+    return steps
 
 
 def _per_channel(scale: Tensor) -> Tensor:

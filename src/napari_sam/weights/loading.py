@@ -17,6 +17,7 @@ from napari_sam.model.precision import FULL
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.catalogue import ModelRow, model_row
 from napari_sam.weights.checkpoint import SHOWN_KEYS, Checkpoint, CheckpointError, read_checkpoint
+from napari_sam.weights.compact import is_plain
 from napari_sam.weights.download import fetch, terminal_report
 from napari_sam.weights.folder import Weights
 
@@ -57,9 +58,9 @@ def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, M
     """
     row = model_row(model)
     with _weights(row, checkpoint) as weights:
-        read = read_checkpoint(weights.path, mapped=checkpoint is None)
         with torch.device("meta"):  # no time is spent on initial values that the checkpoint replaces
             sam = Sam(CONFIGS[row.architecture])
+        read = read_checkpoint(weights.path, mapped=checkpoint is None, model=sam.state_dict())
         check_state(sam, read.state, weights.path)
     sam.load_state_dict(_in_single_precision(read.state), strict=True, assign=True)
     notes = (*weights.notes, *_left_out(weights.path, read))
@@ -115,9 +116,13 @@ def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:
     misshapen = [
         f"{key} {tuple(found.shape)} instead of {tuple(value.shape)}"
         for key, value, found in present
-        if found.shape != value.shape
+        if is_plain(found) and found.shape != value.shape
     ]
-    mistyped = [f"{key} {found.dtype}" for key, value, found in present if not _is_same_kind(found, value)]
+    mistyped = [
+        f"{key} {found.dtype}"
+        for key, value, found in present
+        if not (is_plain(found) and (found.shape != value.shape or _is_same_kind(found, value)))
+    ]
     problems = [
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN_KEYS])}{', ...' if len(keys) > SHOWN_KEYS else ''})"
         for what, keys in (
@@ -136,8 +141,5 @@ def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _is_same_kind(found: Tensor, expected: Tensor) -> bool:
-    """Whether a tensor holds plain numbers of the kind that the model has there."""
-    plain = found.layout == torch.strided and found.device.type == "cpu" and not found.is_quantized
-    return plain and (
-        found.dtype == expected.dtype or (found.is_floating_point() and expected.is_floating_point())
-    )
+    """Whether a tensor holds numbers of the kind that the model has there."""
+    return found.dtype == expected.dtype or (found.is_floating_point() and expected.is_floating_point())
