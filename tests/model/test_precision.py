@@ -10,9 +10,11 @@ from torch import nn
 import napari_sam
 from napari_sam.demo import demo_stack
 from napari_sam.model import precision
+from napari_sam.model.conv_encoder import ResidualPair
+from napari_sam.model.image_encoder import Block
 from napari_sam.model.precision import Int8Linear, offered, reduce_precision
-from napari_sam.model.sam import CONFIGS
-from seeded import SMALL_VIT, predictor_of, seeded_image, seeded_model
+from napari_sam.model.sam import CONFIGS, SamConfig
+from seeded import SMALL_VIT, predictor_of, seeded_image, seeded_model, tiny_config
 
 CPU = torch.device("cpu")
 # The largest relative error of an embedding: of 8 bits of mantissa, and of 8-bit integers.
@@ -46,6 +48,26 @@ def test_nano_draws_the_same_masks_in_float16(monkeypatch: pytest.MonkeyPatch) -
         one, other = (x.predict(y, prompt) for x, y in ((full, exact), (half, close)))
         a, b = one.masks[one.best], other.masks[other.best]
         assert np.count_nonzero(a & b) >= 0.98 * np.count_nonzero(a | b) > 0
+
+
+@pytest.mark.parametrize(
+    ("config", "block", "added_up"),
+    [
+        pytest.param(SMALL_VIT, Block, torch.float32, id="vision transformer"),
+        pytest.param(tiny_config(), ResidualPair, torch.bfloat16, id="convolutions"),
+    ],
+)
+def test_what_blocks_add_up_is_reduced_with_the_whole_encoder_alone(
+    config: SamConfig, block: type[nn.Module], added_up: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "offered", lambda *_: ("float32", "bfloat16"))
+    sam, seen = seeded_model(config), set()
+    reduce_precision(sam, "bfloat16", CPU)
+    for module in sam.image_encoder.modules():
+        if isinstance(module, block):
+            module.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    assert predictor_of(sam).encode(seeded_image(40, 50)).features.dtype == torch.float32
+    assert seen == {added_up}
 
 
 def test_eight_bit_products_are_those_of_the_layer() -> None:

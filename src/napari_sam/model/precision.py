@@ -1,8 +1,9 @@
 """Reduced precision of the image encoder, where the device gains from it.
 
-Only the encoder's large products are reduced: linear layers and attention of a vision transformer, the
-convolutions of ``nano``. What is added up over the blocks stays in single precision, and so does the mask
-decoder, which takes milliseconds.
+Of SAM's vision transformers only the large products are reduced, those of linear layers and of attention;
+what is added up over the blocks stays in single precision. The encoders of ``nano`` and MobileSAM, mostly
+convolutions, are reduced as a whole (`HalfEncoder`), and so is what their blocks add up. The mask decoder,
+which takes milliseconds, stays in single precision.
 """
 
 from __future__ import annotations
@@ -107,10 +108,10 @@ def _scales(rows: Tensor) -> Tensor:
 
 
 class HalfEncoder(nn.Module):
-    """A convolutional encoder that computes in half precision and is asked in single.
+    """An encoder that computes wholly in half precision and is asked in single.
 
-    Its batch norms become part of the convolutions before them: in ``nano`` some variances are beyond
-    what float16 holds.
+    What its blocks add up is in half precision too. Its batch norms become part of the convolutions before
+    them: in ``nano`` some variances are beyond what float16 holds.
     """
 
     def __init__(self, encoder: nn.Module, dtype: torch.dtype) -> None:
