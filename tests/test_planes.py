@@ -236,6 +236,29 @@ def test_what_was_done_to_colours_is_recorded(dtype: type[np.generic], record: s
     assert Planes(image, "yxs").preprocessing == record
 
 
+def test_limits_that_are_given_hold_for_8_bit_colours_too() -> None:
+    image = np.full((6, 7, 3), 10, np.uint8)
+    image[:3] = 20, 35, 90
+    as_it_is, limited = Planes(image, "yxs"), Planes(image, "yxs", limits=(10, 60))
+    plane = Plane((0, 1), (0, 0))
+    assert_array_equal(as_it_is.image(plane), image)
+    assert_array_equal(limited.image(plane)[[0, -1], 0], [[51, 128, 255], [0, 0, 0]])
+    assert limited.preprocessing == "contrast 10.0:60.0"
+    assert limited.digest(image) != as_it_is.digest(image)
+
+
+def test_images_without_limits_keep_the_names_of_their_embeddings() -> None:
+    """What is on disk from before is found again."""
+    colours = Planes(np.arange(60, dtype=np.uint8).reshape(4, 5, 3), "yxs")
+    grey = Planes(np.arange(20, dtype=np.uint8).reshape(4, 5), "yx")
+    plane = Plane((0, 1), (0, 0))
+    names = [(x.key(), x.digest(x.read(plane)).hex()[:16]) for x in (colours, grey)]
+    assert names == [
+        ("e7a81f21f3b00223", "da607f6f7a215977"),
+        ("1231f555149f0cb5", "5aa3eb817288cf7f"),
+    ]
+
+
 class TestContrast:
     def noise(self) -> NDArray[np.uint16]:
         stack = np.random.default_rng(0).integers(1000, 1100, (8, 30, 40)).astype(np.uint16)

@@ -23,6 +23,7 @@ from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.origins import Making
 from seeded import seeded_image, seeded_predictor
 from test_annotation import STACK, make_session, object_at
 
@@ -153,6 +154,29 @@ class TestWithTheSameModel:
         object_at(session, (2.0, 25.0))
         _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
         assert_array_equal(new.array[:], session.labels[:])
+
+
+@pytest.mark.parametrize(
+    ("limits", "record"),
+    [((None, None, (10, 60)), "contrast none"), ((None, (10, 60), (10, 60)), "contrast 10.0:60.0")],
+    ids=["mostly as they are", "mostly between limits"],
+)
+def test_colours_are_seen_again_as_most_prompts_saw_them(
+    tiny_predictor: Predictor,
+    tmp_path: Path,
+    limits: tuple[tuple[float, float] | None, ...],
+    record: str,
+) -> None:
+    image, mask = seeded_image(40, 50), np.zeros((40, 50), bool)
+    np.save(tmp_path / "image.npy", image)
+    for row, contrast in enumerate(limits):
+        mask[10 * row : 10 * row + 8] = True
+        planes = Planes(image, "yxs", limits=contrast)
+        store = LabelsStore.open_or_create(tmp_path / "cells.zarr", planes.shape, planes.axes)
+        making = Making("click", Prompt([A]), preprocessing=planes.preprocessing)
+        store.commit(Plane((0, 1), (0, 0)), mask, making)
+        store.close()
+    assert image_of(LabelsStore.open(tmp_path / "cells.zarr"), tmp_path / "image.npy").preprocessing == record
 
 
 class TestWithoutPrompts:

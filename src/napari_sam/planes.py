@@ -20,6 +20,8 @@ from napari_sam.sampling import sample
 _EFFORTS = (1, 16)
 # A plane's index and its masks are made for planes up to this side.
 LARGEST_SIDE = 2**16
+# The record of an image to whose intensities nothing was done, see `Planes.preprocessing`.
+AS_IT_IS = "contrast none"
 # So many pixels are brought to 0-255 at once: it takes several times their memory.
 _PIXELS_AT_ONCE = 2**24
 
@@ -88,8 +90,9 @@ class Planes:
     name
         What the image is called, for messages.
     limits
-        The two intensities that become 0 and 255; percentiles of the whole stack if left out. Channels that
-        are seen together have limits of their own.
+        The two intensities that become 0 and 255; percentiles of the whole stack if left out, but for colours
+        of unsigned bytes, which are seen as they are then. Channels that are seen together have limits of
+        their own.
     channels
         How the channels are seen together, as colours: a `Composite`; or the letter of the axis along which
         they lie, to show them all in napari's colours. That axis has one index then. Left out, such an axis
@@ -258,15 +261,21 @@ class Planes:
     def shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Bring intensities that were read to 0-255, with the same contrast for all planes.
 
-        Colour images of unsigned bytes stay as they are, and channels that are seen together become colours.
+        Colour images of unsigned bytes stay as they are, unless limits were given, and channels that are seen
+        together become colours.
         """
-        if self.rgb and raw.dtype == np.uint8:
+        if self._is_seen_as_it_is:
             return raw.astype(np.uint8, copy=False)
         if raw.size <= _PIXELS_AT_ONCE:
             return self._shown(raw)
         step = max(1, _PIXELS_AT_ONCE * raw.shape[0] // raw.size)
         parts = [self._shown(raw[start : start + step]) for start in range(0, raw.shape[0], step)]
         return np.concatenate(parts)
+
+    @property
+    def _is_seen_as_it_is(self) -> bool:
+        """Whether no limits apply: these are colours of unsigned bytes, and none were given."""
+        return self.rgb and np.dtype(self._data.dtype) == np.uint8 and self.limits is None
 
     def _shown(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         if self.channels is not None:
@@ -278,7 +287,7 @@ class Planes:
         if self.channels is not None:
             seen = repr((self.channels, self._contrasts))
         else:
-            seen = repr(None if self.rgb and raw.dtype == np.uint8 else self.contrast)
+            seen = repr(None if self._is_seen_as_it_is else self.contrast)
         digest = hashlib.sha256(f"{raw.shape} {raw.dtype.str} {seen}".encode())
         digest.update(np.ascontiguousarray(raw).data)
         return digest.digest()
@@ -314,8 +323,8 @@ class Planes:
         """How intensities become what the model sees, in words for the record."""
         if self.channels is not None:
             return self.channels.record(self._contrasts)
-        if self.rgb and np.dtype(self._data.dtype) == np.uint8:
-            return "contrast none"
+        if self._is_seen_as_it_is:
+            return AS_IT_IS
         return f"contrast {self.contrast.low!r}:{self.contrast.high!r}"
 
     def key(self) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import SAMPLES
 from napari_sam.channels import Composite
-from napari_sam.planes import ArrayLike, Planes
+from napari_sam.planes import AS_IT_IS, ArrayLike, Planes
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.reading import read_array
 from napari_sam.storage.view import LedgerView
@@ -93,9 +93,11 @@ def _channels(ledger: LedgerView) -> Composite | None:
 
 
 def _contrast(ledger: LedgerView) -> tuple[float, float] | None:
-    """Give the two intensities that most prompts were made with; None if none are recorded."""
+    """Give the two intensities that most prompts were made with; None if there were none."""
     recorded = Counter(x.making.preprocessing for x in ledger.origins())
     for text, _ in recorded.most_common():
+        if text == AS_IT_IS:
+            return None
         with suppress(ValueError):
             low, high = map(float, text.removeprefix("contrast ").split(":"))
             if low < high:  # a constant image has none

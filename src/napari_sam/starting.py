@@ -61,7 +61,8 @@ def open_session(
         with new labels.
     contrast
         The two intensities that the model sees as black and white, such as the layer's contrast limits;
-        robust percentiles of the whole stack if left out.
+        robust percentiles of the whole stack if left out, but for 8-bit colours, which are seen as they are
+        then.
     cache
         Folder of the embeddings; the user's cache folder if left out. `storage.embeddings.folder_beside`
         names one that can be moved with the image.
