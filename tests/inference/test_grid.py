@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids, point_grid
 
@@ -33,5 +34,20 @@ def test_crops_of_every_layer_cover_the_plane() -> None:
     for layer in range(3):
         covered = np.zeros((97, 61), bool)
         for row0, column0, row1, column1 in (crop.box for crop in crops if crop.layer == layer):
+            covered[row0:row1, column0:column1] = True
+        assert covered.all()
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (3, 200), (40, 5), (2, 2)], ids=str)
+@pytest.mark.parametrize("overlap_ratio", [0, 512 / 1500, 1])
+def test_crops_of_a_thin_plane_have_pixels_and_none_comes_twice(
+    shape: tuple[int, int], overlap_ratio: float
+) -> None:
+    crops = layer_crops(shape, 3, overlap_ratio)
+    assert len(set(crops)) == len(crops)
+    for layer in range(4):
+        covered = np.zeros(shape, bool)
+        for row0, column0, row1, column1 in (crop.box for crop in crops if crop.layer == layer):
+            assert 0 <= row0 < row1 <= shape[0] and 0 <= column0 < column1 <= shape[1]
             covered[row0:row1, column0:column1] = True
         assert covered.all()

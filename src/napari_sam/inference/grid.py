@@ -40,7 +40,7 @@ def layer_crops(shape: tuple[int, int], layers: int, overlap_ratio: float) -> li
     """Give the crops of a plane of ``shape``: itself, then 2 x 2, 4 x 4, ... overlapping ones.
 
     Those of the first layer overlap by ``overlap_ratio`` of the shorter side, those of the next ones by half
-    of the one before.
+    of the one before. A plane of a few pixels along a side has fewer.
     """
     height, width = shape
     crops = [GridCrop((0, 0, height, width), 0)]
@@ -57,7 +57,8 @@ def layer_crops(shape: tuple[int, int], layers: int, overlap_ratio: float) -> li
 
 
 def _spans(length: int, across: int, overlap: int) -> list[tuple[int, int]]:
-    """Cut ``length`` into ``across`` spans that overlap."""
+    """Cut ``length`` into ``across`` spans that overlap, or fewer where there are not so many pixels."""
     extent = ceil((overlap * (across - 1) + length) / across)
     starts = [(extent - overlap) * number for number in range(across)]
-    return [(start, min(start + extent, length)) for start in starts]
+    spans = [(start, min(start + extent, length)) for start in starts if start < length]
+    return [*dict.fromkeys(spans)]
