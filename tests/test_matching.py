@@ -51,6 +51,10 @@ def test_nothing_found_in_nothing_is_right() -> None:
     assert nothing.accuracy == 1 and Agreement.of([nothing]).f1 == 0
 
 
+def test_of_no_images_all_is_0() -> None:
+    assert Agreement.of([]) == Agreement(precision=0, recall=0, f1=0, accuracy=0)
+
+
 def test_labels_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(60, 60\)"):
         Matching.of(squares(), np.zeros((3, 3), int))

@@ -89,13 +89,11 @@ class Agreement:
     @classmethod
     def of(cls, matchings: Sequence[Matching]) -> Agreement:
         """Sum up the images of a set; what is counted of none at all is 0."""
-        hits, found, true = (
-            sum(counts)
-            for counts in zip(*((one.hits(), one.found, one.true) for one in matchings), strict=True)
-        )
+        hits = sum(one.hits() for one in matchings)
+        found, true = sum(one.found for one in matchings), sum(one.true for one in matchings)
         return cls(
             hits / max(1, found),
             hits / max(1, true),
             2 * hits / max(1, found + true),
-            float(np.mean([one.accuracy for one in matchings])),
+            sum(one.accuracy for one in matchings) / max(1, len(matchings)),
         )
