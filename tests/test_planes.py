@@ -86,6 +86,12 @@ def test_axes_are_named_from_the_end(shape: tuple[int, ...], rgb: bool, axes: st
     assert_array_equal(planes.read(last), array[(-1,) * (len(axes) - 2)][..., : 3 if rgb else None])
 
 
+@pytest.mark.parametrize(("shape", "axes"), [((5, 6, 3), "yx"), ((4, 5, 6, 4), "zyx")], ids=str)
+def test_the_letter_of_colours_may_be_left_out(shape: tuple[int, ...], axes: str) -> None:
+    planes = Planes(np.zeros(shape, np.uint8), axes)
+    assert planes.rgb and planes.axes == axes and planes.shape == shape[:-1]
+
+
 @pytest.mark.parametrize(
     ("displayed", "expected"),
     [

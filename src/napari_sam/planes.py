@@ -83,10 +83,11 @@ class Planes:
         Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is
         used, and of large planes a coarser one for the contrast); or `ChannelArrays`.
     axes
-        One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image. Letters
-        are made up from the end of ``"nmtczyx"`` if left out.
+        One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image, which
+        may be left out. Letters are made up from the end of ``"nmtczyx"`` if all are left out, and then
+        ``rgb`` says whether the last axis holds colours.
     rgb
-        Whether the last axis holds colours; known from ``axes`` if that is given.
+        Whether the last axis holds colours; known from ``axes`` if these are given.
     name
         What the image is called, for messages.
     limits
@@ -138,10 +139,12 @@ class Planes:
         shape = tuple(int(n) for n in self._data.shape)
         if axes is None:
             axes = default_axes(len(shape), rgb)
+        elif len(axes) == len(shape) - 1 and shape[-1] in (3, 4) and SAMPLES not in axes:
+            axes += SAMPLES
         if not axes or len(axes) != len(shape) or len(set(axes)) != len(axes):
             raise ValueError(
                 f"The axes {axes!r} do not fit an array of shape {shape}; "
-                f"give {len(shape)} different letters."
+                f"give {len(shape)} different letters, the last one {SAMPLES!r} if it holds colours."
             )
         self.rgb = axes[-1] == SAMPLES
         if self.rgb and shape[-1] not in (3, 4):
