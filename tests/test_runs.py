@@ -22,6 +22,8 @@ from napari_sam.runs import (
     encode_labels,
     encode_runs,
     label_boxes,
+    outer_edges,
+    pixel_box,
 )
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -35,6 +37,13 @@ def test_a_mask_comes_back(mask: NDArray[np.bool_]) -> None:
 @given(block=arrays(np.int64, array_shapes(max_dims=4, max_side=5), elements=st.integers(-3, 2**62)))
 def test_labels_come_back(block: NDArray[np.int64]) -> None:
     assert_array_equal(decode_labels(encode_labels(block), block.shape, block.dtype), block, strict=True)
+
+
+def test_the_outer_edges_are_half_a_pixel_beyond_the_outer_centres() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[2:5, 3] = True
+    box = pixel_box(mask)
+    assert box is not None and outer_edges(box) == (1.5, 2.5, 4.5, 3.5)
 
 
 @given(mask=MASKS, origin=st.tuples(st.integers(0, 50), st.integers(0, 50)))

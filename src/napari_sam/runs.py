@@ -71,6 +71,12 @@ def pixel_box(mask: NDArray[np.bool_]) -> PixelBox | None:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
+def outer_edges(box: PixelBox) -> tuple[float, float, float, float]:
+    """Give ``(row0, column0, row1, column1)`` along the outer edges of a box's pixels."""
+    row0, column0, row1, column1 = box
+    return row0 - 0.5, column0 - 0.5, row1 - 0.5, column1 - 0.5
+
+
 def label_boxes(labels: NDArray[np.integer[Any]]) -> Iterator[tuple[int, tuple[slice, ...]]]:
     """Give each label of an array, 0 left out, with the box around its pixels; what is negative is none."""
     if labels.max(initial=0) <= _FEW_LABELS:

@@ -75,7 +75,7 @@ class Prompt:
         """
         height, width = shape
         points = tuple(
-            point if _lies_on(point, shape) else (_between(point[0], height), _between(point[1], width))
+            point if lies_on(point, shape) else (_between(point[0], height), _between(point[1], width))
             for point in self.points
         )
         return self if points == self.points else replace(self, points=points)
@@ -90,7 +90,7 @@ class Prompt:
         """
         height, width = shape
         for row, column in self.points:
-            if not _lies_on((row, column), shape):
+            if not lies_on((row, column), shape):
                 raise ValueError(
                     f"The point (row {row:g}, column {column:g}) lies outside the plane of {height} x {width}"
                     f" pixels; rows go from 0 to {height - 1}, columns from 0 to {width - 1}."
@@ -115,7 +115,7 @@ class Prompt:
         return Prompt(self.points, self.labels, box, self.mask)
 
 
-def _lies_on(point: Point, shape: tuple[int, int]) -> bool:
+def lies_on(point: Point, shape: tuple[int, int]) -> bool:
     """Whether a point is on a pixel of the plane, the outer edges included."""
     return all(-0.5 <= along <= length - 0.5 for along, length in zip(point, shape, strict=True))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
-from napari_sam.runs import pixel_box
+from napari_sam.runs import outer_edges, pixel_box
 
 
 def first_step(prompt: Prompt) -> Prompt:
@@ -73,5 +73,4 @@ def _with_box(prompt: Prompt) -> Prompt:
     around = pixel_box(prompt.mask.astype(bool, copy=False))
     if around is None:
         return prompt
-    row0, column0, row1, column1 = (float(edge) - 0.5 for edge in around)  # along the pixels' outer edges
-    return replace(prompt, box=(row0, column0, row1, column1))
+    return replace(prompt, box=outer_edges(around))

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.inference.prompts import Box, Point, Prompt
+from napari_sam.inference.prompts import Box, Point, Prompt, lies_on
 
 # Corners of a box may be off by this share of its side, and it counts as upright all the same.
 _UPRIGHT = 1e-3
@@ -144,12 +144,12 @@ class Drawing:
                     home.mask = self.mask
         drawn = [*zip(self.points, self.labels, strict=True)]
         groups: list[tuple[tuple[Point, ...], int]] = [
-            ((point,), label) for point, label in drawn if _on(point, shape)
+            ((point,), label) for point, label in drawn if lies_on(point, shape)
         ]
         groups += [
             (inside, int(stroke.positive))
             for stroke in self.strokes
-            if (inside := tuple(point for point in stroke.points if _on(point, shape)))
+            if (inside := tuple(point for point in stroke.points if lies_on(point, shape)))
         ]
         areas = len(seeds)
         for group, label in groups:
@@ -170,7 +170,7 @@ class Drawing:
         pairs = list(zip(self.points, self.labels, strict=True))
         for stroke in sorted(self.strokes, key=lambda stroke: not stroke.positive):
             pairs += [(point, int(stroke.positive)) for point in stroke.points]
-        pairs = [(point, label) for point, label in pairs if _on(point, shape)]
+        pairs = [(point, label) for point, label in pairs if lies_on(point, shape)]
         return [point for point, _ in pairs], [label for _, label in pairs]
 
 
@@ -259,10 +259,6 @@ def around(boxes: Sequence[Box]) -> Box:
     """Give the box around some boxes."""
     row0, column0, row1, column1 = zip(*boxes, strict=True)
     return min(row0), min(column0), max(row1), max(column1)
-
-
-def _on(point: Point, shape: tuple[int, int]) -> bool:
-    return all(-0.5 <= x <= length - 0.5 for x, length in zip(point, shape, strict=True))
 
 
 def _size(box: Box) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from napari_sam.runs import PixelBox, pixel_box
+from napari_sam.runs import PixelBox, outer_edges, pixel_box
 
 
 def innermost_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
@@ -19,8 +19,7 @@ def innermost_point(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 def tight_box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     """Give ``(row0, column0, row1, column1)`` along the outer edges of the mask's pixels."""
-    row0, column0, row1, column1 = _box_of(mask)
-    return (row0 - 0.5, column0 - 0.5, row1 - 0.5, column1 - 0.5)
+    return outer_edges(_box_of(mask))
 
 
 def _box_of(mask: NDArray[np.bool_]) -> PixelBox:

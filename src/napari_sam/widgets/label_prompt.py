@@ -8,7 +8,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_sam.planes import Plane
-from napari_sam.runs import pixel_box
+from napari_sam.runs import outer_edges, pixel_box
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,
     Units,
@@ -46,14 +46,12 @@ def selected_object(
     if box is not None:
         units = world_units(viewer)
         to_layer = np.linalg.inv(_to_shown(layer, own, units)) @ _to_shown(image, plane, units)
-        row0, column0, row1, column1 = box
-        edges = [
-            (row, column) for row in (row0 - 0.5, row1 - 0.5) for column in (column0 - 0.5, column1 - 0.5)
-        ]
-        corners = _map(np.linalg.inv(to_layer), np.array(edges))
+        row0, column0, row1, column1 = outer_edges(box)
+        corners = [(row, column) for row in (row0, row1) for column in (column0, column1)]
+        on_image = _map(np.linalg.inv(to_layer), np.array(corners))
         # Only pixels of the image in the box around the object are asked where they lie in the labels.
-        low = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
-        high = np.clip(np.ceil(corners.max(0)) + 1, 0, shape).astype(int)
+        low = np.clip(np.floor(on_image.min(0)), 0, shape).astype(int)
+        high = np.clip(np.ceil(on_image.max(0)) + 1, 0, shape).astype(int)
         rows, columns = np.mgrid[low[0] : high[0], low[1] : high[1]]
         there = _map(to_layer, np.stack([rows.ravel(), columns.ravel()], axis=1).astype(np.float64))
         nearest = np.round(there).astype(int)
