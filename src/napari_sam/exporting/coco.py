@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.runs import column_runs
+from napari_sam.runs import MaskRuns, column_runs
+from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.records import ObjectInfo
+from napari_sam.storage.snapshot import snapshot
 
 # Of objects without a category: COCO has none that are in no category.
 _NO_CATEGORY = "object"
@@ -22,41 +25,70 @@ def coco_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iter
     https://cocodataset.org/#format-data. Beyond that, an annotation names its ``label`` and an image its
     ``position``.
     """
-    numbers = {category.name: category.number for category in store.ledger.categories()}
-    infos = {info.label: info for info in store.ledger.objects()}
-    if any(info.category not in numbers for info in infos.values()):
-        numbers[""] = 1 + max(numbers.values(), default=0)
-    height, width = (int(n) for n in store.array.shape[-2:])
-    description = {"description": store.path.name, "url": "", "version": "1.0"}
-    yield f'{{"info": {json.dumps(description)},\n"licenses": [],\n"categories": '
-    yield json.dumps([{"id": x, "name": name or _NO_CATEGORY} for name, x in numbers.items()])
-    yield ',\n"images": [\n'
-    positions = store.ledger.positions()
-    for number, position in enumerate(positions, 1):
-        image = {
-            "id": number,
-            "file_name": AnnotatedPlane.name_of(store, position),
-            "width": width,
-            "height": height,
-            "position": AnnotatedPlane.named(store, position),
-        }
-        yield json.dumps(image) + (",\n" if number < len(positions) else "\n")
-    yield '],\n"annotations": [\n'
-    count = 0
-    for number, plane in enumerate(annotated_planes(store, progress), 1):
-        for label, runs in plane.masks.items():
-            info = infos[label]
-            row0, column0, row1, column1 = runs.box
-            annotation: dict[str, Any] = {
-                "id": (count := count + 1),
-                "image_id": number,
-                "category_id": numbers.get(info.category, numbers.get("")),
-                "segmentation": {"size": [height, width], "counts": column_runs(runs, (height, width))},
-                "area": runs.area,
-                "bbox": [column0, row0, column1 - column0, row1 - row0],
-                "iscrowd": 0,
-                "label": label,
-                "name": info.name,
-            }
-            yield (",\n" if count > 1 else "") + json.dumps(annotation)
-    yield "\n]}\n"
+    with snapshot(store.ledger) as seen:
+        numbers = {category.name: category.number for category in seen.categories()}
+        infos = {info.label: info for info in seen.objects()}
+        if any(info.category not in numbers for info in infos.values()):
+            numbers[""] = 1 + max(numbers.values(), default=0)
+        positions = seen.positions()
+        description = {"description": store.path.name, "url": "", "version": "1.0"}
+        yield f'{{"info": {json.dumps(description)},\n"licenses": [],\n"categories": '
+        yield json.dumps([{"id": x, "name": name or _NO_CATEGORY} for name, x in numbers.items()])
+        yield ',\n"images": [\n'
+        yield from _separated(_image(store, number, position) for number, position in enumerate(positions, 1))
+        yield '],\n"annotations": [\n'
+        planes = enumerate(annotated_planes(seen, positions, progress), 1)
+        masks = ((number, label, runs) for number, plane in planes for label, runs in plane.masks.items())
+        shape = _plane_shape(store)
+        yield from _separated(
+            _annotation(count, number, infos[label], runs, numbers, shape)
+            for count, (number, label, runs) in enumerate(masks, 1)
+        )
+        yield "]}\n"
+
+
+def _separated(entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Give the entries of a JSON list, each on a line."""
+    comma = ""
+    for entry in entries:
+        yield comma + json.dumps(entry)
+        comma = ",\n"
+    yield "\n"
+
+
+def _image(store: LabelsStore, number: int, position: Position) -> dict[str, Any]:
+    height, width = _plane_shape(store)
+    return {
+        "id": number,
+        "file_name": AnnotatedPlane.name_of(store, position),
+        "width": width,
+        "height": height,
+        "position": AnnotatedPlane.named(store, position),
+    }
+
+
+def _annotation(
+    number: int,
+    image: int,
+    info: ObjectInfo,
+    runs: MaskRuns,
+    categories: Mapping[str, int],
+    shape: tuple[int, int],
+) -> dict[str, Any]:
+    row0, column0, row1, column1 = runs.box
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": categories.get(info.category, categories.get("")),
+        "segmentation": {"size": list(shape), "counts": column_runs(runs, shape)},
+        "area": runs.area,
+        "bbox": [column0, row0, column1 - column0, row1 - row0],
+        "iscrowd": 0,
+        "label": info.label,
+        "name": info.name,
+    }
+
+
+def _plane_shape(store: LabelsStore) -> tuple[int, int]:
+    height, width = store.array.shape[-2:]
+    return int(height), int(width)

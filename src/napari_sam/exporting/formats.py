@@ -18,11 +18,12 @@ from napari_sam.exporting.shapes import shapes_lines
 from napari_sam.exporting.tiff import write_tiff
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.category_labels import CategoryLabels
-from napari_sam.objects.editing import Objects
+from napari_sam.objects.measuring import measure_all, write_rows
 from napari_sam.planes import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import LEVEL, make_group
 from napari_sam.storage.opening import LabelsError, reason_of
+from napari_sam.storage.snapshot import snapshot
 
 _Write = Callable[[LabelsStore, Path, Progress], None]
 
@@ -58,6 +59,8 @@ def export_labels(
     progress: Progress = ignore_progress,
 ) -> Path:
     """Write the objects of a store for other programs; one plane is in memory at a time.
+
+    Others may go on writing into it: objects and categories are those of the beginning.
 
     Parameters
     ----------
@@ -110,23 +113,26 @@ def _labels_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
 
 
 def _categories_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
-    classes = CategoryLabels(store)
-    planes = _own_planes(store, lambda plane: classes[plane.index()], progress)
-    write_tiff(path, planes, classes.shape, classes.dtype, store.geometry)
+    with snapshot(store.ledger) as seen:
+        classes = CategoryLabels(store, seen)
+        planes = _own_planes(store, lambda plane: classes[plane.index()], progress)
+        write_tiff(path, planes, classes.shape, classes.dtype, store.geometry)
 
 
 def _categories_zarr(store: LabelsStore, path: Path, progress: Progress) -> None:
-    classes, positions = CategoryLabels(store), store.ledger.positions()
-    make_group(path, classes.shape, store.geometry, classes.dtype)
-    target = zarr.open_group(path, mode="r+")[LEVEL]
-    assert isinstance(target, zarr.Array)
-    for number, position in enumerate(positions, 1):  # planes without objects take no file
-        target[position] = classes[position]
-        progress(number / len(positions))
+    with snapshot(store.ledger) as seen:
+        classes, positions = CategoryLabels(store, seen), seen.positions()
+        make_group(path, classes.shape, store.geometry, classes.dtype)
+        target = zarr.open_group(path, mode="r+")[LEVEL]
+        assert isinstance(target, zarr.Array)
+        for number, position in enumerate(positions, 1):  # planes without objects take no file
+            target[position] = classes[position]
+            progress(number / len(positions))
 
 
 def _table(store: LabelsStore, path: Path, progress: Progress) -> None:
-    Objects(store).write_csv(path)
+    with snapshot(store.ledger) as seen:
+        write_rows(measure_all(seen, store.geometry), store.geometry.axes, path)
     progress(1.0)
 
 

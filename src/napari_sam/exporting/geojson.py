@@ -15,6 +15,7 @@ from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Category, ObjectInfo
+from napari_sam.storage.snapshot import snapshot
 
 
 def geojson_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[str]:
@@ -24,18 +25,19 @@ def geojson_lines(store: LabelsStore, progress: Progress = ignore_progress) -> I
     is in its classes `PathObjectTypeAdapters` and `ROITypeAdapters`: the type, name and class of the object,
     and the plane, by z and t, inside the geometry. Other axes, and the label, are metadata.
     """
-    categories = {category.name: category for category in store.ledger.categories()}
-    infos = {info.label: info for info in store.ledger.objects()}
-    yield '{"type": "FeatureCollection", "features": [\n'
-    first = True
-    for plane in annotated_planes(store, progress):
-        position = AnnotatedPlane.named(store, plane.position)
-        for label, runs in plane.masks.items():
-            info = infos[label]
-            feature = _feature(info, runs, position, categories.get(info.category), store.path.name)
-            yield ("" if first else ",\n") + json.dumps(feature)
-            first = False
-    yield "\n]}\n"
+    with snapshot(store.ledger) as seen:
+        categories = {category.name: category for category in seen.categories()}
+        infos = {info.label: info for info in seen.objects()}
+        yield '{"type": "FeatureCollection", "features": [\n'
+        first = True
+        for plane in annotated_planes(seen, seen.positions(), progress):
+            position = AnnotatedPlane.named(store, plane.position)
+            for label, runs in plane.masks.items():
+                info = infos[label]
+                feature = _feature(info, runs, position, categories.get(info.category), store.path.name)
+                yield ("" if first else ",\n") + json.dumps(feature)
+                first = False
+        yield "\n]}\n"
 
 
 def _feature(

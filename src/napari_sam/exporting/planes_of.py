@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from napari_sam.model.layers import Progress, ignore_progress
@@ -10,6 +10,7 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
+from napari_sam.storage.view import LedgerView
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,10 @@ class AnnotatedPlane:
         )
 
 
-def annotated_planes(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[AnnotatedPlane]:
-    """Go through the planes that have objects, in order; what the ledger knows of, with one in memory."""
-    positions = store.ledger.positions()
+def annotated_planes(
+    ledger: LedgerView, positions: Sequence[Position], progress: Progress = ignore_progress
+) -> Iterator[AnnotatedPlane]:
+    """Go through the planes at some positions, with one in memory."""
     for number, position in enumerate(positions, 1):
-        yield AnnotatedPlane(position, store.ledger.masks_at(position))
+        yield AnnotatedPlane(position, ledger.masks_at(position))
         progress(number / len(positions))

@@ -14,6 +14,7 @@ from napari_sam.exporting.outlines import closed_paths
 from napari_sam.exporting.planes_of import annotated_planes
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.snapshot import snapshot
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +38,15 @@ def object_polygons(
     store: LabelsStore, progress: Progress = ignore_progress, labels: Collection[int] | None = None
 ) -> Iterator[ObjectPolygon]:
     """Give the outlines of some objects, or all, plane by plane, as a Shapes layer takes them."""
-    categories = {info.label: info.category for info in store.ledger.objects()}
-    for plane in annotated_planes(store, progress):
-        for label, runs in plane.masks.items():
-            if labels is not None and label not in labels:
-                continue
-            for path in closed_paths(runs):
-                where = np.broadcast_to(np.array(plane.position, float), (len(path), len(plane.position)))
-                yield ObjectPolygon(label, categories[label], np.hstack([where, path]))
+    with snapshot(store.ledger) as seen:
+        categories = {info.label: info.category for info in seen.objects()}
+        for plane in annotated_planes(seen, seen.positions(), progress):
+            for label, runs in plane.masks.items():
+                if labels is not None and label not in labels:
+                    continue
+                for path in closed_paths(runs):
+                    where = np.broadcast_to(np.array(plane.position, float), (len(path), len(plane.position)))
+                    yield ObjectPolygon(label, categories[label], np.hstack([where, path]))
 
 
 def shapes_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[str]:

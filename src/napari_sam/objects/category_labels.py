@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.recorded import OnStore
+from napari_sam.storage.view import LedgerView
 
 
 class CategoryLabels(OnStore):
@@ -15,16 +17,26 @@ class CategoryLabels(OnStore):
 
     It holds no pixels of its own: what is read is what the labels and the categories are at that moment. It
     takes what zarr arrays take as an index, and cannot be written to.
+
+    Parameters
+    ----------
+    store
+        The labels.
+    ledger
+        Where the categories are read; the store's own, if left out. Labels that it does not know have none.
     """
 
     dtype = np.dtype(np.uint16)
 
+    def __init__(self, store: LabelsStore, ledger: LedgerView | None = None) -> None:
+        super().__init__(store)
+        self._ledger = ledger or store.ledger
+
     def __getitem__(self, key: Any, /) -> NDArray[np.uint16]:
         labels = np.asarray(self.store.array[key])
         found, at = np.unique(labels, return_inverse=True)
-        ledger = self.store.ledger
-        numbers = {category.name: category.number for category in ledger.categories()}
-        of_label = {info.label: numbers.get(info.category, 0) for info in ledger.objects()}
+        numbers = {category.name: category.number for category in self._ledger.categories()}
+        of_label = {info.label: numbers.get(info.category, 0) for info in self._ledger.objects()}
         table = np.array([of_label.get(label, 0) for label in found.tolist()], self.dtype)
         classes: NDArray[np.uint16] = table[at].reshape(labels.shape)
         return classes

@@ -95,6 +95,7 @@ def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
             geometry,
         )
         for info in ledger.objects()
+        if info.label in masks  # else another thread has made it since the masks were read
     ]
 
 

@@ -14,6 +14,19 @@ from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.origins import Origin, origin_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
+# What holds now, copied under the same names, which SQLite then finds first; the copies lie in a file of its
+# own, not in memory. A transaction that stays open instead would keep others from opening labels for writing
+# that nobody writes yet: the journal of these is no write-ahead log.
+_HOLD = """
+BEGIN;
+CREATE TEMP TABLE categories AS SELECT * FROM main.categories;
+CREATE TEMP TABLE objects_now AS SELECT * FROM main.objects_now;
+CREATE TEMP TABLE masks_now AS SELECT * FROM main.masks_now;
+CREATE TEMP TABLE origins_now AS SELECT * FROM main.origins_now;
+CREATE INDEX temp.masks_then ON masks_now (position, label);
+COMMIT;
+"""
+
 
 class LedgerView:
     """Read a ledger through an open connection."""
@@ -21,6 +34,10 @@ class LedgerView:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._db.row_factory = sqlite3.Row
+
+    def hold(self) -> None:
+        """Give what holds at this moment from here on, whatever others write; only the steps go on."""
+        self._db.executescript(_HOLD)
 
     # State
 
