@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, overload
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from napari_sam.automatic.masks import PlaneMasks, lies_outside
 from napari_sam.inference.decoding import between
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.layers import Progress, ignore_progress
-from napari_sam.runs import decode_labels, encode_labels, pixel_box
-from napari_sam.storage.changes import Change, Labels, region_of, to_block
+from napari_sam.storage.changes import Labels, region_of, to_block
 from napari_sam.storage.origins import Origin
+from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.records import Step
 
 Annotated = Literal["keep", "replace"]
@@ -112,7 +112,9 @@ def write_masks(
                     f"The region has shape {region.shape}, the plane {before.shape}; draw it on the plane."
                 )
             after, written = _painted(before, masks, objects, labels, annotated, region, left_out)
-            changes.add_plane(masks, before, after)
+            rows, columns = (slice(0, n) for n in before.shape)
+            blocks = (to_block(masks.plane, x) for x in (before, after))
+            changes.add(region_of(masks.plane, rows, columns), *blocks)
             for index, label in written:
                 point = (float(masks.points[index][0]), float(masks.points[index][1]))
                 prompt = Prompt([point]).onto(masks.plane.shape(session.planes.shape))
@@ -121,37 +123,6 @@ def write_masks(
         if not origins:
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
         return store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
-
-
-class PackedChanges(Sequence[Change]):
-    """The changes of many planes, of which only the one that is asked for is decoded."""
-
-    def __init__(self) -> None:
-        self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[Any]]] = []
-
-    def add_plane(self, masks: PlaneMasks, before: Labels, after: Labels) -> None:
-        """Add what changes on a plane, if anything does."""
-        box = pixel_box(before != after)
-        if box is None:
-            return
-        rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
-        region = region_of(masks.plane, rows, columns)
-        was, becomes = (encode_labels(to_block(masks.plane, x[rows, columns])) for x in (before, after))
-        self._packed.append((region, was, becomes, before.dtype))
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    @overload
-    def __getitem__(self, index: int) -> Change: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Change]: ...
-    def __getitem__(self, index: int | slice) -> Change | list[Change]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        region, before, after, dtype = self._packed[index]
-        shape = tuple(x.stop - x.start for x in region)
-        return Change(region, decode_labels(before, shape, dtype), decode_labels(after, shape, dtype))
 
 
 @dataclass

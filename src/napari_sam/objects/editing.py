@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.records import Category, ObjectInfo, Step
 from napari_sam.storage.volumes import objects_in
 
@@ -212,22 +215,21 @@ class Objects:
                 f"of the image's shape {tuple(self._store.array.shape)}."
             )
         with self._store.writing():
-            numbers: dict[int, int] = {}
-            blocks: dict[Position, Change] = {}
-            origins = []
-            for position, origin in objects_in(labels):
-                if position not in blocks:
-                    region = (*(slice(x, x + 1) for x in position), *map(slice, (0, 0), labels.shape[-2:]))
-                    before = self._store.block(region)
-                    blocks[position] = Change(region, before, before.copy())
-                on_plane = blocks[position].after.reshape(labels.shape[-2:])[origin.mask.index]
-                free = origin.mask.mask() & (on_plane == 0)
-                if free.any():
-                    new = numbers.setdefault(origin.label, self._store.next_label + len(numbers))
-                    self._store.check_label(new)
-                    on_plane[free] = new
-                    origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
-            changes = [change for change in blocks.values() if (change.before != change.after).any()]
+            first, numbers = self._store.next_label, dict[int, int]()
+            changes, origins = PackedChanges(), []
+            for position, found in groupby(objects_in(labels), key=itemgetter(0)):
+                region = (*(slice(x, x + 1) for x in position), *(slice(0, n) for n in labels.shape[-2:]))
+                before = self._store.block(region)
+                after = before.copy()
+                for _, origin in found:
+                    there = after.reshape(labels.shape[-2:])[origin.mask.index]
+                    free = origin.mask.mask() & (there == 0)
+                    if free.any():
+                        new = numbers.setdefault(origin.label, first + len(numbers))
+                        self._store.check_label(new)
+                        there[free] = new
+                        origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
+                changes.add(region, before, after)
             return self._store.write("import", changes, origins=origins) if changes else None
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
@@ -253,18 +255,15 @@ class Objects:
     ) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
         with self._store.writing():
-            boxes: dict[Position, list[MaskRuns]] = {}
+            there: dict[Position, dict[int, MaskRuns]] = {}
             for label in new:
                 for position, runs in self._ledger.masks(label).items():
-                    boxes.setdefault(position, []).append(runs)
-            changes = []
-            for position, masks in sorted(boxes.items()):
-                region = _around(position, masks, self._store.array.shape)
+                    there.setdefault(position, {})[label] = runs
+            changes = PackedChanges()
+            for position, masks in sorted(there.items(), key=itemgetter(0)):
+                region = _around(position, list(masks.values()), self._store.array.shape)
                 before = self._store.block(region)
-                after = before.copy()
-                for label, number in new.items():
-                    after[before == label] = number
-                changes.append(Change(region, before, after))
+                changes.add(region, before, _renumbered(before, {label: new[label] for label in masks}))
             label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
             return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
 
@@ -318,6 +317,15 @@ def _around(
         *(slice(x, x + 1) for x in position),
         *(slice(a, b) for a, b in zip(low, high, strict=True)),
     )
+
+
+def _renumbered(block: Labels, new: Mapping[int, int]) -> Labels:
+    """Give some labels of a block other numbers: one look-up for each pixel, of however many labels."""
+    old = np.array(sorted(new), block.dtype)
+    numbers = np.array([new[label] for label in old.tolist()], block.dtype)
+    at = np.minimum(np.searchsorted(old, block), len(old) - 1)
+    after: Labels = np.where(old[at] == block, numbers[at], block)
+    return after
 
 
 def _seeds(
