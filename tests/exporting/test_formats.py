@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,42 @@ class TestAFileThat:
         assert (tmp_path / "mine.json").read_text() == "mine"
         export_labels(store, tmp_path / "mine.json", "coco", overwrite=True)
         assert (tmp_path / "mine.json").read_text() != "mine"
+
+    @pytest.mark.parametrize("format_", ["geojson", "coco"])
+    def test_two_exports_write_is_whole(self, store: LabelsStore, tmp_path: Path, format_: str) -> None:
+        out, alone = tmp_path / "out", export_labels(store, tmp_path / "alone", format_).read_bytes()
+        others: list[bytes] = []
+
+        def write_another(_done: float) -> None:
+            if not others:
+                others.append(export_labels(store, out, format_, overwrite=True).read_bytes())
+
+        export_labels(store, out, format_, overwrite=True, progress=write_another)
+        assert out.read_bytes() == others[0] == alone
+
+    @pytest.mark.parametrize("format_", ["coco", "categories-zarr"])
+    def test_another_export_has_made_meanwhile_stays(
+        self, store: LabelsStore, tmp_path: Path, format_: str
+    ) -> None:
+        out = tmp_path / "out"
+
+        def write_another(_done: float) -> None:
+            if not out.exists():
+                export_labels(store, out, "csv")
+
+        with pytest.raises(LabelsError, match="exists already"):
+            export_labels(store, out, format_, progress=write_another)
+        assert out.read_text().startswith("label,name")
+
+    def test_a_killed_process_left_half_written_goes_after_a_day(
+        self, store: LabelsStore, tmp_path: Path
+    ) -> None:
+        old, new = tmp_path / ".out[1].json.0123abcd.partial", tmp_path / ".out[1].json.4567abcd.partial"
+        for file in (old, new):
+            file.write_text("half")
+        os.utime(old, (0, 0))
+        export_labels(store, tmp_path / "out[1].json", "coco")
+        assert [file.exists() for file in (old, new)] == [False, True]
 
     @pytest.mark.parametrize("format_", ["tiff", "coco", "categories-zarr"])
     def test_was_cancelled_leaves_nothing(self, store: LabelsStore, tmp_path: Path, format_: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import measure_all, write_rows
 from napari_sam.planes import Plane
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.making import aside, clear_up, remove
 from napari_sam.storage.ome import LEVEL, make_group
 from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.snapshot import snapshot
@@ -67,7 +67,8 @@ def export_labels(
     store
         It may be open for reading only.
     path
-        The new file, or folder of a zarr array. It appears when it is whole.
+        The new file, or folder of a zarr array. It appears when it is whole, also where two exports have the
+        same name.
     format
         ``"tiff"`` (labels), ``"coco"``, ``"geojson"``, ``"shapes"`` (polygons as napari's table), ``"csv"``
         (measures), ``"categories-tiff"`` or ``"categories-zarr"`` (numbers of categories).
@@ -89,13 +90,13 @@ def export_labels(
     path = Path(path).expanduser()
     if format not in FORMATS:
         raise LabelsError(f"The format {format!r} is unknown; choose {', '.join(FORMATS)}.")
-    partial = path.with_name(f".{path.name}.partial")
+    partial = aside(path)
     try:
-        if path.exists() and (path.is_dir() or not overwrite):
-            raise LabelsError(f"{path} exists already; choose another name.")
-        _remove(partial)
+        _check_free(path, overwrite)
+        clear_up(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         FORMATS[format].write(store, partial, progress)
+        _check_free(path, overwrite)  # another export may have been faster
         partial.replace(path)
     except OSError as error:
         raise LabelsError(
@@ -103,8 +104,13 @@ def export_labels(
         ) from error
     finally:
         with suppress(OSError):  # what kept it from being written may keep it from being removed
-            _remove(partial)
+            remove(partial)
     return path
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and (path.is_dir() or not overwrite):
+        raise LabelsError(f"{path} exists already; choose another name.")
 
 
 def _labels_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
@@ -153,13 +159,6 @@ def _own_planes(
     for number, position in enumerate(np.ndindex(*shape[:-2]), 1):
         yield read(Plane((len(shape) - 2, len(shape) - 1), (*position, 0, 0)))
         progress(number / count)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    elif path.exists():
-        path.unlink()
 
 
 FORMATS = {

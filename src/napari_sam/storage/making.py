@@ -1,7 +1,8 @@
-"""A store comes into being in one step: a crash leaves no half of one under its name."""
+"""What is written comes into being in one step: a crash leaves no half of it under its name."""
 
 from __future__ import annotations
 
+import glob
 import secrets
 import shutil
 import sqlite3
@@ -27,12 +28,12 @@ def made_aside(path: Path) -> Iterator[Path]:
     LabelsError
         If there is something at ``path`` already, or it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = aside(path)
     try:
         with stored_at(path):
             if is_taken(path):
                 raise LabelsError(f"{path} exists already; open it, or choose another name.")
-            _clear_up(path)
+            clear_up(path)
             partial.mkdir(parents=True)
         yield partial
         with stored_at(path):
@@ -54,9 +55,22 @@ def stored_at(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _clear_up(path: Path) -> None:
-    """Remove what processes left behind that were killed while they made this store."""
+def aside(path: Path) -> Path:
+    """Give a hidden name beside ``path``, another one at each call, for what is not whole yet."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def clear_up(path: Path) -> None:
+    """Remove what processes left behind that were killed while they made this file or folder."""
     with suppress(OSError):
-        for left in path.parent.glob(f".{path.name}.*.partial"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
             if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
-                shutil.rmtree(left, ignore_errors=True)
+                remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
