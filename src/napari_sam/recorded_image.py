@@ -88,13 +88,13 @@ class _Reshaped:
 
 def _channels(ledger: LedgerView) -> Composite | None:
     """Give the channels as most prompts were made with them; None if that was one alone."""
-    recorded = Counter(x.making.preprocessing for x in ledger.origins() if x.making.preprocessing)
+    recorded = Counter(x.making.preprocessing for x in ledger.each_origin() if x.making.preprocessing)
     return Composite.read(recorded.most_common(1)[0][0]) if recorded else None
 
 
 def _contrast(ledger: LedgerView) -> tuple[float, float] | None:
     """Give the two intensities that most prompts were made with; None if there were none."""
-    recorded = Counter(x.making.preprocessing for x in ledger.origins())
+    recorded = Counter(x.making.preprocessing for x in ledger.each_origin())
     for text, _ in recorded.most_common():
         if text == AS_IT_IS:
             return None

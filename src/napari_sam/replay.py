@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +22,16 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position, region_of, to_block
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.making import made_aside
-from napari_sam.storage.opening import LabelsError, is_taken
+from napari_sam.storage.ome import make_group
+from napari_sam.storage.opening import LEDGER, LabelsError, is_taken
 from napari_sam.storage.origins import Making, Origin
 
 __all__ = ["Replay", "ReplayedObject", "image_of", "replay_labels"]
+
+# Mask prompts are as large as their plane: so many bytes of them are held until they are recorded.
+_MOST_MASK_BYTES = 2**27
 
 
 def replay_labels(
@@ -86,36 +91,75 @@ def replay_labels(
         work.copy(kept)
         embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder))
         done, count = 0, max(1, sum(map(len, asked.values())))
-        for plane, origins in asked.items():
+        for plane, questions in asked.items():
             made = []
-            for origin in origins:
-                made.append(_made_anew(origin, planes, predictor, embedder))
+            for question in questions:
+                made.append(_made_anew(question, planes, predictor, embedder))
                 done += 1
                 progress(done / count)
-            work.draw(plane, origins, made)
-        replayed = {x.label for origins in asked.values() for x in origins}
+            work.draw(plane, questions, made)
+        replayed = {x.origin.label for questions in asked.values() for x in questions}
         copied = {label for labels in kept.values() for label in labels}
         objects = tuple(compared(store.ledger, new.ledger, replayed, copied))
     return Replay(path, predictor.identity.architecture, objects)
 
 
 def _like(store: LabelsStore, path: Path) -> LabelsStore:
-    """Make an empty store of the same shape, axes and categories."""
-    new = LabelsStore.create(path, store.array.shape, store.geometry)
+    """Make an empty store of the same shape, axes and categories in an empty folder."""
+    # New labels are 32 bits; those of another program may be larger numbers.
+    is_large = store.ledger.highest > np.iinfo(np.uint32).max
+    make_group(path, store.array.shape, store.geometry, store.array.dtype if is_large else None)
+    Ledger.create(path / LEDGER).close()
+    new = LabelsStore.open(path)
     for category in store.ledger.categories():
         new.ledger.put_category(category)
     return new
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What the model is asked about one plane of an object.
+
+    Attributes
+    ----------
+    origin
+        What the ledger says of it; its prompt has no mask.
+    mask
+        That of the prompt, as run lengths: decoded it is as large as the plane.
+    """
+
+    origin: Origin
+    mask: MaskRuns | None
+
+    @classmethod
+    def of(cls, origin: Origin) -> _Question:
+        making, mask = origin.making, origin.making.prompt.mask
+        if mask is None:
+            return cls(origin, None)
+        # Logits are another model's; what they say in pixels, every model understands.
+        runs = MaskRuns.of(mask.astype(bool)) if mask.dtype == bool else origin.mask
+        making = replace(making, prompt=replace(making.prompt, mask=None))
+        return cls(replace(origin, making=making), runs or origin.mask)
+
+    def prompt(self, shape: tuple[int, int]) -> Prompt:
+        """Give the whole prompt for a plane of this shape."""
+        prompt = self.origin.making.prompt
+        return prompt if self.mask is None else replace(prompt, mask=self.mask.on(shape))
+
+
 def _parted(
     store: LabelsStore, masks_as_prompts: bool
-) -> tuple[dict[Plane, list[Origin]], dict[Position, list[int]]]:
+) -> tuple[dict[Plane, list[_Question]], dict[Position, list[int]]]:
     """Tell what is asked of the model, by plane in the order in which it was made, from what is copied."""
     own = (store.array.ndim - 2, store.array.ndim - 1)
-    asked = [x for x in store.ledger.origins() if not x.making.prompt.is_empty and _is_there(x, store, own)]
+    asked = [
+        _Question.of(x)
+        for x in store.ledger.each_origin()
+        if not x.making.prompt.is_empty and _is_there(x, store, own)
+    ]
     # An object that was prompted across the stack has pixels on planes that no prompt names.
-    across = {x.label for x in asked if x.plane.displayed != own}
-    prompted = {(x.label, x.plane.position[:-2]) for x in asked}
+    across = {x.origin.label for x in asked if x.origin.plane.displayed != own}
+    prompted = {(x.origin.label, x.origin.plane.position[:-2]) for x in asked}
     kept: dict[Position, list[int]] = {}
     for position in store.ledger.positions():
         for label, runs in store.ledger.masks_at(position).items():
@@ -123,14 +167,17 @@ def _parted(
                 continue
             if masks_as_prompts:
                 plane = Plane(own, (*position, 0, 0))
-                prompt = Prompt(mask=runs.on(plane.shape(store.array.shape)))
-                asked.append(Origin(label, plane, runs, Making("import", prompt)))
+                asked.append(_Question(Origin(label, plane, runs, Making("import")), runs))
             else:
                 kept.setdefault(position, []).append(label)
-    by_plane: dict[Plane, list[Origin]] = {}
-    for origin in sorted(asked, key=lambda x: (x.plane.displayed != own, x.plane.position, x.time)):
-        by_plane.setdefault(origin.plane, []).append(origin)
+    by_plane: dict[Plane, list[_Question]] = {}
+    for question in sorted(asked, key=lambda x: _order(x.origin, own)):
+        by_plane.setdefault(question.origin.plane, []).append(question)
     return by_plane, kept
+
+
+def _order(origin: Origin, own: tuple[int, int]) -> tuple[bool, tuple[int, ...], str]:
+    return origin.plane.displayed != own, origin.plane.position, origin.time
 
 
 def _is_there(origin: Origin, store: LabelsStore, own: tuple[int, int]) -> bool:
@@ -140,14 +187,18 @@ def _is_there(origin: Origin, store: LabelsStore, own: tuple[int, int]) -> bool:
     return bool((store.read(origin.plane) == origin.label).any())
 
 
-def _made_anew(origin: Origin, planes: Planes, predictor: Predictor, embedder: Embedder) -> Origin | None:
-    """Ask the model what the ledger says it was asked; None where it finds nothing."""
-    plane, prompt, candidate = origin.plane, origin.making.prompt, origin.making.candidate
+def _made_anew(
+    question: _Question, planes: Planes, predictor: Predictor, embedder: Embedder
+) -> Origin | None:
+    """Ask the model what the ledger says it was asked; None where it finds nothing.
+
+    The prompt of what it gives has no mask; see `_Question.prompt`.
+    """
+    origin = question.origin
+    plane, candidate = origin.plane, origin.making.candidate
     shape = plane.shape(planes.shape)
-    prompt = prompt.onto(shape)  # earlier versions recorded points of a grid beside thin planes
-    if prompt.mask is not None and prompt.mask.dtype != bool:
-        # Logits are another model's; what they say in pixels, every model understands.
-        prompt = replace(prompt, mask=origin.mask.on(shape))
+    # Earlier versions recorded points of a grid beside thin planes.
+    prompt = question.prompt(shape).onto(shape)
     found = predict_plane(predictor, shape, prompt, lambda tile: embedder.embed(plane, tile), candidate)
     chosen = shown_first(found, prompt, candidate)
     runs = MaskRuns.of(found.masks[chosen])
@@ -156,7 +207,6 @@ def _made_anew(origin: Origin, planes: Planes, predictor: Predictor, embedder: E
     identity = predictor.identity
     making = replace(
         origin.making,
-        prompt=prompt,
         model=identity.architecture,
         weights_hash=identity.weights_hash,
         preprocessing=planes.preprocessing,
@@ -175,7 +225,7 @@ class _Work:
     def copy(self, kept: dict[Position, list[int]]) -> None:
         """Copy the masks of objects as they are, with what is known of their making."""
         ndim, shape = self._old.array.ndim, self._old.array.shape
-        known = {(x.label, x.plane): x for x in self._old.ledger.origins()}
+        known = {(x.label, x.plane): x for x in self._old.ledger.each_origin() if x.making.prompt.is_empty}
         for position, labels in kept.items():
             plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
             after = np.zeros(shape[-2:], self._new.array.dtype)
@@ -185,16 +235,15 @@ class _Work:
                 after[runs.index][runs.mask()] = label
             self._write(plane, after, [known[label, plane] for label in labels if (label, plane) in known])
 
-    def draw(self, plane: Plane, was: Sequence[Origin], made: Sequence[Origin | None]) -> None:
+    def draw(self, plane: Plane, was: Sequence[_Question], made: Sequence[Origin | None]) -> None:
         """Draw the masks of one plane in the order of their making."""
         before, after = self._old.read(plane), self._new.read(plane)
         fixed = after != 0
         earlier: dict[int, Origin] = {}
-        for old, new in zip(was, made, strict=True):
-            if new is None:
-                continue
+        shape = plane.shape(self._old.array.shape)
+        pairs = [(x, new) for x, new in zip(was, made, strict=True) if new is not None]
+        for old, new in ((x.origin, new) for x, new in pairs):
             # What the old mask claimed and nobody has was erased, or outside of the object it was to lie in.
-            shape = plane.shape(self._old.array.shape)
             mask = new.mask.on(shape) & ~fixed & ~(old.mask.on(shape) & (before == 0))
             # Others that lie here keep what is theirs, unless this one had taken it from them.
             free = mask & (after == 0)
@@ -203,9 +252,13 @@ class _Work:
                     free |= mask & (after == label)
             after[free] = new.label
             earlier[new.label] = old
-        self._write(plane, after, [x for x in made if x is not None])
+        self._write(
+            plane,
+            after,
+            (replace(new, making=replace(new.making, prompt=x.prompt(shape))) for x, new in pairs),
+        )
 
-    def _write(self, plane: Plane, after: Labels, origins: Sequence[Origin]) -> None:
+    def _write(self, plane: Plane, after: Labels, origins: Iterable[Origin]) -> None:
         before = self._new.read(plane)
         runs = MaskRuns.of(before != after)
         if runs is None:
@@ -216,7 +269,16 @@ class _Work:
         change = Change(region, block, to_block(plane, after[rows, columns]).astype(block.dtype))
         there = set(np.unique(after).tolist())
         infos = [info for label, info in self._infos.items() if label in there]
-        self._new.write("replay", [change], origins=[x for x in origins if x.label in there], objects=infos)
+        waiting: list[Origin] = []
+        size = 0
+        for origin in (x for x in origins if x.label in there):
+            if size > _MOST_MASK_BYTES:  # so many are a step of their own, before that of the pixels
+                self._new.write("replay", [], origins=waiting)
+                waiting, size = [], 0
+            waiting.append(origin)
+            mask = origin.making.prompt.mask
+            size += 0 if mask is None else mask.nbytes
+        self._new.write("replay", [change], origins=waiting, objects=infos)
 
 
 def _had_taken(one: Origin, other: Origin, labels: Labels) -> bool:

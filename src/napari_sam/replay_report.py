@@ -134,5 +134,5 @@ def _shared(one: MaskRuns, other: MaskRuns) -> int:
 
 
 def _score(ledger: LedgerView, label: int) -> float | None:
-    scores = [x.making.score for x in ledger.origins(label) if x.making.score is not None]
+    scores = [x.making.score for x in ledger.each_origin(label) if x.making.score is not None]
     return float(np.mean(scores)) if scores else None

@@ -15,7 +15,6 @@ from skimage.measure import regionprops
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.ome import Geometry
-from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import ObjectInfo
 from napari_sam.storage.view import LedgerView
 
@@ -81,9 +80,9 @@ class ObjectRow:
 
 def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
     """Measure all objects, by label; scikit-image's regionprops looks at each mask once."""
-    origins: dict[int, list[Origin]] = {}
-    for origin in ledger.origins():
-        origins.setdefault(origin.label, []).append(origin)
+    made: dict[int, list[tuple[str, float | None]]] = {}
+    for origin in ledger.each_origin():
+        made.setdefault(origin.label, []).append((origin.making.source, origin.making.score))
     masks = ledger.all_masks()
     # A category may have got another colour since the object was put into it.
     colours = {category.name: category.colour for category in ledger.categories()}
@@ -91,7 +90,7 @@ def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
         _row(
             replace(info, colour=colours.get(info.category, info.colour)),
             masks[info.label],
-            origins.get(info.label, []),
+            made.get(info.label, []),
             geometry,
         )
         for info in ledger.objects()
@@ -111,13 +110,17 @@ def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
 
 
 def _row(
-    info: ObjectInfo, masks: dict[Position, MaskRuns], origins: list[Origin], geometry: Geometry
+    info: ObjectInfo,
+    masks: dict[Position, MaskRuns],
+    made: list[tuple[str, float | None]],
+    geometry: Geometry,
 ) -> ObjectRow:
+    """Measure one object, of which each plane was made by some source with some score."""
     size = _size(geometry)
     measured = {position: _measure(runs, size.sides) for position, runs in masks.items()}
     areas = np.array([area for area, _ in measured.values()])
     centres = np.array([(*position, *centre) for position, (_, centre) in measured.items()])
-    scores = [x.making.score for x in origins if x.making.score is not None]
+    scores = [score for _, score in made if score is not None]
     return ObjectRow(
         info.label,
         info.name,
@@ -128,7 +131,7 @@ def _row(
         None if size.depth is None else float(areas.sum() * size.depth),
         size.unit,
         float(np.mean(scores)) if scores else None,
-        "+".join(dict.fromkeys(x.making.source for x in origins)),
+        "+".join(dict.fromkeys(source for source, _ in made)),
         tuple(float(x) for x in np.average(centres, axis=0, weights=areas)),
     )
 

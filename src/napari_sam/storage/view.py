@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -133,9 +133,13 @@ class LedgerView:
 
     def origins(self, label: int | None = None) -> list[Origin]:
         """How the planes of an object, or of all, were made."""
+        return list(self.each_origin(label))
+
+    def each_origin(self, label: int | None = None) -> Iterator[Origin]:
+        """Give `origins` one by one: a mask prompt is as large as its plane, and all may have one."""
         where, values = ("", ()) if label is None else (" WHERE label = ?", (label,))
         rows = self._db.execute(f"SELECT * FROM origins_now{where} ORDER BY label, since", values)  # noqa: S608
-        return [origin_from_row(row) for row in rows]
+        return map(origin_from_row, rows)
 
     def origins_of(self, step: Step) -> list[Origin]:
         """What a step recorded of how objects were made, whether it is done or undone."""
