@@ -13,6 +13,7 @@ from napari_sam import batch, replay
 from napari_sam.annotation import Session
 from napari_sam.cli import main
 from napari_sam.storage import importing
+from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 
@@ -73,3 +74,48 @@ class TestCtrlC:
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith("Stopped. ") and said.endswith(line)
         assert {path.name for path in Path().iterdir()} - before <= {"out"}
+
+
+class TestDamagedFiles:
+    """One sentence names the file and says what to do."""
+
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        labels = np.random.default_rng(0).integers(0, 90, (64, 64)).astype(np.uint16)
+        tifffile.imwrite("whole.tif", labels, compression="zlib")
+        whole = Path("whole.tif").read_bytes()
+        Path("cut.tif").write_bytes(whole[: len(whole) // 2])
+        middle = len(whole) // 2
+        Path("torn.tif").write_bytes(whole[:middle] + bytes(100) + whole[middle + 100 :])
+        Path("empty.tif").write_bytes(b"II*\0" + bytes(20))
+        Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
+        import_labels(np.stack([labels] * 12), "cells.zarr", "zyx").close()
+
+    @pytest.mark.parametrize("file", ["cut.tif", "torn.tif", "empty.tif"])
+    @pytest.mark.parametrize(
+        "command", ["import {} new.zarr", "automatic {} --labels new.tif"], ids=["import", "automatic"]
+    )
+    def test_labels_and_images(self, command: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.check(command.format(file), f"{file} cannot be read (", "another", capsys)
+        assert not Path("new.zarr").exists() and not Path("new.tif").exists()
+
+    def test_a_picture(self, capsys: pytest.CaptureFixture[str]) -> None:
+        command = "automatic broken.png --labels new.tif"
+        self.check(command, "broken.png cannot be read (", "choose another file", capsys)
+
+    @pytest.mark.parametrize("format_", ["coco", "csv", "geojson", "shapes", "categories-tiff"])
+    def test_a_ledger(self, format_: str, capsys: pytest.CaptureFixture[str]) -> None:
+        ledger = Path("cells.zarr", "ledger.sqlite")
+        content = bytearray(ledger.read_bytes())
+        content[4096 * 8 :] = b"\xff" * (len(content) - 4096 * 8)  # what says which tables there are stays
+        ledger.write_bytes(content)
+        command = f"export cells.zarr out --to {format_}"
+        self.check(command, f"{ledger} is damaged (", "restore it from a copy", capsys)
+        assert not Path("out").exists()
+
+    @staticmethod
+    def check(command: str, what: str, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(command.split()) == 1
+        told = capsys.readouterr().err.strip().splitlines()[-1]
+        assert told.startswith("napari-sam: ") and what in told and remedy in told

@@ -24,6 +24,7 @@ from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
 from napari_sam.storage.making import made_aside
 from napari_sam.storage.opening import reason_of
+from napari_sam.storage.reading import DAMAGES, first_series
 
 _TIFF = (".tif", ".tiff")
 # The axis of colours, in tifffile's letters.
@@ -143,9 +144,10 @@ def _read(image: Path) -> tuple[NDArray[np.generic], str]:
         if image.suffix.lower() in _TIFF:
             # scikit-image would guess the colours of a TIFF by their number, and move that axis.
             with tifffile.TiffFile(image) as file:
-                return file.series[0].asarray(), file.series[0].axes
+                series = first_series(file)
+                return series.asarray(), series.axes
         found = np.asarray(imread(image))
-    except (OSError, ValueError) as error:
+    except (*DAMAGES, SyntaxError) as error:  # the last is Pillow's, of a broken PNG
         raise ValueError(f"{image} cannot be read ({reason_of(error)}); choose another file.") from error
     return found, "YX" + _COLOURS if found.ndim == 3 else "YX"
 

@@ -93,6 +93,8 @@ def _geometry_of(shape: tuple[int, ...], given: Geometry | str | None, known: Ge
 def _read(source: ArrayLike, position: Position) -> NDArray[Any]:
     try:
         return np.asarray(source[position])
+    except LabelsError:  # it says already which file, and what to do
+        raise
     except UNREADABLE as error:
         raise LabelsError(
             f"The plane {position} of the labels cannot be read ({reason_of(error)}); restore their file, or "

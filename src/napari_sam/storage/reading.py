@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
 import weakref
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from napari_sam.storage.ome import Geometry, finest_level, read_geometry
 from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.volumes import UNREADABLE
 
+# What a damaged or truncated file makes its readers raise; TIFF decoders those of zlib and lzma as they are.
+DAMAGES = (OSError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, lzma.LZMAError)
 # What axes are called in TIFF, as far as the names mean the same here; samples of a colour image come last.
 _AXES = set("tczyx")
 _SAMPLES = "s"
@@ -54,7 +59,7 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
     Raises
     ------
     LabelsError
-        If there is no such file, or it cannot be read.
+        If there is no such file, or it cannot be read; of a TIFF in pieces, also where the array is indexed.
     """
     readers: dict[str, Callable[[Path], tuple[ArrayLike, Geometry | None]]] = {
         ".npy": lambda file: (np.load(file, mmap_mode="r", allow_pickle=False), None),
@@ -67,7 +72,7 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
         raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
     try:
         return readers[path.suffix.lower()](path)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
+    except DAMAGES as error:
         raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
 
 
@@ -126,14 +131,46 @@ def _is_series(group: zarr.Group) -> bool:
 
 def _read_tiff(path: Path) -> tuple[ArrayLike, Geometry | None]:
     with tifffile.TiffFile(path) as file:
-        geometry = _tiff_geometry(file, file.series[0].axes.lower())
+        geometry = _tiff_geometry(file, first_series(file).axes.lower())
     try:
         return tifffile.memmap(path, mode="r"), geometry
     except ValueError:  # it is compressed, or in pieces: pages are decoded when they are asked for
+        return _Pages(path), geometry
+
+
+def first_series(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """Give the first image of a TIFF.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not file.series:
+        raise ValueError("there is no image in it")
+    return file.series[0]
+
+
+class _Pages:
+    """A TIFF as an array whose pages are decoded where it is indexed; one that is damaged is told then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
         pages: Any = tifffile.imread(path, aszarr=True, level=0)
-        array: Any = zarr.open_array(pages, mode="r")
-        weakref.finalize(array, pages.close)
-        return array, geometry
+        self._array: Any = zarr.open_array(pages, mode="r")
+        weakref.finalize(self._array, pages.close)
+        self.shape: tuple[int, ...] = self._array.shape
+        self.dtype: np.dtype[Any] = self._array.dtype
+        self.chunks: tuple[int, ...] = self._array.chunks
+
+    def __getitem__(self, key: Any, /) -> Any:
+        try:
+            return self._array[key]
+        except DAMAGES as error:
+            raise LabelsError(
+                f"A part of {self._path} cannot be read ({reason_of(error)}); restore the file, or choose "
+                "another."
+            ) from error
 
 
 def _tiff_geometry(file: tifffile.TiffFile, names: str) -> Geometry | None:
