@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import zarr
 from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Predictor
@@ -27,7 +28,7 @@ from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage import embedding_store
-from napari_sam.storage.embedding_store import bytes_on_disk
+from napari_sam.storage.embedding_store import EmbeddingStore, bytes_on_disk
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.eviction import KeptChunk, surplus
 from seeded import seeded_image, seeded_predictor
@@ -585,3 +586,12 @@ def test_kill_at_any_moment_loses_no_finished_plane_and_leaves_no_torn_one(
     helper.communicate()
     assert done > 50
     assert torn > 0  # some were killed between the first byte of a chunk and its mark
+
+
+def test_features_of_another_size_are_a_miss_before_they_are_read(tmp_path: Path) -> None:
+    """Metadata may say that a chunk is larger than any memory."""
+    marks = np.ones((4, 32 + 4 + 2 * 8 * 4), np.uint8)
+    group = zarr.create_group(tmp_path / "store.zarr", zarr_format=3)
+    group.create_array("features", shape=(4, 10**7, 10**7, 9), chunks=(1, 1, 1, 1), dtype=np.int16)
+    group.create_array("digests", data=marks, chunks=(1, marks.shape[1]))
+    assert EmbeddingStore(tmp_path / "store.zarr", 4, (8, 4, 4)).read(0, b"\1" * 32) is None

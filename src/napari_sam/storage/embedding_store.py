@@ -68,7 +68,9 @@ class EmbeddingStore:
         try:
             features, marks = self._arrays()
             mark = np.asarray(marks[number]).tobytes()
-            if mark[:_DIGEST_BYTES] != digest:
+            if mark[:_DIGEST_BYTES] != digest or len(mark) != _mark_bytes(self._shape):
+                return None
+            if features.shape[1:] != self._shape:  # before they are read: damaged metadata may say any size
                 return None
             steps = np.asarray(features[number])
         except FileNotFoundError:
@@ -76,8 +78,6 @@ class EmbeddingStore:
         except DAMAGES as error:
             # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
             _log.info("Embedding %d in %s cannot be read (%s); it is made anew.", number, self._path, error)
-            return None
-        if steps.shape != self._shape or len(mark) != _mark_bytes(self._shape):
             return None
         scales = np.frombuffer(mark, "<f4", offset=_DIGEST_BYTES + _CHECKSUM_BYTES).reshape(2, -1)
         if mark != _mark(digest, steps, scales):
