@@ -37,10 +37,14 @@ class SeveralResponse:
         scores = [preview.score for preview in self.previews]
         return min(scores), max(scores)
 
-    @property
-    def surest_first(self) -> list[Preview]:
-        """The previews in the order in which they are committed."""
-        return sorted(self.previews, key=lambda preview: -preview.score)
+    def in_order(self, overlap: Overlap) -> list[Preview]:
+        """Give the previews in the order in which they are committed: the surest gets what several have.
+
+        It comes first, and last where each takes the pixels of those before it.
+        """
+        return sorted(
+            self.previews, key=lambda preview: preview.score if overlap == "replace" else -preview.score
+        )
 
 
 def request_several(session: Session, prompts: Sequence[Prompt]) -> SeveralRequest:
@@ -70,15 +74,17 @@ def run_several(
 def commit_several(
     session: Session, response: SeveralResponse, overlap: Overlap = "keep", inside: int | None = None
 ) -> list[int]:
-    """Write an object for each preview, the surest first, and clear the prompts of the plane.
+    """Write an object for each preview, and clear the prompts of the plane.
 
-    Each is a step of its own. What leaves nothing to write, such as what lies wholly under objects that are
-    there already, is left out. For ``overlap`` and ``inside`` see `Session.commit`.
+    Each is a step of its own; the surest gets the pixels that several of them have. What leaves nothing to
+    write, such as what lies wholly under objects that are there already, is left out. For ``overlap`` and
+    ``inside`` see `Session.commit`.
 
     Returns
     -------
     list of int
-        The labels of what was written.
+        The labels of what was written and is there: with ``"replace"``, a surer one may have taken all
+        pixels of another.
 
     Raises
     ------
@@ -89,20 +95,20 @@ def commit_several(
     """
     labels = [label for label in commit_each(session, response, overlap, inside) if label is not None]
     session.clear_prompt()
-    return labels
+    return [label for label in labels if session.store.ledger.object(label) is not None]
 
 
 def commit_each(
     session: Session, response: SeveralResponse, overlap: Overlap = "keep", inside: int | None = None
 ) -> Iterator[int | None]:
-    """Write an object at each step, the surest first; the prompts stay.
+    """Write an object at each step, in the order of `SeveralResponse.in_order`; the prompts stay.
 
     Yields
     ------
     int or None
         Its label; None where nothing was left to write. For errors see `commit_several`.
     """
-    for preview in response.surest_first:
+    for preview in response.in_order(overlap):
         if not _is_left(session, preview, overlap, inside):
             yield None
             continue

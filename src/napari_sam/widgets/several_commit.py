@@ -30,8 +30,10 @@ class Outcome:
         What was to be written.
     finished
         The prompts of what was, with the labels of the objects.
+    written
+        How many of these are there.
     left_out
-        How many objects were left out.
+        How many objects were left out, or lost all their pixels to a surer one.
     unwritten
         The response with those alone that were not written.
     error
@@ -40,14 +42,10 @@ class Outcome:
 
     response: SeveralResponse
     finished: tuple[tuple[Prompt, int], ...]
+    written: int
     left_out: int
     unwritten: SeveralResponse
     error: Exception | None
-
-    @property
-    def written(self) -> int:
-        """How many objects were written."""
-        return len(self.finished)
 
 
 class SeveralCommit:
@@ -90,7 +88,7 @@ class SeveralCommit:
         assert self._response is None, "one after the other"
         self._response = response
         labels = commit_each(self._session, response, overlap, inside)
-        self._labels = zip(response.surest_first, labels, strict=True)
+        self._labels = zip(response.in_order(overlap), labels, strict=True)
         self._written, self._left_out = {}, 0
         self._timer.start()
 
@@ -136,4 +134,7 @@ class SeveralCommit:
         rest = tuple(preview for preview in response.previews if preview not in self._written)
         unwritten = replace(response, previews=rest)
         finished = tuple((preview.prompt, label) for preview, label in self._written.items())
-        self._ended(Outcome(response, finished, self._left_out, unwritten, error))
+        ledger = self._session.store.ledger
+        there = sum(ledger.object(label) is not None for _, label in finished)
+        left_out = self._left_out + len(finished) - there
+        self._ended(Outcome(response, finished, there, left_out, unwritten, error))

@@ -1,0 +1,72 @@
+"""Of several objects that are committed together, the surest gets the pixels that others have as well."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+
+from napari_sam.annotation import Session
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.planes import Plane
+from napari_sam.previews import Preview
+from napari_sam.several import SeveralResponse, commit_several, request_several
+from napari_sam.storage.changes import Overlap
+from test_annotation import STACK, make_session
+
+SURE, UNSURE = 0.95, 0.5
+# The unsure one lies around the sure one.
+INNER, AROUND = (slice(10, 20), slice(10, 20)), (slice(5, 30), slice(5, 30))
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A preview of a known mask and score."""
+
+    plane: Plane
+    prompt: Prompt
+    mask: NDArray[np.bool_]
+    score: float
+
+
+def response(session: Session, *found: tuple[Any, float]) -> SeveralResponse:
+    """What a model may have found: masks by their boxes, and scores."""
+    previews: list[Any] = []
+    for box, score in found:
+        mask = np.zeros(STACK.shape[1:], bool)
+        mask[box] = True
+        middle = (float(box[0].start + 1), float(box[1].start + 1))
+        previews.append(Found(session.plane, Prompt([middle]), mask, score))
+    request = request_several(session, [preview.prompt for preview in previews])
+    typed: tuple[Preview, ...] = tuple(previews)
+    return SeveralResponse(request, typed)
+
+
+@pytest.fixture
+def session(tiny_predictor: Predictor, tmp_path: Path) -> Session:
+    return make_session(tiny_predictor, tmp_path)
+
+
+@pytest.mark.parametrize("overlap", ["keep", "replace"])
+def test_the_surest_wins(session: Session, overlap: Overlap) -> None:
+    labels = commit_several(session, response(session, (INNER, SURE), (AROUND, UNSURE)), overlap)
+    assert labels == [1, 2]
+    plane = np.asarray(session.labels[0])
+    (sure,) = np.unique(plane[INNER])
+    (unsure,) = set(labels) - {sure}
+    assert set(np.unique(plane[AROUND])) == {sure, unsure}
+    made = {x.label: x.making.score for x in session.store.ledger.origins()}
+    assert made == {sure: SURE, unsure: UNSURE}
+
+
+def test_what_a_surer_one_has_taken_wholly_is_not_among_the_labels(session: Session) -> None:
+    labels = commit_several(session, response(session, (INNER, UNSURE), (AROUND, SURE)), "replace")
+    assert labels == [info.label for info in session.store.ledger.objects()]
+    assert_array_equal(np.unique(session.labels[0]), [0, *labels])
+    assert len(labels) == 1
