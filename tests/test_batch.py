@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from automatic_cases import real_image
 from napari_sam import batch, cli
+from napari_sam.batch import label_file
 from napari_sam.cli import main
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
@@ -91,6 +93,23 @@ def test_channels_are_seen_together(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(np.unique(labels[:, half])) > 5 and len(np.unique(labels[:, ~half])) > 5
     assert main(["automatic", str(path), "--labels", str(tmp_path / "x.tif"), "--channel-axis", "7"]) == 1
     assert "no plane with an axis 7 of channels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"), [([[1, 2], [2, 1]], 2), ([[0, 2], [0, 2]], 1)], ids=["full", "not"]
+)
+def test_objects_are_counted_also_where_they_leave_no_background(
+    coins: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_predictor: Predictor,
+    labels: list[list[int]],
+    count: int,
+) -> None:
+    found = SimpleNamespace(select=lambda _: SimpleNamespace(message=None))
+    monkeypatch.setattr(batch, "propose", lambda *_: found)
+    monkeypatch.setattr(batch, "label_image", lambda *_: np.array(labels, np.uint32))
+    assert label_file(coins, tmp_path / "labels.tif", tiny_predictor) == count
 
 
 class TestWhatAFileHolds:

@@ -81,7 +81,7 @@ def label_file(
     if labels.suffix.lower() in _TIFF:
         painted = label_image(selected, rule)
         _write_image(labels, painted)
-        return len(np.unique(painted)) - 1
+        return int(np.count_nonzero(np.unique(painted)))
     with (
         made_aside(labels) as folder,
         closing(open_session(plane, model=predictor, labels=folder, rgb=plane.ndim == 3)) as session,

@@ -11,6 +11,7 @@ import pytest
 import zarr
 from numpy.testing import assert_array_equal
 
+from napari_sam.storage.ome import Geometry, read_geometry
 from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.reading import axes_in_file, read_array
 
@@ -74,3 +75,43 @@ def test_what_holds_no_image_is_refused(tmp_path: Path, attributes: dict[str, An
     with pytest.raises(LabelsError, match=r"is neither a zarr array nor an OME-Zarr image; choose"):
         read_array(tmp_path / "x.zarr")
     assert axes_in_file(tmp_path / "x.zarr", PIXELS.shape) is None
+
+
+def described(axes: str, level: list[dict[str, Any]], all_levels: list[dict[str, Any]]) -> dict[str, Any]:
+    multiscale = {
+        "axes": [{"name": axis, "type": "space"} for axis in axes],
+        "datasets": [{"path": "s0", "coordinateTransformations": level}],
+        **({"coordinateTransformations": all_levels} if all_levels else {}),
+    }
+    return {"ome": {"version": "0.5", "multiscales": [multiscale]}}
+
+
+UNITS = {"type": "scale", "scale": [1.0, 1.0, 1.0]}
+SIZES = {"type": "scale", "scale": SCALE}
+CORNER = {"type": "translation", "translation": [1.0, 2.0, 3.0]}
+
+
+@pytest.mark.parametrize(
+    ("level", "all_levels", "scale", "translation"),
+    [
+        pytest.param([UNITS], [SIZES], SCALE, None, id="the size of all levels"),
+        pytest.param([SIZES, CORNER], [], SCALE, [1.0, 2.0, 3.0], id="of the level alone"),
+        pytest.param(
+            [UNITS, CORNER], [SIZES], SCALE, [4.0, 1.0, 0.75], id="the corner is in the level's pixels"
+        ),
+        pytest.param([UNITS, CORNER], [SIZES, CORNER], SCALE, [5.0, 3.0, 3.75], id="a corner of both"),
+    ],
+)
+def test_what_all_levels_have_in_common_comes_after_what_the_level_has(
+    level: list[dict[str, Any]],
+    all_levels: list[dict[str, Any]],
+    scale: list[float],
+    translation: list[float] | None,
+) -> None:
+    geometry = read_geometry(described("zyx", level, all_levels), ("z", "y", "x"), 3)
+    assert geometry == Geometry("zyx", scale, translation, [None, None, None])
+
+
+def test_metadata_of_another_number_of_axes_are_of_another_array() -> None:
+    plane = described("yx", [{"type": "scale", "scale": [0.5, 0.25]}], [])
+    assert read_geometry(plane, ("z", "y", "x"), 3) == Geometry("zyx")

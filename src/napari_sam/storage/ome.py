@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,14 +151,33 @@ def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | No
         described = attributes.get("ome", attributes)["multiscales"][0]
         multiscale = Multiscale.model_validate(described)
         letters = "".join(str(axis.name) for axis in multiscale.axes)
-        scale, *others = (x.model_dump() for x in multiscale.datasets[0].coordinateTransformations)
-        translation = list(others[0]["translation"]) if others else None
-        units = [axis.unit for axis in multiscale.axes]
-        return Geometry(
-            letters, list(scale["scale"]), translation, [None if x is None else str(x) for x in units]
+        if len(letters) != ndim:
+            return Geometry(axes)  # they are of another array
+        scale, translation = _placed(
+            ndim,
+            # First those of the level, then those that all levels have in common.
+            (
+                *multiscale.datasets[0].coordinateTransformations,
+                *(multiscale.coordinateTransformations or ()),
+            ),
         )
+        units = [axis.unit for axis in multiscale.axes]
+        return Geometry(letters, scale, translation, [None if x is None else str(x) for x in units])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Geometry(axes)
+
+
+def _placed(ndim: int, transformations: Iterable[Any]) -> tuple[list[float], list[float] | None]:
+    """Give the scale and the translation that transformations, one after the other, come to."""
+    scale, translation = np.ones(ndim), None
+    for transformation in transformations:
+        described = transformation.model_dump()
+        if "scale" in described:
+            scale = scale * described["scale"]
+            translation = None if translation is None else translation * described["scale"]
+        else:
+            translation = described["translation"] + (np.zeros(ndim) if translation is None else translation)
+    return scale.tolist(), None if translation is None else translation.tolist()
 
 
 def finest_level(attributes: dict[str, Any]) -> str:
