@@ -237,9 +237,9 @@ def _add_export(commands: Any) -> None:
     export.add_argument("out", type=Path, help="new file, or folder of a zarr array")
     export.add_argument(
         "--to",
-        default="tiff",
         metavar="FORMAT",
-        help="tiff, coco, geojson, shapes, csv, categories-tiff or categories-zarr (default: %(default)s)",
+        help="tiff, coco, geojson, shapes, csv, categories-tiff or categories-zarr; if left out, what the "
+        "ending of the name stands for",
     )
     export.set_defaults(run=_export, stays="Nothing was written.")
 

@@ -224,6 +224,22 @@ def test_times_in_tiff_have_the_symbols_of_ome(tmp_path: Path, unit: str, symbol
     assert pixels.get("TimeIncrementUnit") == symbol
 
 
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [("a.json", b"{"), ("a.geojson", b"{"), ("a.csv", b"label,"), ("a.TIF", b"II")],
+)
+def test_the_ending_of_the_name_says_which_format(
+    store: LabelsStore, tmp_path: Path, name: str, begins: bytes
+) -> None:
+    assert export_labels(store, tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_an_ending_that_says_nothing_is_refused(store: LabelsStore, tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match=r"ending of 'a.png' stands for no format; choose one of .tif"):
+        export_labels(store, tmp_path / "a.png")
+    assert not list(tmp_path.glob("a.*"))
+
+
 def test_categories_are_numbers(store: LabelsStore, tmp_path: Path) -> None:
     wanted = np.array([0, 1, 2, 1], np.uint16)[np.where(volume() == 70_000, 0, volume())]
     tiff = export_labels(store, tmp_path / "classes.ome.tif", "categories-tiff")

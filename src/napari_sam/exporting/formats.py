@@ -53,7 +53,7 @@ class ExportFormat:
 def export_labels(
     store: LabelsStore,
     path: str | Path,
-    format: str = "tiff",  # noqa: A002 - the word that everybody looks for
+    format: str | None = None,  # noqa: A002 - the word that everybody looks for
     *,
     overwrite: bool = False,
     progress: Progress = ignore_progress,
@@ -71,7 +71,8 @@ def export_labels(
         same name.
     format
         ``"tiff"`` (labels), ``"coco"``, ``"geojson"``, ``"shapes"`` (polygons as napari's table), ``"csv"``
-        (measures), ``"categories-tiff"`` or ``"categories-zarr"`` (numbers of categories).
+        (measures), ``"categories-tiff"`` or ``"categories-zarr"`` (numbers of categories); if left out, what
+        the name's ending stands for.
     overwrite
         Whether a file that is there is replaced; a folder never is.
     progress
@@ -88,6 +89,7 @@ def export_labels(
         If the format is unknown, ``path`` is taken or cannot be written.
     """
     path = Path(path).expanduser()
+    format = _format_of(path) if format is None else format  # noqa: A001
     if format not in FORMATS:
         raise LabelsError(f"The format {format!r} is unknown; choose {', '.join(FORMATS)}.")
     partial = aside(path)
@@ -106,6 +108,16 @@ def export_labels(
         with suppress(OSError):  # what kept it from being written may keep it from being removed
             remove(partial)
     return path
+
+
+def _format_of(path: Path) -> str:
+    """Choose the format that the ending of a file's name stands for."""
+    if (key := _BY_ENDING.get(path.suffix.lower())) is None:
+        raise LabelsError(
+            f"The ending of {path.name!r} stands for no format; choose one of {', '.join(_BY_ENDING)}, or "
+            f"say which format it has: {', '.join(FORMATS)}."
+        )
+    return key
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
@@ -172,4 +184,14 @@ FORMATS = {
         ExportFormat("categories-tiff", "Categories as TIFF", ".ome.tif", _categories_tiff),
         ExportFormat("categories-zarr", "Categories as OME-Zarr", ".zarr", _categories_zarr),
     )
+}
+
+# The format that is meant by the ending of a name; others of the same ending are asked for by their key.
+_BY_ENDING = {
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".json": "coco",
+    ".geojson": "geojson",
+    ".csv": "csv",
+    ".zarr": "categories-zarr",
 }
