@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from napari_sam.storage.opening import (
     open_array,
     open_ledger,
     reason_of,
+    what_to_do,
 )
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.recorded import RecordedLabels
@@ -44,6 +46,7 @@ from napari_sam.storage.records import Step
 from napari_sam.storage.sections import Sections
 from napari_sam.storage.steps import RecordedVolume
 from napari_sam.storage.turns import WriteTurn, leaving
+from napari_sam.storage.volumes import UNREADABLE
 
 
 class LabelsStore(RecordedVolume):
@@ -53,8 +56,9 @@ class LabelsStore(RecordedVolume):
     where NGFF knows the image's axes. Integer arrays of other programs can be opened too, and the finest
     level of their label images, whatever it is called.
 
-    Every write is a step: first one transaction in the ledger, then the chunks under the changed box, then a
-    mark that these are written. A step without the mark is finished when the store is opened the next time.
+    Every write is a step: first one transaction in the ledger, then the chunks under the changed box, forced
+    to the disk, then a mark that these are written. A step without the mark is finished when the store is
+    opened the next time.
 
     Attributes
     ----------
@@ -139,10 +143,7 @@ class LabelsStore(RecordedVolume):
             if lock is not None:
                 lock.release()
             if isinstance(error, sqlite3.Error):
-                raise LabelsError(
-                    f"The ledger {path / LEDGER} cannot be read ({error}). Restore it from a copy; or "
-                    "move it away to go on with the labels alone, without prompts and history."
-                ) from error
+                raise LabelsError(what_to_do(path / LEDGER, error)) from error
             raise
         return store
 
@@ -172,6 +173,9 @@ class LabelsStore(RecordedVolume):
 
     def _leave(self) -> None:
         try:
+            if self._writer.is_in_arrears:  # the next one who opens the store would finish it
+                with suppress(sqlite3.Error, *UNREADABLE):
+                    self._writer.settle_pending()
             self._close()
         finally:
             leaving.remove(self.path)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from napari_sam.storage.forcing import force, force_tree
 from napari_sam.storage.opening import LabelsError, is_taken, reason_of
 
 # What a killed process left behind is removed when it is older than this, in seconds.
@@ -37,9 +38,11 @@ def made_aside(path: Path) -> Iterator[Path]:
             partial.mkdir(parents=True)
         yield partial
         with stored_at(path):
+            force_tree(partial)
             if path.exists():
                 path.rmdir()  # it is empty: a file dialog made it
             partial.rename(path)
+            force([path.parent])
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -15,6 +15,7 @@ from ome_zarr_models.v05.axes import Axis
 from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from zarr.codecs import ZstdCodec
 
+from napari_sam.storage.forcing import force
 from napari_sam.storage.whole_files import write_whole
 
 LEVEL = "0"
@@ -140,6 +141,7 @@ def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
             kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
             described["attributes"] = kept | ome
         write_whole(file, json.dumps(described, indent=2).encode())
+        force([file, file.parent])
 
 
 def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | None], ndim: int) -> Geometry:

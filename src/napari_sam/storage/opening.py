@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import zarr
 
+from napari_sam.storage.forcing import force
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.ome import finest_level, is_intensities
 from napari_sam.storage.volumes import UNREADABLE, objects_in, written_regions
@@ -60,7 +62,23 @@ def open_ledger(path: Path, array: zarr.Array[Any], read_only: bool) -> Ledger:
     finally:
         ledger.close()
     partial.rename(path / LEDGER)
+    force([path])
     return Ledger.open(path / LEDGER)
+
+
+def what_to_do(ledger: Path, error: sqlite3.Error) -> str:
+    """Say what is to be done about a ledger that cannot be read."""
+    log = ledger.with_name(f"{ledger.name}-wal")
+    if isinstance(error, sqlite3.OperationalError) and log.exists():
+        # Its last steps are in the log, which SQLite reads only with a file of its own beside it.
+        return (
+            f"The ledger {ledger} was not closed and cannot be read where it is ({error}); copy the folder "
+            f"{ledger.parent} to a disk that can be written, and open it there."
+        )
+    return (
+        f"The ledger {ledger} cannot be read ({error}). Restore it from a copy; or "
+        "move it away to go on with the labels alone, without prompts and history."
+    )
 
 
 def is_taken(path: Path) -> bool:

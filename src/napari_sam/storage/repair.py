@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under, written_regions
+from napari_sam.storage.volumes import UNREADABLE, Region, chunk_file, chunks_under, written_regions
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ def repair_regions(array: zarr.Array[Any], ledger: Ledger, regions: Sequence[Reg
         try:
             now = np.asarray(array[chunk])
         except UNREADABLE:
-            _remove(array, chunk)
+            if (file := chunk_file(array, chunk)) is not None:
+                file.unlink(missing_ok=True)  # zarr would read it to fill in what is written
             array[chunk] = known
             restored.append(chunk)
             continue
@@ -71,13 +71,3 @@ def _expected(array: zarr.Array[Any], ledger: Ledger) -> Iterator[Region]:
     for position in ledger.positions():
         for runs in ledger.masks_at(position).values():
             yield (*(slice(x, x + 1) for x in position), *runs.index)
-
-
-def _remove(array: zarr.Array[Any], chunk: Region) -> None:
-    """Delete the file of a damaged chunk: zarr would read it to fill in what is written."""
-    sides = array.shards or array.chunks
-    number = tuple(x.start // n for x, n in zip(chunk, sides, strict=True))
-    root = getattr(array.store_path.store, "root", None)
-    if root is not None:
-        file = Path(root) / array.store_path.path / array.metadata.encode_chunk_key(number)
-        file.unlink(missing_ok=True)

@@ -1,36 +1,30 @@
-"""An array of labels and its ledger, written together so that neither a crash nor a full disk parts them."""
+"""What can be done to labels that have a ledger: steps, undo, redo and repair, by one writer at a time."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import zarr
 from psygnal import Signal
 
-from napari_sam.planes import Plane
-from napari_sam.storage.changes import Change, Labels, changed_masks
+from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LabelsError, reason_of
-from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
-from napari_sam.storage.repair import Repair, repair_regions
+from napari_sam.storage.repair import Repair
+from napari_sam.storage.step_writer import BRUSH, StepWriter
 from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.turns import WriteTurn
-from napari_sam.storage.volumes import UNREADABLE, Region, chunks_under
-
-_BRUSH: Final = "brush"
 
 
 class RecordedVolume:
-    """Do, undo and redo steps.
-
-    Each is first one transaction in the ledger, then the chunks under the changed box, then a mark that these
-    are written; `finish_pending` finishes one without the mark.
+    """Do, undo and redo steps; see `StepWriter` for what becomes of them when something fails.
 
     Attributes
     ----------
@@ -52,6 +46,7 @@ class RecordedVolume:
         self.ledger = ledger
         self.read_only = read_only
         self._stroke: int | None = None
+        self._writer = StepWriter(path, array, ledger)
         self._turn = WriteTurn()
         self._identity = None if ledger.path is None else _identity(ledger.path)
 
@@ -59,16 +54,20 @@ class RecordedVolume:
     def writing(self) -> Iterator[None]:
         """Let no other thread write between what is read here and what is written of it.
 
+        A step that the disk has left half done is finished, or taken back, first.
+
         Raises
         ------
         LabelsError
-            If another thread writes.
+            If another thread writes, or the disk still refuses.
         """
         if not self._turn.take():
             raise LabelsError(
                 f"The labels at {self.path} are being written; wait until that is done, or stop it."
             )
         try:
+            if not self.read_only:
+                self.finish_pending()
             yield
         finally:
             self._turn.give_back()
@@ -81,13 +80,7 @@ class RecordedVolume:
         LabelsError
             If its chunks are damaged.
         """
-        try:
-            return np.asarray(self.array[region])
-        except UNREADABLE as error:
-            raise LabelsError(
-                f"A part of the labels at {self.path} is damaged ({reason_of(error)}); restore it from the "
-                f'ledger with: napari-sam repair "{self.path}"'
-            ) from error
+        return self._writer.chunks.block(region)
 
     def write(
         self,
@@ -163,7 +156,7 @@ class RecordedVolume:
             if not differs.any():
                 return
             label = int(change.after[differs].max()) or None
-            step = self._write(Draft(_BRUSH, label, [change]), into=self._stroke)
+            step = self._write(Draft(BRUSH, label, [change]), into=self._stroke)
             self._stroke = step.number
         self.changed.emit(step)
 
@@ -195,40 +188,24 @@ class RecordedVolume:
 
     def undo_aside(self) -> Step | None:
         """Do `undo` in any thread: nobody is told; see `write_aside`."""
-        return self._move(self.ledger.last_done, self.ledger.undo, self.ledger.redo, forward=False)
+        return self._move(forward=False)
 
     def redo_aside(self) -> Step | None:
         """Do `redo` in any thread: nobody is told; see `write_aside`."""
-        return self._move(self.ledger.first_undone, self.ledger.redo, self.ledger.undo, forward=True)
+        return self._move(forward=True)
 
     def _told_of(self, step: Step | None) -> Step | None:
         if step is not None:
             self.changed.emit(step)
         return step
 
-    def _move(
-        self,
-        find: Callable[[], Step | None],
-        move: Callable[[Step], None],
-        back: Callable[[Step], None],
-        forward: bool,
-    ) -> Step | None:
+    def _move(self, forward: bool) -> Step | None:
         self.check_writable()
         with self.writing(), self._explained():
             self.end_stroke()
-            if (step := find()) is None:
-                return None
-            changes = self.ledger.changes(step.number, self.array.dtype)
-            move(step)
-            try:
-                self._apply(changes if forward else reversed(changes), forward)
-            except BaseException:  # the disk refuses, or a chunk is damaged
-                self._revert(changes, not forward)
-                with suppress(sqlite3.Error):
-                    back(step)
-                    self.ledger.settle()
-                raise
-            self.ledger.settle()
+            step = self.ledger.first_undone() if forward else self.ledger.last_done()
+            if step is not None:
+                self._writer.move(step, forward)
         return step
 
     def _write(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
@@ -236,64 +213,8 @@ class RecordedVolume:
         with self.writing():
             for change in told(draft.changes, progress, 0, 0.1):
                 self.check_label(int(change.after.max(initial=0)))
-            draft = self._with_masks(draft, lambda done: progress(0.1 + 0.2 * done))
             with self._explained():
-                step = self.ledger.record(draft, into, lambda done: progress(0.3 + 0.3 * done))
-                try:
-                    if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
-                        self._put(draft.changes[0].region, draft.changes[0].after)
-                    else:  # of several blocks one may hold what another has changed since
-                        self._apply(told(draft.changes, progress, 0.6, 1))
-                except BaseException:  # the disk refuses, or the user has enough of it
-                    self._take_back(draft, step, whole=into is None)
-                    raise
-                self.ledger.settle()
-        return step
-
-    def _take_back(self, draft: Draft, step: Step, whole: bool) -> None:
-        """Undo in ledger and array what could be written only in part."""
-        self._revert(draft.changes, forward=False)
-        with suppress(sqlite3.Error):
-            if whole:
-                self.ledger.forget(step)
-            else:  # the earlier part of a stroke stays, and what could not be written is erased from it
-                reverse = [Change(x.region, x.after, x.before) for x in reversed(draft.changes)]
-                self.ledger.record(self._with_masks(Draft(draft.kind, draft.label, reverse)), step.number)
-                self.ledger.settle()
-
-    def _with_masks(self, draft: Draft, progress: Progress = silent) -> Draft:
-        """Add the masks that the changes leave, and note what the brush began."""
-        masks = changed_masks(told(draft.changes, progress, 0, 1), self.ledger.mask)
-        origins = list(draft.origins)
-        if draft.kind == _BRUSH:
-            for (label, position), mask in masks.items():
-                plane = Plane((len(position), len(position) + 1), (*position, 0, 0))
-                made = [x for x in self.ledger.origins(label) if x.plane == plane]
-                if mask is not None and all(x.making.source == _BRUSH for x in made):
-                    origins.append(Origin(label, plane, mask, Making(_BRUSH)))
-        return Draft(draft.kind, draft.label, draft.changes, masks, origins, draft.objects)
-
-    def _apply(self, changes: Iterable[Change], forward: bool = True) -> None:
-        """Write the pixels of changes; or those that were there before them, the last change first."""
-        for change in changes:
-            now = self.block(change.region)
-            then = change.apply(now, forward)
-            if not np.array_equal(now, then):
-                self._put(change.region, then)
-
-    def _put(self, region: Region, block: Labels) -> None:
-        """Write a block chunk by chunk: of several at once zarr writes some even after one has failed."""
-        whole = Change(region, block, block)
-        for chunk in chunks_under(self.array, [region]):
-            part = whole.part(chunk)
-            self.array[part.region] = part.after
-
-    def _revert(self, changes: Sequence[Change], forward: bool) -> None:
-        """Give the chunks that could be written what was in them; each by itself, since one is in the way."""
-        for change in changes if forward else reversed(changes):
-            for chunk in chunks_under(self.array, [change.region]):
-                with suppress(*UNREADABLE):
-                    self._apply([change.part(chunk)], forward)
+                return self._writer.write(draft, into, lambda done: progress(0.1 + 0.9 * done))
 
     def repair(self) -> Repair:
         """Give damaged and lost chunks their labels back; see `repair_regions`.
@@ -305,22 +226,14 @@ class RecordedVolume:
         """
         self.check_writable()
         with self.writing(), self._explained():
-            return repair_regions(self.array, self.ledger)
+            return self._writer.repair()
 
     def finish_pending(self) -> None:
-        """Write what a process that was killed had recorded but not written."""
-        if (number := self.ledger.pending) is None:
-            return
+        """Finish what a process that was killed had only recorded, or take back what the disk refused."""
         with self._explained():
-            for remainder in self.path.rglob("*.partial"):
-                remainder.unlink()
-            changes = self.ledger.changes(number, self.array.dtype)
-            forward = number <= self.ledger.cursor
-            try:
-                self._apply(changes if forward else reversed(changes), forward)
-            except UNREADABLE:  # a chunk is torn: what it held is in the ledger as well
-                repair_regions(self.array, self.ledger, [change.region for change in changes])
-            self.ledger.settle()
+            if self.ledger.pending is not None:
+                self.check_writable()
+                self._writer.settle_pending()
 
     def check_painted(self, values: Any) -> None:
         """Raise a `LabelsError` if some values are no labels, or the array cannot hold them."""
@@ -357,8 +270,9 @@ class RecordedVolume:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
+            later = "; what was begun is taken back before the next step" * self._writer.is_in_arrears
             raise LabelsError(
-                f"The labels at {self.path} cannot be written ({reason_of(error)}). "
+                f"The labels at {self.path} cannot be written ({reason_of(error)}){later}. "
                 "Free some space or make the folder writable, and try again."
             ) from error
 

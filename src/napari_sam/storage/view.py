@@ -9,9 +9,10 @@ from typing import Any, overload
 
 import numpy as np
 
+from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns, decode_labels
 from napari_sam.storage.changes import Change, Labels, Position
-from napari_sam.storage.origins import Origin, origin_from_row
+from napari_sam.storage.origins import Origin, Source, origin_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
 # What holds now, copied under the same names, which SQLite then finds first; the copies lie in a file of its
@@ -140,6 +141,22 @@ class LedgerView:
         where, values = ("", ()) if label is None else (" WHERE label = ?", (label,))
         rows = self._db.execute(f"SELECT * FROM origins_now{where} ORDER BY label, since", values)  # noqa: S608
         return map(origin_from_row, rows)
+
+    def made_otherwise(
+        self, source: Source, label: int, planes: Sequence[Plane], step: int | None
+    ) -> set[Plane]:
+        """Tell on which of some planes, which all lie alike, an object was made otherwise than by a source.
+
+        What ended with ``step`` counts as well: it is taken up again where the step goes on with the object.
+        """
+        at = {json.dumps(plane.position): plane for plane in planes}
+        rows = self._db.execute(
+            "SELECT position FROM origins, state WHERE label = ? AND displayed = ? AND source != ?"
+            " AND position IN (SELECT value FROM json_each(?))"
+            " AND (since <= cursor AND (until IS NULL OR until > cursor) OR until = ?)",
+            (label, json.dumps(planes[0].displayed), source, json.dumps(list(at)), step),
+        )
+        return {at[row[0]] for row in rows}
 
     def origins_of(self, step: Step) -> list[Origin]:
         """What a step recorded of how objects were made, whether it is done or undone."""

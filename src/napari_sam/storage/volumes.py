@@ -23,14 +23,12 @@ UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeE
 
 def written_regions(array: zarr.Array[Any]) -> list[Region]:
     """Give the index of every chunk (or shard of chunks) that exists in the store."""
-    store_path = array.store_path
-    root = getattr(store_path.store, "root", None)
+    folder = array_folder(array)
     sides = array.shards or array.chunks
-    if root is None:
+    if folder is None:
         starts = [range(0, n, side) for n, side in zip(array.shape, sides, strict=True)]
         numbers = np.array(np.meshgrid(*starts, indexing="ij")).reshape(array.ndim, -1).T.tolist()
         return [_region(x, sides, array.shape) for x in numbers]
-    folder = Path(root) / store_path.path
     regions = []
     for file in folder.rglob("*"):
         # c/0/1 or c.0.1 in zarr v3, 0/1 or 0.1 in v2.
@@ -62,6 +60,27 @@ def chunk_region(number: Sequence[int], sides: Sequence[int], shape: Sequence[in
     return tuple(
         slice(i * side, min((i + 1) * side, n)) for i, side, n in zip(number, sides, shape, strict=True)
     )
+
+
+def array_folder(array: zarr.Array[Any]) -> Path | None:
+    """Give the folder of an array; None if it is kept elsewhere than in files."""
+    root = getattr(array.store_path.store, "root", None)
+    return None if root is None else Path(root) / array.store_path.path
+
+
+def chunk_file(array: zarr.Array[Any], chunk: Region) -> Path | None:
+    """Give the file in which a chunk (or shard of chunks) is kept, which need not exist; None as above."""
+    if (folder := array_folder(array)) is None:
+        return None
+    sides = array.shards or array.chunks
+    number = tuple(x.start // n for x, n in zip(chunk, sides, strict=True))
+    return folder / array.metadata.encode_chunk_key(number)
+
+
+def remainders(array: zarr.Array[Any]) -> Iterator[Path]:
+    """Give the files that zarr had begun to write when its process was killed."""
+    if (folder := array_folder(array)) is not None:
+        yield from (x for x in folder.rglob("*.partial") if x.is_file())
 
 
 def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[tuple[Position, Origin]]:
