@@ -319,7 +319,7 @@ class TestLedger:
         again = LabelsStore.open(path)
         assert [info.label for info in again.ledger.objects()] == [1]
 
-    @pytest.mark.parametrize("content", [b"mine", b"SQLite format 3\0" + b"\1" * 2000])
+    @pytest.mark.parametrize("content", [b"", b"mine", b"SQLite format 3\0" + b"\1" * 2000])
     def test_that_is_none_is_told_and_stays(self, path: Path, store: LabelsStore, content: bytes) -> None:
         store.close()
         (path / LEDGER).write_bytes(content)
@@ -328,6 +328,27 @@ class TestLedger:
         assert (path / LEDGER).read_bytes() == content
         (path / LEDGER).unlink()
         assert_array_equal(LabelsStore.open(path).read(PLANE), FIRST)
+
+    def test_that_is_empty_is_told_to_who_only_reads(self, path: Path, store: LabelsStore) -> None:
+        store.close()
+        (path / LEDGER).write_bytes(b"")
+        with pytest.raises(LabelsError, match=r"ledger\.sqlite cannot be read \(it is empty\)"):
+            LabelsStore.open(path, read_only=True)
+
+    def test_that_cannot_be_read_with_its_log_is_not_to_be_moved_away(
+        self, tmp_path: Path, path: Path, store: LabelsStore
+    ) -> None:
+        """As on a disk that nobody can write to: SQLite finds no place for the index of the log."""
+        copied = shutil.copytree(path, tmp_path / "copy.zarr")
+        index = copied / f"{LEDGER}-shm"
+        index.unlink()
+        index.symlink_to(tmp_path / "missing" / "index")
+        told = r"was not closed and cannot be read where it is .*; copy the folder .*copy\.zarr to a disk"
+        with pytest.raises(LabelsError, match=told):
+            LabelsStore.open(copied, read_only=True)
+        index.unlink()
+        again = LabelsStore.open(copied)
+        assert [info.label for info in again.ledger.objects()] == [1]
 
     def test_of_labels_without_one_takes_up_what_is_there(self, path: Path, store: LabelsStore) -> None:
         """As an earlier version of this program, or another program, left them."""

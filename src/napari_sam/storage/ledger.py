@@ -19,7 +19,7 @@ from napari_sam.runs import MaskRuns, encode_labels
 from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin, origin_to_row
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
-from napari_sam.storage.schema import check_version, migrate
+from napari_sam.storage.schema import check_version, migrate, version_of
 from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.view import LedgerView
 
@@ -41,7 +41,7 @@ class Ledger(LedgerView):
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False) -> Ledger:
-        """Open the ledger at ``path``, or make it; older tables are brought up to date.
+        """Open the ledger at ``path``; older tables are brought up to date.
 
         The journal is a write-ahead log, forced to the disk at every commit: a killed process loses nothing,
         a reader never waits, and one forced write per step keeps the window responsive. While the store is
@@ -58,7 +58,7 @@ class Ledger(LedgerView):
             return cls._open_for_reading(path)
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            check_version(db)
+            _check_tables(db)
             db.execute("PRAGMA trusted_schema = OFF")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -74,7 +74,7 @@ class Ledger(LedgerView):
         for mode in ("?mode=ro", "?immutable=1"):  # the second for media that nobody can write to
             db = sqlite3.connect(address + mode, uri=True, isolation_level=None, check_same_thread=False)
             try:
-                check_version(db)
+                _check_tables(db)
                 db.execute("PRAGMA trusted_schema = OFF")
                 db.execute("SELECT cursor FROM state").fetchone()
             except sqlite3.OperationalError:
@@ -260,7 +260,10 @@ class Ledger(LedgerView):
             if not has_pixels:
                 self._end("objects", step, "label = ?", (label,))
                 self._end("origins", step, "label = ?", (label,))
-            elif label in infos or not self._exists("objects", label):
+                continue
+            if not self._exists("objects", label):
+                self._reopen(step, label)
+            if label in infos or not self._exists("objects", label):
                 info = infos.get(label, ObjectInfo(label))
                 self._end("objects", step, "label = ?", (label,))
                 self._db.execute(
@@ -268,10 +271,25 @@ class Ledger(LedgerView):
                     (label, info.name, info.category, info.colour, step),
                 )
 
+    def _reopen(self, step: int, label: int) -> None:
+        """Let an object go on that the same step has ended: a stroke that erases it and draws it again."""
+        for table in ("objects", "origins"):  # the plus as above
+            self._db.execute(
+                f"UPDATE {table} SET until = NULL WHERE +until = ? AND label = ?",  # noqa: S608
+                (step, label),
+            )
+
     def _exists(self, table: str, label: int) -> bool:
         """Whether a row of the label holds now; while a step is recorded, nothing is undone."""
         query = f"SELECT 1 FROM {table} WHERE label = ? AND until IS NULL LIMIT 1"  # noqa: S608
         return self._db.execute(query, (label,)).fetchone() is not None
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Raise `NewerLedger`; or an error of SQLite's, which takes an emptied file for a new one."""
+    check_version(connection)
+    if version_of(connection) == 0:
+        raise sqlite3.DatabaseError("it is empty")
 
 
 def _now() -> str:
