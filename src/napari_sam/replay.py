@@ -143,7 +143,8 @@ class _Question:
 
     def prompt(self, shape: tuple[int, int]) -> Prompt:
         """Give the whole prompt for a plane of this shape."""
-        prompt = self.origin.making.prompt
+        # Earlier versions recorded points of a grid beside thin planes.
+        prompt = self.origin.making.prompt.onto(shape)
         return prompt if self.mask is None else replace(prompt, mask=self.mask.on(shape))
 
 
@@ -197,8 +198,7 @@ def _made_anew(
     origin = question.origin
     plane, candidate = origin.plane, origin.making.candidate
     shape = plane.shape(planes.shape)
-    # Earlier versions recorded points of a grid beside thin planes.
-    prompt = question.prompt(shape).onto(shape)
+    prompt = question.prompt(shape)
     found = predict_plane(predictor, shape, prompt, lambda tile: embedder.embed(plane, tile), candidate)
     chosen = shown_first(found, prompt, candidate)
     runs = MaskRuns.of(found.masks[chosen])
@@ -207,6 +207,7 @@ def _made_anew(
     identity = predictor.identity
     making = replace(
         origin.making,
+        prompt=replace(prompt, mask=None),
         model=identity.architecture,
         weights_hash=identity.weights_hash,
         preprocessing=planes.preprocessing,
