@@ -41,7 +41,7 @@ def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
     later = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     later.start(tmp_path / "cells.zarr")
     np.testing.assert_array_equal(later.session.labels[:], on_disk)
-    np.testing.assert_array_equal(np.asarray(later.viewer.layers["cells [1]"].data), on_disk)
+    np.testing.assert_array_equal(np.asarray(later.viewer.layers["cells labels"].data), on_disk)
     later.go_to(0, 0)
     later.click(0, *DISCS[0][:2])
     later.press("C")
@@ -274,7 +274,7 @@ def test_existing_layers_with_another_transform_are_read_through_the_world(
 
 
 def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User) -> None:
-    labels = user.layer("cells [1]")
+    labels = user.layer("cells labels")
     labels.selected_label = 7
     labels.mode = "paint"
     user.viewer.layers.selection.active = labels
@@ -289,7 +289,7 @@ def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User)
 
 @pytest.mark.parametrize("tool", ["paint", "fill"])
 def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool: str) -> None:
-    labels, store = user.layer("cells [1]"), user.session.store
+    labels, store = user.layer("cells labels"), user.session.store
     labels.mode, labels.selected_label = tool, 7
     user.viewer.layers.selection.active = labels
     user.session.store.commit(user.session.plane, disc((80, 60), 12))
@@ -322,7 +322,7 @@ def test_undo_in_labels_of_the_user_takes_his_own_stroke_back(user: User) -> Non
     assert user.status == "Undo in 'mine'."
     user.press("Ctrl+Shift+Z")
     assert mine.data.any() and user.session.labels[0].max() == 1
-    user.viewer.layers.selection.active = user.layer("cells [1]")
+    user.viewer.layers.selection.active = user.layer("cells labels")
     user.press("Ctrl+Z")
     assert mine.data.any() and not np.asarray(user.session.labels).any()
 
@@ -370,7 +370,7 @@ def test_a_second_window_may_look_but_not_write(
     other = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     other.start(tmp_path / "cells.zarr")
     assert "can only be read: they are open in another window" in other.status
-    assert not other.layer("cells [1]").editable
+    assert not other.layer("cells labels").editable
     other.go_to(0, 1)
     other.click(1, *DISCS[1][:2])
     other.press("C")
@@ -382,9 +382,9 @@ def test_a_second_window_may_look_but_not_write(
 def test_a_duplicate_of_the_labels_is_an_array_of_its_own(user: User) -> None:
     user.click(0, *DISCS[0][:2])
     user.press("C")
-    user.viewer.layers.selection = {user.layer("cells [1]")}
+    user.viewer.layers.selection = {user.layer("cells labels")}
     _duplicate_layer(user.viewer.layers)
-    duplicate = user.layer("cells [1] copy")
+    duplicate = user.layer("cells labels copy")
     assert type(duplicate.data) is np.ndarray and duplicate.editable
     np.testing.assert_array_equal(duplicate.data, user.session.labels)
     user.session.undo()
@@ -396,12 +396,12 @@ def test_a_duplicate_of_the_labels_is_an_array_of_its_own(user: User) -> None:
 
 
 def test_labels_without_a_session_cannot_be_painted(user: User) -> None:
-    labels = user.layer("cells [1]")
+    labels = user.layer("cells labels")
     user.widget.stop()
     assert not labels.editable
     user.panel.start.click()
     user.settle()
-    assert user.layer("cells [1]") is labels and labels.editable
+    assert user.layer("cells labels") is labels and labels.editable
 
 
 def test_what_the_user_owns_stays_as_it_was(user: User, stack: NDArray[np.uint8]) -> None:
@@ -411,7 +411,7 @@ def test_what_the_user_owns_stays_as_it_was(user: User, stack: NDArray[np.uint8]
     np.testing.assert_array_equal(user.image.data, stack)
     np.testing.assert_allclose(user.image.scale, SCALE)
     np.testing.assert_allclose(user.image.translate, TRANSLATE)
-    for name in ("SAM points", "SAM boxes", "cells [1]"):
+    for name in ("SAM points", "SAM boxes", "cells labels"):
         np.testing.assert_allclose(user.layer(name).scale, SCALE)
         np.testing.assert_allclose(user.layer(name).translate, TRANSLATE)
 
@@ -508,7 +508,7 @@ def test_removing_the_image_ends_the_annotation_but_not_the_labels(user: User) -
     user.viewer.layers.remove(user.image)
     user.settle()
     assert user.widget.session is None
-    assert np.asarray(user.layer("cells [1]").data).max() == 1
+    assert np.asarray(user.layer("cells labels").data).max() == 1
     with pytest.raises(ValueError, match="No annotation runs"):
         napari_sam.session(user.viewer)
 
@@ -604,13 +604,13 @@ def test_a_plane_that_is_too_large_says_why_nothing_is_committed(
 
 def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:
     user.image.scale = (3, 1, 1)
-    for name in ("SAM points", "SAM boxes", "cells [1]"):
+    for name in ("SAM points", "SAM boxes", "cells labels"):
         np.testing.assert_allclose(user.layer(name).scale, (3, 1, 1))
     user.widget.stop()
     user.image.scale = (3, 2, 2)
     user.panel.start.click()
     user.settle()
-    for name in ("SAM points", "SAM boxes", "cells [1]"):
+    for name in ("SAM points", "SAM boxes", "cells labels"):
         np.testing.assert_allclose(user.layer(name).scale, (3, 2, 2))
 
 

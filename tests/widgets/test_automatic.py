@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from napari.layers import Tracks
+from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QApplication
 
 from automatic.discs import proposals_of
@@ -464,12 +465,15 @@ def test_what_is_set_is_what_is_given(qapp: QApplication) -> None:
 def test_the_histogram_shows_which_values_the_limits_leave(qapp: QApplication) -> None:
     scores = Histogram("score")
     scores.resize(200, 46)
+    theme = scores.palette()
+    theme.setColor(QPalette.ColorRole.WindowText, QColor("#204060"))
+    scores.setPalette(theme)
     scores.show_values(np.array([0.1, 0.5, 0.51, 0.9, 1.0]), low=0.5)
     assert (scores.counts.sum(), scores.kept.sum(), scores.counts[-1]) == (5, 4, 1)
     image = scores.grab().toImage().scaled(200, 46)
-    assert image.pixelColor(22, 30).name() == "#4b4f58", "left out"
-    assert image.pixelColor(197, 30).name() == "#2ee66b", "kept"
-    assert image.pixelColor(100, 1).name() == "#ffffff", "the limit"
+    assert image.pixelColor(22, 30).name() == "#808591", "left out"
+    assert image.pixelColor(197, 30).name() == "#25b955", "kept"
+    assert image.pixelColor(100, 1).name() == "#204060", "the limit, in the colour of the theme"
     areas = Histogram("area", logarithmic=True)
     areas.show_values(np.array([1, 10, 100, 1000]), high=100)
     assert np.flatnonzero(areas.counts).tolist() == [0, 13, 26, 39] and areas.kept.sum() == 3

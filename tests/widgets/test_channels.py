@@ -132,7 +132,7 @@ def test_along_an_axis_masks_and_prompts_are_shown_with_every_channel(
     assert iou(session.labels[1, 0] > 0, disc((ROW, COLUMN), RADIUS)) > 0.8
     for shown in (0, 1, 2):
         user.go_to(1, shown)
-        assert user.layer("cells [1]")._slice.image.raw[ROW, COLUMN] > 0
+        assert user.layer("cells labels")._slice.image.raw[ROW, COLUMN] > 0
     assert user.viewer.dims.nsteps == steps
     user.viewer.dims.order = (0, 2, 1, 3)
     user.settle()
