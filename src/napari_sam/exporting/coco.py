@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from napari_sam.exporting.json_lists import separated
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, column_runs
@@ -35,25 +36,16 @@ def coco_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iter
         yield f'{{"info": {json.dumps(description)},\n"licenses": [],\n"categories": '
         yield json.dumps([{"id": x, "name": name or _NO_CATEGORY} for name, x in numbers.items()])
         yield ',\n"images": [\n'
-        yield from _separated(_image(store, number, position) for number, position in enumerate(positions, 1))
+        yield from separated(_image(store, number, position) for number, position in enumerate(positions, 1))
         yield '],\n"annotations": [\n'
         planes = enumerate(annotated_planes(seen, positions, progress), 1)
         masks = ((number, label, runs) for number, plane in planes for label, runs in plane.masks.items())
         shape = _plane_shape(store)
-        yield from _separated(
+        yield from separated(
             _annotation(count, number, infos[label], runs, numbers, shape)
             for count, (number, label, runs) in enumerate(masks, 1)
         )
         yield "]}\n"
-
-
-def _separated(entries: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Give the entries of a JSON list, each on a line."""
-    comma = ""
-    for entry in entries:
-        yield comma + json.dumps(entry)
-        comma = ",\n"
-    yield "\n"
 
 
 def _image(store: LabelsStore, number: int, position: Position) -> dict[str, Any]:

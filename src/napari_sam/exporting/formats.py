@@ -89,15 +89,15 @@ def export_labels(
         If the format is unknown, ``path`` is taken or cannot be written.
     """
     path = Path(path).expanduser()
-    format = _format_of(path) if format is None else format  # noqa: A001
-    if format not in FORMATS:
-        raise LabelsError(f"The format {format!r} is unknown; choose {', '.join(FORMATS)}.")
+    key = _format_of(path) if format is None else format
+    if key not in FORMATS:
+        raise LabelsError(f"The format {key!r} is unknown; choose {', '.join(FORMATS)}.")
     partial = aside(path)
     try:
         _check_free(path, overwrite)
         clear_up(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        FORMATS[format].write(store, partial, progress)
+        FORMATS[key].write(store, partial, progress)
         _check_free(path, overwrite)  # another export may have been faster
         partial.replace(path)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import shapely
 
+from napari_sam.exporting.json_lists import separated
 from napari_sam.exporting.outlines import outline
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
 from napari_sam.model.layers import Progress, ignore_progress
@@ -29,15 +30,19 @@ def geojson_lines(store: LabelsStore, progress: Progress = ignore_progress) -> I
         categories = {category.name: category for category in seen.categories()}
         infos = {info.label: info for info in seen.objects()}
         yield '{"type": "FeatureCollection", "features": [\n'
-        first = True
-        for plane in annotated_planes(seen, seen.positions(), progress):
-            position = AnnotatedPlane.named(store, plane.position)
-            for label, runs in plane.masks.items():
-                info = infos[label]
-                feature = _feature(info, runs, position, categories.get(info.category), store.path.name)
-                yield ("" if first else ",\n") + json.dumps(feature)
-                first = False
-        yield "\n]}\n"
+        planes = annotated_planes(seen, seen.positions(), progress)
+        yield from separated(
+            _feature(
+                infos[label],
+                runs,
+                AnnotatedPlane.named(store, plane.position),
+                categories.get(infos[label].category),
+                store.path.name,
+            )
+            for plane in planes
+            for label, runs in plane.masks.items()
+        )
+        yield "]}\n"
 
 
 def _feature(

@@ -57,9 +57,7 @@ def chunks_under(array: zarr.Array[Any], regions: Iterable[Region]) -> Iterator[
 
 def chunk_region(number: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
     """Give what the chunk with this number along each axis covers of an array."""
-    return tuple(
-        slice(i * side, min((i + 1) * side, n)) for i, side, n in zip(number, sides, shape, strict=True)
-    )
+    return _region([i * side for i, side in zip(number, sides, strict=True)], sides, shape)
 
 
 def array_folder(array: zarr.Array[Any]) -> Path | None:

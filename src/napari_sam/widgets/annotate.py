@@ -238,7 +238,7 @@ class AnnotateWidget(DockedWidget):
         for note in (*notes, *opened.predictor.identity.notes):
             opened.noticed.emit(note)
         earlier = labels_before(opened.store.path)
-        if earlier is not None and not opened.store.ledger.steps():
+        if earlier is not None and opened.store.ledger.last_done() is None:
             opened.noticed.emit(
                 f"These labels are new. If {layer.name!r} was annotated before, choose {earlier} "
                 "under Labels, and start anew, to go on there."

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.hovering import mask_under
+from napari_sam.inference.prompts import lies_on
 from napari_sam.previews import Preview
 from napari_sam.runs import pixel_box
 from napari_sam.widgets.connections import Connections
@@ -133,9 +134,8 @@ class Hover(QObject):
         to_image = np.linalg.inv(data_to_world(self._image, world_units(self._viewer)))
         position = round_off((to_image @ [*self._place[-n:], 1.0])[:-1])
         row, column = (float(position[axis]) for axis in plane.displayed)
-        height, width = plane.shape(session.planes.shape)
-        inside = -0.5 <= row <= height - 0.5 and -0.5 <= column <= width - 0.5
-        if not (inside and on_plane(plane, position[None])[0]):
+        shape = plane.shape(session.planes.shape)
+        if not (lies_on((row, column), shape) and on_plane(plane, position[None])[0]):
             self.hide()
             return
         self._job.submit(lambda _: mask_under(session, plane, (row, column)), key=(plane, row, column))
