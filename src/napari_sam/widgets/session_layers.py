@@ -56,7 +56,8 @@ class SessionLayers:
         self.labels.events.paint.connect(self._on_labels_paint)
         self._preview = Overlay(made.preview)
         self._colours: object = PREVIEW_COLOURS
-        self._several: Sequence[Preview] = ()  # the objects that are shown together
+        # What is laid over the image, to be laid again where that moves.
+        self._laid: tuple[Plane, NDArray[np.uint8], tuple[int, int], object] | None = None
         self.prompts = PromptLayers(viewer, self.frame, made.points, made.boxes)
         if not self._lies_on_image():  # which may have moved while the layers were made
             self._place_all()
@@ -121,12 +122,11 @@ class SessionLayers:
 
     def hide_preview(self, is_next_near: bool = False) -> None:
         """Take the mask away; where the next one is near, the last stays until then, but not for long."""
-        self._several = ()
+        self._laid = None
         self._preview.hide(_NEXT_IS_NEAR_MS if is_next_near else 0)
 
     def show_preview(self, preview: Preview) -> None:
         """Lay the mask over its plane."""
-        self._several = ()
         plane, tile, mask = preview.plane, preview.found.tile, preview.found.inside.mask(preview.chosen)
         self._show_mask(plane, mask.astype(np.uint8), (tile.row, tile.column), PREVIEW_COLOURS)
 
@@ -134,6 +134,7 @@ class SessionLayers:
         self, plane: Plane, mask: NDArray[np.uint8], corner: tuple[int, int], colours: object
     ) -> None:
         """Lay numbered masks over their plane, from ``corner`` on."""
+        self._laid = plane, mask, corner, colours
         shape = [1] * self._image.ndim
         for axis, length in zip(plane.displayed, mask.shape, strict=True):
             shape[axis] = length
@@ -159,7 +160,6 @@ class SessionLayers:
 
     def show_several(self, previews: Sequence[Preview]) -> None:
         """Lay the masks of several objects of one plane over it, each in a colour of its own."""
-        self._several = previews
         plane = previews[0].plane
         shape = plane.shape(self._session.planes.shape)
         together = np.zeros(shape, np.uint8)
@@ -175,12 +175,10 @@ class SessionLayers:
         self._place_all()
         with suppress(ValueError):  # there is none, or one that is too large: a commit will say so
             self._session.show(self.shown_plane())
-        if self._session.preview is not None:
-            self.show_preview(self._session.preview)
-        elif self._several:
-            self.show_several(self._several)
-        else:
+        if self._laid is None:
             self.hide_preview()
+        else:
+            self._show_mask(*self._laid)
 
     def _lies_on_image(self) -> bool:
         """Whether the labels are where the image is."""
