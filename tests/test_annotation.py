@@ -795,6 +795,17 @@ class TestDefaultLabelsPath:
     def test_is_else_in_the_users_data_folder(self, folder: Path, name: str, expected: str) -> None:
         assert default_labels_path(name) == folder / expected
 
+    def test_of_a_file_whose_folder_cannot_be_written_are_found_again_there(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        files = [tmp_path / "gone" / "cells.ome.tif", tmp_path / "gone too" / "cells.ome.tif"]
+        scenes = (None, "2", "x" * 200)
+        paths = [default_labels_path("layer", file, scene) for file in files for scene in scenes]
+        assert {path.parent for path in paths} == {folder} and len(set(paths)) == 6
+        assert paths[0].name.startswith("cells-") and paths[1].name.startswith("cells.scene-2-")
+        LabelsStore.create(paths[0], (3, 4), "yx").close()
+        assert default_labels_path("layer", files[0]) == paths[0]
+
     def test_is_never_anothers_there(self, folder: Path, tmp_path: Path) -> None:
         """Two images of the same name and shape, one after the other, do not share their labels."""
         paths = []

@@ -90,7 +90,8 @@ class TestDamagedFiles:
         Path("torn.tif").write_bytes(whole[:middle] + bytes(100) + whole[middle + 100 :])
         Path("empty.tif").write_bytes(b"II*\0" + bytes(20))
         Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40))
-        import_labels(np.stack([labels] * 12), "cells.zarr", "zyx").close()
+        np.save("cells.npy", stack := np.stack([labels] * 12))
+        import_labels(stack, "cells.zarr", "zyx").close()
 
     @pytest.mark.parametrize("file", ["cut.tif", "torn.tif", "empty.tif"])
     @pytest.mark.parametrize(
@@ -104,13 +105,22 @@ class TestDamagedFiles:
         command = "automatic broken.png --labels new.tif"
         self.check(command, "broken.png cannot be read (", "choose another file", capsys)
 
-    @pytest.mark.parametrize("format_", ["coco", "csv", "geojson", "shapes", "categories-tiff"])
-    def test_a_ledger(self, format_: str, capsys: pytest.CaptureFixture[str]) -> None:
+    @pytest.mark.parametrize(
+        "command",
+        [
+            *(
+                f"export cells.zarr out --to {x}"
+                for x in ("coco", "csv", "geojson", "shapes", "categories-tiff")
+            ),
+            "repair cells.zarr",
+            "replay cells.zarr cells.npy --model nano --out out",
+        ],
+    )
+    def test_a_ledger(self, command: str, capsys: pytest.CaptureFixture[str]) -> None:
         ledger = Path("cells.zarr", "ledger.sqlite")
         content = bytearray(ledger.read_bytes())
         content[4096 * 8 :] = b"\xff" * (len(content) - 4096 * 8)  # what says which tables there are stays
         ledger.write_bytes(content)
-        command = f"export cells.zarr out --to {format_}"
         self.check(command, f"{ledger} is damaged (", "restore it from a copy", capsys)
         assert not Path("out").exists()
 

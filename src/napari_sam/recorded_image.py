@@ -14,8 +14,8 @@ from napari_sam.axes import SAMPLES
 from napari_sam.channels import Composite
 from napari_sam.planes import AS_IT_IS, ArrayLike, Planes
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.opening import LEDGER, explained
 from napari_sam.storage.reading import read_array
-from napari_sam.storage.view import LedgerView
 
 
 def image_of(store: LabelsStore, path: str | Path) -> Planes:
@@ -24,14 +24,16 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
     Raises
     ------
     LabelsError
-        If the file cannot be read.
+        If the file, or the ledger, cannot be read.
     ValueError
         If it is another image: one of another shape.
     """
     path = Path(path).expanduser()
     array, _ = read_array(path)
     wanted, axes = tuple(store.array.shape), store.geometry.axes
-    composite = _channels(store.ledger)
+    with explained(store.path / LEDGER):
+        recorded = Counter(x.making.preprocessing for x in store.ledger.each_origin())
+    composite = _channels(recorded)
     if composite is not None:
         axis = -1 if composite.axis is None else axes.find(composite.axis)
         if axis < 0:
@@ -47,7 +49,7 @@ def image_of(store: LabelsStore, path: str | Path) -> Planes:
         fitting = _fitted(array, (*wanted, *samples))
         if fitting is not None:
             letters = axes + SAMPLES * len(samples)
-            return Planes(fitting, letters, name=path.stem, limits=_contrast(store.ledger))
+            return Planes(fitting, letters, name=path.stem, limits=_contrast(recorded))
     raise ValueError(
         f"{path} has shape {tuple(array.shape)}, the labels {wanted}; give the image that they were made of."
     )
@@ -86,15 +88,13 @@ class _Reshaped:
         return block.reshape(lengths)
 
 
-def _channels(ledger: LedgerView) -> Composite | None:
+def _channels(recorded: Counter[str]) -> Composite | None:
     """Give the channels as most prompts were made with them; None if that was one alone."""
-    recorded = Counter(x.making.preprocessing for x in ledger.each_origin() if x.making.preprocessing)
-    return Composite.read(recorded.most_common(1)[0][0]) if recorded else None
+    return next((Composite.read(text) for text, _ in recorded.most_common() if text), None)
 
 
-def _contrast(ledger: LedgerView) -> tuple[float, float] | None:
+def _contrast(recorded: Counter[str]) -> tuple[float, float] | None:
     """Give the two intensities that most prompts were made with; None if there were none."""
-    recorded = Counter(x.making.preprocessing for x in ledger.each_origin())
     for text, _ in recorded.most_common():
         if text == AS_IT_IS:
             return None

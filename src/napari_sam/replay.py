@@ -25,7 +25,7 @@ from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.making import made_aside
 from napari_sam.storage.ome import make_group
-from napari_sam.storage.opening import LEDGER, LabelsError, is_taken
+from napari_sam.storage.opening import LEDGER, LabelsError, explained, is_taken
 from napari_sam.storage.origins import Making, Origin
 
 __all__ = ["Replay", "ReplayedObject", "image_of", "replay_labels"]
@@ -72,7 +72,7 @@ def replay_labels(
     Raises
     ------
     LabelsError
-        If ``path`` is taken or cannot be written.
+        If ``path`` is taken or cannot be written, or the old ledger is damaged.
     ValueError
         If the image has another shape than the labels.
     """
@@ -85,7 +85,7 @@ def replay_labels(
     if is_taken(path):
         raise LabelsError(f"{path} exists already; a replay needs a new name.")
     folder = None if cache is None else Path(cache).expanduser()
-    with made_aside(path) as partial, closing(_like(store, partial)) as new:
+    with explained(store.path / LEDGER), made_aside(path) as partial, closing(_like(store, partial)) as new:
         asked, kept = _parted(store, masks_as_prompts)
         work = _Work(store, new)
         work.copy(kept)

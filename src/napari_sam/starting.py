@@ -106,8 +106,9 @@ def open_session(
 def default_labels_path(name: str, image_path: Path | None = None, scene: str | None = None) -> Path:
     """Choose where the labels of an image go.
 
-    Beside the image's file, if its folder can be written: there they are found again. Else into the user's
-    data folder, under a name that is not taken, since another image of the same name may be meant.
+    Beside the image's file, if its folder can be written, else into the user's data folder, under a name that
+    is the file's own: there they are found again. Those of an image without a file go into the data folder
+    under a name that is not taken, since another image of the same name may be meant.
 
     Parameters
     ----------
@@ -118,10 +119,13 @@ def default_labels_path(name: str, image_path: Path | None = None, scene: str | 
     scene
         Which of several images in that file it is; None for the first one, or the only one.
     """
-    if image_path is not None and os.access(image_path.parent, os.W_OK):
-        stem = image_path.stem.removesuffix(".ome")
-        return _beside(image_path.parent, stem if scene is None else f"{stem}.scene-{_plain(scene)}")
     folder = _data_folder()
+    if image_path is not None:
+        stem = image_path.stem.removesuffix(".ome")
+        stem = stem if scene is None else f"{stem}.scene-{_plain(scene)}"
+        if os.access(image_path.parent, os.W_OK):
+            return _beside(image_path.parent, stem)
+        return folder / _marked(stem, f"{image_path.absolute()} {stem}")
     stem = _cut(_plain(name), _LONGEST_NAME) or "image"
     path, number = folder / f"{stem}{_SUFFIX}", 1
     while path.exists():
@@ -153,9 +157,13 @@ def _beside(folder: Path, stem: str) -> Path:
     with suppress(OSError):  # it may be longer than any name can be
         if path.exists():
             return path
-    # Names that begin alike stay apart, and each is found again.
-    ending = "-" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-    return folder / f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}{_SUFFIX}"
+    return folder / _marked(stem, stem)
+
+
+def _marked(stem: str, whole: str) -> str:
+    """Name labels by a stem, which may be cut: those of another whole have another name."""
+    ending = "-" + hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]
+    return f"{_cut(stem, _LONGEST_NAME - len(ending))}{ending}{_SUFFIX}"
 
 
 def _plain(name: str) -> str:

@@ -313,7 +313,7 @@ class TestLedger:
         store.close()
         broken = "CREATE TABLE half (x); CREATE TABLE half (x)"
         monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-        with pytest.raises(LabelsError, match="cannot be read"):
+        with pytest.raises(LabelsError, match="is damaged"):
             LabelsStore.open(path)
         monkeypatch.undo()
         again = LabelsStore.open(path)
@@ -323,7 +323,7 @@ class TestLedger:
     def test_that_is_none_is_told_and_stays(self, path: Path, store: LabelsStore, content: bytes) -> None:
         store.close()
         (path / LEDGER).write_bytes(content)
-        with pytest.raises(LabelsError, match=r"ledger\.sqlite cannot be read .*move it away to go on"):
+        with pytest.raises(LabelsError, match=r"ledger\.sqlite is damaged .*move it away to go on"):
             LabelsStore.open(path)
         assert (path / LEDGER).read_bytes() == content
         (path / LEDGER).unlink()
@@ -332,7 +332,7 @@ class TestLedger:
     def test_that_is_empty_is_told_to_who_only_reads(self, path: Path, store: LabelsStore) -> None:
         store.close()
         (path / LEDGER).write_bytes(b"")
-        with pytest.raises(LabelsError, match=r"ledger\.sqlite cannot be read \(it is empty\)"):
+        with pytest.raises(LabelsError, match=r"ledger\.sqlite is damaged \(it is empty\)"):
             LabelsStore.open(path, read_only=True)
 
     def test_that_cannot_be_read_with_its_log_is_not_to_be_moved_away(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from qtpy.QtCore import QSettings
 
+from napari_sam.starting import open_session
+from napari_sam.storage.embeddings import default_folder
 from widgets.driving import User
 
 SHAPE = (192, 224)
@@ -50,6 +53,30 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings"))
 
 
+class Encoded:
+    """Stacks that are encoded once for all tests of a process, which then open them as ones seen before."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[bytes, Path] = {}
+
+    def into_the_cache(self, stack: NDArray[np.uint8]) -> None:
+        """Put the embeddings of a stack with the axes z, y and x into the user's cache."""
+        name = stack.tobytes()
+        if name not in self._folders:
+            folder = self._root / str(len(self._folders))
+            session = open_session(stack, "zyx", labels=f"{folder}.labels.zarr", cache=folder)
+            assert session.encode_all() == len(stack)
+            session.close()
+            self._folders[name] = folder
+        shutil.copytree(self._folders[name], default_folder())
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Encoded:
+    return Encoded(tmp_path_factory.mktemp("encoded"))
+
+
 @pytest.fixture
 def open_window(make_napari_viewer: Callable[..., napari.Viewer]) -> Iterator[Callable[..., User]]:
     """Open a shown window of 1280 x 800 with an image layer, and put a user in front of it."""
@@ -68,8 +95,11 @@ def open_window(make_napari_viewer: Callable[..., napari.Viewer]) -> Iterator[Ca
 
 
 @pytest.fixture
-def user(open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path) -> User:
-    """A user who has started to annotate the stack, on plane 0."""
+def user(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], encoded: Encoded, tmp_path: Path
+) -> User:
+    """A user who has started to annotate the stack, seen before, on plane 0."""
+    encoded.into_the_cache(stack)
     someone = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)

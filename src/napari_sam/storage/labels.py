@@ -34,11 +34,11 @@ from napari_sam.storage.opening import (
     LEDGER,
     LabelsError,
     attributes_above,
+    explained,
     is_taken,
     open_array,
     open_ledger,
     reason_of,
-    what_to_do,
 )
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.recorded import RecordedLabels
@@ -136,14 +136,13 @@ class LabelsStore(RecordedVolume):
             except NotWritable as reason:
                 why = str(reason)
         try:
-            store = cls(path, array, open_ledger(path, array, bool(why)), lock, why)
-            if not why:
-                store.finish_pending()
-        except BaseException as error:
+            with explained(path / LEDGER):
+                store = cls(path, array, open_ledger(path, array, bool(why)), lock, why)
+                if not why:
+                    store.finish_pending()
+        except BaseException:
             if lock is not None:
                 lock.release()
-            if isinstance(error, sqlite3.Error):
-                raise LabelsError(what_to_do(path / LEDGER, error)) from error
             raise
         return store
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from napari_sam.storage.ome import finest_level, is_intensities
 from napari_sam.storage.volumes import UNREADABLE, objects_in, written_regions
 
 LEDGER = "ledger.sqlite"
+
+# What SQLite says where the folder cannot be written, and wherever the ledger itself is not to blame.
+_UNWRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY})
+_PASSING = _UNWRITABLE | {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+}
 
 
 class LabelsError(ValueError):
@@ -66,19 +77,49 @@ def open_ledger(path: Path, array: zarr.Array[Any], read_only: bool) -> Ledger:
     return Ledger.open(path / LEDGER)
 
 
-def what_to_do(ledger: Path, error: sqlite3.Error) -> str:
-    """Say what is to be done about a ledger that cannot be read."""
-    log = ledger.with_name(f"{ledger.name}-wal")
-    if isinstance(error, sqlite3.OperationalError) and log.exists():
+@contextmanager
+def explained(ledger: Path) -> Iterator[None]:
+    """Say what is to be done about a ledger that cannot be read.
+
+    Raises
+    ------
+    LabelsError
+        In the place of any error of SQLite.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LabelsError(what_to_do(ledger, error)) from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite found the ledger itself damaged or emptied, and not locked, gone, or without room."""
+    return isinstance(error, sqlite3.Error) and _code(error) not in _PASSING
+
+
+def what_to_do(ledger: Path, error: Exception) -> str:
+    """Say what is to be done about a ledger that SQLite cannot read."""
+    if is_damage(error):
+        return (
+            f"The ledger {ledger} is damaged ({error}); restore it from a copy, or move it away to go "
+            "on with the labels alone, without prompts and history."
+        )
+    if _code(error) in _UNWRITABLE and ledger.with_name(f"{ledger.name}-wal").exists():
         # Its last steps are in the log, which SQLite reads only with a file of its own beside it.
         return (
             f"The ledger {ledger} was not closed and cannot be read where it is ({error}); copy the folder "
             f"{ledger.parent} to a disk that can be written, and open it there."
         )
     return (
-        f"The ledger {ledger} cannot be read ({error}). Restore it from a copy; or "
-        "move it away to go on with the labels alone, without prompts and history."
+        f"The ledger {ledger} cannot be read now ({error}); see that the file is there and the disk "
+        "is not full, and try again."
     )
+
+
+def _code(error: Exception) -> int:
+    """Give SQLite's own code of an error, without what it says of its circumstances."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
 
 
 def is_taken(path: Path) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.opening import explained
 from napari_sam.storage.view import LedgerView
 
 
@@ -25,24 +24,15 @@ def snapshot(ledger: Ledger) -> Iterator[LedgerView]:
     if ledger.path is None:  # of labels without a ledger, opened for reading: nobody writes into it
         yield ledger
         return
-    try:
+    with explained(ledger.path):
         seen = Ledger.open(ledger.path, read_only=True)
         try:
             seen.hold()
         except BaseException:
             seen.close()
             raise
-    except sqlite3.OperationalError as error:  # no damage: it is locked, gone, or there is no room
-        raise LabelsError(
-            f"The ledger {ledger.path} cannot be read now ({error}); see that the file is there and the disk "
-            "is not full, and try again."
-        ) from error
-    except sqlite3.Error as error:
-        raise LabelsError(
-            f"The ledger {ledger.path} is damaged ({error}); restore it from a copy, or move it away to go "
-            "on with the labels alone, without prompts and history."
-        ) from error
     try:
-        yield seen
+        with explained(ledger.path):
+            yield seen
     finally:
         seen.close()

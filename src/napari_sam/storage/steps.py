@@ -14,7 +14,7 @@ from psygnal import Signal
 
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LabelsError, reason_of
+from napari_sam.storage.opening import LEDGER, LabelsError, is_damage, reason_of, what_to_do
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
 from napari_sam.storage.repair import Repair
@@ -266,10 +266,12 @@ class RecordedVolume:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say what to do where the disk refuses."""
+        """Say what to do where the disk refuses, or the ledger is damaged."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
+            if is_damage(error):
+                raise LabelsError(what_to_do(self.path / LEDGER, error)) from error
             later = "; what was begun is taken back before the next step" * self._writer.is_in_arrears
             raise LabelsError(
                 f"The labels at {self.path} cannot be written ({reason_of(error)}){later}. "
