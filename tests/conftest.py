@@ -34,8 +34,9 @@ def pytest_configure() -> None:
         os.environ.pop("WAYLAND_DISPLAY", None)
         os.environ["QT_QPA_PLATFORM"] = "xcb"
     if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
-        # Each of several test processes takes its share of the processors.
+        # Each of several test processes takes its share of the processors, and draws windows by one thread.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+        os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -59,7 +59,9 @@ def test_without_a_display_the_demo_is_headless(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["demo", "--headless", "--out", str(tmp_path / "file")]) == 1
-    assert str(tmp_path / "file") in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith(f"napari-sam: {tmp_path / 'file'}")
+    assert told.endswith("cannot be read or written (Not a directory); give another file or folder.\n")
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,12 +32,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except (ValueError, OSError) as error:
-        print(f"napari-sam: {error}", file=sys.stderr)
+        print(f"napari-sam: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"Stopped. {options.stays.format_map(vars(options))}", file=sys.stderr)
         return _INTERRUPTED
     return status
+
+
+def _told(error: ValueError | OSError) -> str:
+    """Give what went wrong in words, also where the system gives a number and a file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be read or written ({error.strerror}); give another file or folder."
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from automatic.discs import SHAPE, disc, proposals_of
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks, lies_outside, within, without
-from napari_sam.automatic.writing import commit_masks
+from napari_sam.automatic.writing import commit_masks, reasons, write_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.proposals import Selection
 from napari_sam.planes import Plane
@@ -37,6 +37,18 @@ def test_all_masks_are_one_step(session: Session) -> None:
     assert not session.labels[1].any() and session.prompt == Prompt()
     session.redo()
     assert np.unique(session.labels[1]).tolist() == [0, 1, 2]
+
+
+def test_what_is_left_out_is_counted_by_the_reason(session: Session) -> None:
+    commit_masks(session, [masks_of([disc(20, 20)])])
+    found = masks_of([disc(20, 20), disc(60, 60), disc(20, 60), disc(60, 20)])
+    region = np.ones(SHAPE, np.bool_)
+    region[:, 40:] = False
+    numbers = np.array([1, 2, 0, 3])
+    written = write_masks(session, [found], [numbers], region=region)
+    assert written.object_count == 1 and written.step.kind == "automatic"
+    assert written.left_out == {"annotated already": 1, "outside the region": 1}, "and who was rejected is not"
+    assert reasons(written.left_out) == "1 annotated already, 1 outside the region"
 
 
 def test_the_ledger_knows_how_they_were_made(session: Session) -> None:
@@ -130,7 +142,7 @@ def test_of_what_half_lies_outside_the_selection_and_the_writing_say_the_same(
     if stays:
         commit_masks(session, [masks_of([mask])], region=region)
     else:
-        with pytest.raises(ValueError, match="1 lie outside the region"):
+        with pytest.raises(ValueError, match="1 outside the region"):
             commit_masks(session, [masks_of([mask])], region=region)
     assert np.array_equal(session.labels[1] > 0, mask & region & stays)
 
@@ -150,9 +162,9 @@ def test_masks_in_planes_that_lie_otherwise_are_written_where_they_are(
     ("masks", "options", "reason"),
     [
         ([], {}, "no masks to commit"),
-        ([disc(30, 30)], {}, "1 are annotated already"),
-        ([disc(70, 70)], {"region": np.zeros(SHAPE, bool)}, "1 lie outside the region"),
-        ([disc(70, 70)], {"numbers": [np.array([0])]}, "1 do not belong"),
+        ([disc(30, 30)], {}, "1 annotated already"),
+        ([disc(70, 70)], {"region": np.zeros(SHAPE, bool)}, "1 outside the region"),
+        ([disc(70, 70)], {"numbers": [np.array([0])]}, "1 of no accepted object"),
         ([disc(70, 70)], {"region": np.ones((3, 4), bool)}, r"shape \(3, 4\)"),
         ([disc(70, 70)], {"annotated": "merge"}, "merge"),
     ],

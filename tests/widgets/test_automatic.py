@@ -222,6 +222,16 @@ def test_what_is_committed_is_let_go_of_and_no_other_plane(
     assert not masks.panel.commit.isEnabled()
 
 
+def test_a_commit_says_what_it_left_out(masks: Masks) -> None:
+    masks.user.go_to(0, 0)
+    masks.find()
+    masks.commit()
+    masks.run_stack()
+    masks.commit()
+    told = "2 objects were committed, as one step; undo takes it back. Left out: 1 annotated already."
+    assert masks.panel.status.text() == told
+
+
 def test_masks_are_found_anew_where_pixels_have_changed(masks: Masks) -> None:
     masks.find()
     masks.user.click(0, *centre(0))

@@ -50,12 +50,12 @@ def user(
 def hover(user: User, *position: float) -> None:
     """Bring the mouse to a position in the image's array, from close beside it, and let it rest there.
 
-    napari tells of the first of two moves in quick succession, and not always of the second.
+    napari leaves out moves that follow another one within milliseconds.
     """
     place = user.place(position)
-    for step in (2, 0):
+    for step in (6, 0):
         QTest.mouseMove(user.canvas.native, place + QPoint(step, 0))
-        QApplication.processEvents()
+        QTest.qWait(20)
         user.settle()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -24,6 +24,26 @@ Annotated = Literal["keep", "replace"]
 KIND = "automatic"
 # The share of the progress of a write that the painting of all planes is.
 _PAINTING = 0.3
+_REJECTED = "of no accepted object"
+
+
+@dataclass(frozen=True)
+class WrittenMasks:
+    """What came of masks that were written.
+
+    Attributes
+    ----------
+    step
+        Of the kind ``"automatic"``.
+    object_count
+        How many objects are new.
+    left_out
+        How many masks of accepted objects were not written, by the reason.
+    """
+
+    step: Step
+    object_count: int
+    left_out: Mapping[str, int]
 
 
 def commit_masks(
@@ -47,7 +67,7 @@ def commit_masks(
     LabelsError
         If the store cannot be written; nothing has changed then.
     """
-    step = write_masks(session, found, numbers, annotated, region)
+    step = write_masks(session, found, numbers, annotated, region).step
     session.announce(step)
     return step
 
@@ -59,7 +79,7 @@ def write_masks(
     annotated: Annotated = "keep",
     region: NDArray[np.bool_] | None = None,
     progress: Progress = ignore_progress,
-) -> Step:
+) -> WrittenMasks:
     """Write masks as new objects into a session's labels, in any thread; undo takes all back at once.
 
     Whoever listens to the session belongs to another thread, which has to call `Session.announce`.
@@ -83,11 +103,6 @@ def write_masks(
     progress
         Told the share that is done; what it raises ends the call, and nothing has changed then.
 
-    Returns
-    -------
-    Step
-        Of the kind ``"automatic"``.
-
     Raises
     ------
     ValueError
@@ -100,7 +115,8 @@ def write_masks(
     store = session.store
     store.check_writable()
     with store.writing():
-        labels = _NewLabels(store.next_label, store.check_label)
+        first = store.next_label
+        labels = _NewLabels(first, store.check_label)
         changes, origins = PackedChanges(), []
         left_out: Counter[str] = Counter()
         for number, masks in enumerate(found):
@@ -122,7 +138,9 @@ def write_masks(
                 origins.append(Origin(label, masks.plane, masks.masks[index], making))
         if not origins:
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
-        return store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
+        step = store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
+        del left_out[_REJECTED]
+        return WrittenMasks(step, labels.next - first, left_out)
 
 
 @dataclass
@@ -160,18 +178,18 @@ def _painted(
     for index, runs in enumerate(masks.masks):
         number = None if objects is None else int(objects[index])
         if number == 0:
-            left_out["do not belong to an accepted object"] += 1
+            left_out[_REJECTED] += 1
             continue
         mask = runs.mask()
         if region is not None:
             if lies_outside(mask, region[runs.index]):
-                left_out["lie outside the region"] += 1
+                left_out["outside the region"] += 1
                 continue
             mask &= region[runs.index]
         if annotated == "keep":
             free = before[runs.index] == 0
             if lies_outside(mask, free):
-                left_out["are annotated already"] += 1
+                left_out["annotated already"] += 1
                 continue
             mask &= free
         label = labels.take(number)
@@ -197,5 +215,9 @@ def _why_nothing(count: int, left_out: Counter[str]) -> str:
     """Say why no mask was written."""
     if count == 0:
         return "There are no masks to commit; lower a threshold, or accept some of the masks."
-    reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
-    return f"Of {count} masks none is left to commit: {reasons}."
+    return f"Of {count} masks none is left to commit: {reasons(left_out)}."
+
+
+def reasons(left_out: Mapping[str, int]) -> str:
+    """Say how many masks were left out and why, such as ``2 outside the region, 1 annotated already``."""
+    return ", ".join(f"{number} {reason}" for reason, number in left_out.items())

@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
 from napari_sam.automatic.proposing import propose_plane
+from napari_sam.automatic.writing import WrittenMasks, reasons
 from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.proposals import Proposals
 from napari_sam.planes import Plane
@@ -270,14 +271,16 @@ class AutomaticController:
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)
 
-    def _on_written(self, count: int) -> None:
+    def _on_written(self, written: WrittenMasks) -> None:
         """Let go of what was committed, and of nothing else: by now another plane may be shown."""
         self._forget(self._committed)
         if self._shown is not None and self._committed.issuperset(self._shown.planes):
             self._shown = None
         self._show()
+        count = written.object_count
         objects = "1 object was" if count == 1 else f"{count} objects were"
-        self._panel.show_status(f"{objects} committed, as one step; undo takes it back.")
+        left_out = f" Left out: {reasons(written.left_out)}." if written.left_out else ""
+        self._panel.show_status(f"{objects} committed, as one step; undo takes it back.{left_out}")
 
     # Working
 

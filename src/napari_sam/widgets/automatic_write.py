@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
-from napari_sam.automatic.writing import Annotated, write_masks
+from napari_sam.automatic.writing import Annotated, WrittenMasks, write_masks
 from napari_sam.model.layers import Progress
-from napari_sam.storage.records import Step
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
@@ -26,7 +25,7 @@ class MasksWriter:
     session, panel
         Where to, and where it is shown.
     written
-        Called, in Qt's thread, after something was written, with the number of new objects.
+        Called, in Qt's thread, after something was written, with what came of it.
     failed
         Called with what went wrong; nothing was written then.
     """
@@ -35,7 +34,7 @@ class MasksWriter:
         self,
         session: Session,
         panel: AutomaticPanel,
-        written: Callable[[int], None],
+        written: Callable[[WrittenMasks], None],
         failed: Callable[[Exception], None],
     ) -> None:
         self._session, self._panel, self._written = session, panel, written
@@ -64,9 +63,7 @@ class MasksWriter:
     ) -> None:
         """Begin to write; see `write_masks`."""
         assert self._write is None, "one after the other"
-        self._write = write = _Write(
-            self._session, partial(write_masks, self._session, found, numbers, annotated, region)
-        )
+        self._write = write = _Write(partial(write_masks, self._session, found, numbers, annotated, region))
         self._panel.show_writing(True)
         self._panel.show_progress(0.0, "writing")
         self._panel.show_status("Writing ... Until it is done, nothing else can be written to the labels.")
@@ -96,11 +93,11 @@ class MasksWriter:
         if write is None:  # it has failed, and was told
             return
         self._end()
-        if write.step is None:
+        if write.written is None:
             self._panel.show_status("Stopped; nothing was written.")
             return
-        self._session.announce(write.step)
-        self._written(write.object_count)
+        self._session.announce(write.written.step)
+        self._written(write.written)
 
     def _end(self) -> None:
         self._write = None
@@ -111,14 +108,10 @@ class MasksWriter:
 class _Write:
     """What is to be written, and what came of it."""
 
-    def __init__(self, session: Session, write: Callable[..., Step]) -> None:
-        self._session = session
+    def __init__(self, write: Callable[..., WrittenMasks]) -> None:
         self._write = write
-        self.step: Step | None = None
-        self.object_count = 0
+        self.written: WrittenMasks | None = None
 
     def run(self, progress: Progress) -> None:
         """Write; in the job's thread."""
-        before = self._session.store.next_label
-        self.step = self._write(progress=progress)
-        self.object_count = self._session.store.next_label - before
+        self.written = self._write(progress=progress)
