@@ -47,7 +47,7 @@ def test_what_is_left_out_is_counted_by_the_reason(session: Session) -> None:
     numbers = np.array([1, 2, 0, 3])
     written = write_masks(session, [found], [numbers], region=region)
     assert written.object_count == 1 and written.step.kind == "automatic"
-    assert written.left_out == {"annotated already": 1, "outside the region": 1}, "and who was rejected is not"
+    assert written.left_out == {"annotated already": 1, "outside the region": 1}, "what is rejected is not"
     assert reasons(written.left_out) == "1 annotated already, 1 outside the region"
 
 
