@@ -53,6 +53,42 @@ def test_a_chunk_is_decoded_once_and_only_where_there_is_one(
     assert len(decoded) == 14
 
 
+def test_what_is_read_ahead_is_not_decoded_again(array: zarr.Array[Any], decoded: list[int]) -> None:
+    seen = Sections(array)
+    shares: list[float] = []
+    seen.read_ahead(progress=shares.append)
+    assert len(decoded) == 14 and shares == sorted(shares) and len(shares) == 14
+    np.testing.assert_array_equal(seen[:, 5], array[:, 5])
+    assert len(decoded) == 14
+    array[3, 5] = 8
+    seen.read_ahead([np.s_[2:5, 0:6, 0:6]])
+    assert len(decoded) == 15, "planes 2 and 4 have none"
+    assert (seen[:, 5][3] == 8).all() and len(decoded) == 15
+
+
+def test_reading_ahead_leaves_room_and_can_be_ended(array: zarr.Array[Any], decoded: list[int]) -> None:
+    seen = Sections(array, most_bytes=20_000)
+    seen.read_ahead()
+    assert 0 < len(decoded) < 6 and seen._used <= 20_000
+
+    def stop(done: float) -> None:
+        if done > 0.2:
+            raise InterruptedError
+
+    decoded.clear()
+    with pytest.raises(InterruptedError):
+        Sections(array).read_ahead(progress=stop)
+    assert len(decoded) == 3
+
+
+def test_what_cannot_be_read_ahead_is_left_out(
+    array: zarr.Array[Any], tmp_path: Path, decoded: list[int]
+) -> None:
+    (tmp_path / "labels.zarr" / "c" / "3" / "0" / "0").write_bytes(b"torn")
+    Sections(array).read_ahead()
+    assert len(decoded) == 13
+
+
 def test_what_anyone_writes_is_seen(array: zarr.Array[Any], tmp_path: Path, decoded: list[int]) -> None:
     seen = Sections(array)
     assert not seen[:, 5][1].any()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
@@ -20,10 +22,13 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from napari_sam.storage.recorded import expanded
-from napari_sam.storage.volumes import chunk_region
+from napari_sam.storage.telling import Progress, silent
+from napari_sam.storage.volumes import UNREADABLE, Region, chunk_region, chunks_under, written_regions
 
 # What takes more chunks than this, and of their pixels no more than this share, is read as a section.
 _FEW_CHUNKS, _SHARE = 8, 1 / 16
+# Between two chunks that are read ahead others may run for so long, in seconds: a window is drawn meanwhile.
+_BREATH = 1e-3
 
 # Start and stop along every axis.
 _Bounds = tuple[tuple[int, int], ...]
@@ -96,6 +101,32 @@ class Sections:
                     wanted = places[inside, shape] = np.ravel_multi_index(grid, shape).astype(np.int32)
                 found[there] = runs.at(wanted)
         return found[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in entries)]
+
+    def read_ahead(self, regions: Iterable[Region] | None = None, progress: Progress = silent) -> None:
+        """Keep chunks before anyone looks at them, unhurried, so that the first look is as fast as the next.
+
+        It ends where half of what may be kept is, and leaves out chunks that cannot be read.
+
+        Parameters
+        ----------
+        regions
+            Where to read; all that was ever written, if left out.
+        progress
+            Told the share that is done; what it raises ends the call.
+        """
+        if self._folder is None:
+            return
+        regions = written_regions(self._array) if regions is None else regions
+        chunks = list(chunks_under(self._array, regions))
+        for count, chunk in enumerate(chunks):
+            progress(round(count / len(chunks), 2))
+            number = tuple(x.start // n for x, n in zip(chunk, self._array.chunks, strict=True))
+            with self._lock:
+                if 2 * self._used > self._most_bytes:
+                    return
+                with suppress(*UNREADABLE):
+                    self._runs(number)
+            time.sleep(_BREATH)
 
     def _is_section(self, bounds: _Bounds) -> bool:
         """Whether so many chunks give a few pixels each."""

@@ -26,6 +26,7 @@ from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
+from napari_sam.widgets.reading_ahead import ReadingAhead
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.taking_away import together
@@ -76,6 +77,7 @@ class SessionController:
             predict_anew=self._predict_anew,
         )
         self._stack = StackBinding(session, panel.stack, panel.seen)
+        self._ahead = ReadingAhead(session.store)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -110,6 +112,7 @@ class SessionController:
         self._history.close()
         self._picker.close()
         self._stack.close()
+        self._ahead.close()
         self._tools.close()
         with together(self._viewer):
             self._hover.close()
