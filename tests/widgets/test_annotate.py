@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 import torch
 import zarr
 from napari.layers._layer_actions import _duplicate_layer
+from napari.settings import get_settings
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 
@@ -20,6 +21,8 @@ from napari_sam import planes
 from napari_sam.inference.loading import precisions
 from napari_sam.planes import Plane
 from napari_sam.training.validation import iou
+from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.scrolling import Scrolled
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
 from widgets.driving import User, wait_until
 
@@ -630,11 +633,34 @@ def test_closing_lets_go_of_everything(user: User) -> None:
 
 
 def test_nothing_is_cut_off_at_1280_by_800(user: User) -> None:
-    panel = user.panel
-    for button in (panel.commit, panel.next, panel.undo, panel.polarity, panel.predict, panel.start):
+    no_button_is_cut_off(user.panel)
+    assert user.viewer.window._qt_window.height() <= 800
+
+
+def test_nothing_is_cut_off_in_larger_letters(user: User, font_size: Callable[[int], None]) -> None:
+    area = user.widget.findChild(Scrolled)
+    width, before = area.minimumWidth(), get_settings().appearance.font_size
+    font_size(16)
+    wait_until(lambda: area.minimumWidth() > 1.3 * width)
+    no_button_is_cut_off(user.panel)
+    font_size(before)
+    wait_until(lambda: area.minimumWidth() == width)
+
+
+def no_button_is_cut_off(panel: AnnotatePanel) -> None:
+    of_rows = (panel.commit, panel.next, panel.undo, panel.redo, panel.polarity, panel.predict)
+    for button in (*of_rows, panel.start):
         assert button.width() >= button.sizeHint().width()
         assert panel.rect().contains(button.geometry().center())
-    assert user.viewer.window._qt_window.height() <= 800
+
+
+@pytest.fixture
+def font_size() -> Iterator[Callable[[int], None]]:
+    """Set the size of letters that napari's preferences offer, until the test is over."""
+    appearance = get_settings().appearance
+    before = appearance.font_size
+    yield lambda size: setattr(appearance, "font_size", size)
+    appearance.font_size = before
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (900, 600)], ids=str)

@@ -33,7 +33,7 @@ from napari_sam.widgets.models import describe, get_weights, model_choices, need
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scenes import file_of, scene_of
-from napari_sam.widgets.scrolling import scrolled
+from napari_sam.widgets.scrolling import Scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
 
 # By then the threads of a session that was stopped have ended.
@@ -75,7 +75,7 @@ class AnnotateWidget(DockedWidget):
         self.panel = AnnotatePanel(model_choices())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scrolled(self.panel), 1)
+        layout.addWidget(Scrolled(self.panel), 1)
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
         self._loading = LatestJob(discard=_let_go)

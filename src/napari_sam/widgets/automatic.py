@@ -21,7 +21,7 @@ from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
 from napari_sam.widgets.running import running
-from napari_sam.widgets.scrolling import scrolled
+from napari_sam.widgets.scrolling import Scrolled
 
 _REGION = "SAM region"
 
@@ -41,7 +41,7 @@ class AutomaticWidget(DockedWidget):
         self.panel = AutomaticPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scrolled(self.panel))
+        layout.addWidget(Scrolled(self.panel))
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections, self._drawn = Connections(), Connections()
