@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, product
@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from napari_sam.storage.recorded import expanded
-from napari_sam.storage.telling import Progress, silent
-from napari_sam.storage.volumes import UNREADABLE, Region, chunk_region, chunks_under, written_regions
+from napari_sam.storage.volumes import UNREADABLE, Region, chunk_region, numbers_under, written_chunks
 
 # What takes more chunks than this, and of their pixels no more than this share, is read as a section.
 _FEW_CHUNKS, _SHARE = 8, 1 / 16
@@ -102,7 +101,9 @@ class Sections:
                 found[there] = runs.at(wanted)
         return found[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in entries)]
 
-    def read_ahead(self, regions: Iterable[Region] | None = None, progress: Progress = silent) -> None:
+    def read_ahead(
+        self, regions: Iterable[Region] | None = None, check: Callable[[], object] = lambda: None
+    ) -> None:
         """Keep chunks before anyone looks at them, unhurried, so that the first look is as fast as the next.
 
         It ends where half of what may be kept is, and leaves out chunks that cannot be read.
@@ -111,21 +112,20 @@ class Sections:
         ----------
         regions
             Where to read; all that was ever written, if left out.
-        progress
-            Told the share that is done; what it raises ends the call.
+        check
+            Called before each chunk; what it raises ends the call.
         """
         if self._folder is None:
             return
-        regions = written_regions(self._array) if regions is None else regions
-        chunks = list(chunks_under(self._array, regions))
-        for count, chunk in enumerate(chunks):
-            progress(round(count / len(chunks), 2))
-            number = tuple(x.start // n for x, n in zip(chunk, self._array.chunks, strict=True))
+        # One by one as they are found: to hold all of many would cost the window a long garbage collection.
+        array = self._array
+        for chunk in written_chunks(array) if regions is None else numbers_under(array, regions):
+            check()
             with self._lock:
                 if 2 * self._used > self._most_bytes:
                     return
                 with suppress(*UNREADABLE):
-                    self._runs(number)
+                    self._runs(chunk)
             time.sleep(_BREATH)
 
     def _is_section(self, bounds: _Bounds) -> bool:

@@ -23,41 +23,52 @@ UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeE
 
 def written_regions(array: zarr.Array[Any]) -> list[Region]:
     """Give the index of every chunk (or shard of chunks) that exists in the store."""
+    sides = array.shards or array.chunks
+    return [chunk_region(number, sides, array.shape) for number in sorted(written_chunks(array))]
+
+
+def written_chunks(array: zarr.Array[Any]) -> Iterator[tuple[int, ...]]:
+    """Give the number of every chunk (or shard of chunks) that exists in the store, as they are found."""
     folder = array_folder(array)
     sides = array.shards or array.chunks
+    counts = [-(-n // side) for n, side in zip(array.shape, sides, strict=True)]
     if folder is None:
-        starts = [range(0, n, side) for n, side in zip(array.shape, sides, strict=True)]
-        numbers = np.array(np.meshgrid(*starts, indexing="ij")).reshape(array.ndim, -1).T.tolist()
-        return [_region(x, sides, array.shape) for x in numbers]
-    regions = []
+        yield from product(*map(range, counts))
+        return
     for file in folder.rglob("*"):
         # c/0/1 or c.0.1 in zarr v3, 0/1 or 0.1 in v2.
         parts = re.split("[/.]", file.relative_to(folder).as_posix().removeprefix("c"))
         parts = parts[len(parts) - array.ndim :]
         if file.is_file() and len(parts) == array.ndim and all(x.isdigit() for x in parts):
-            starts_at = [int(x) * side for x, side in zip(parts, sides, strict=True)]
-            if all(x < n for x, n in zip(starts_at, array.shape, strict=True)):
-                regions.append(_region(starts_at, sides, array.shape))
-    return sorted(regions, key=lambda region: [x.start for x in region])
+            number = tuple(map(int, parts))
+            if all(x < n for x, n in zip(number, counts, strict=True)):
+                yield number
 
 
 def chunks_under(array: zarr.Array[Any], regions: Iterable[Region]) -> Iterator[Region]:
     """Give every chunk (or shard of chunks) under some regions, each once."""
     sides = array.shards or array.chunks
-    numbers = {
+    for number in sorted(numbers_under(array, regions)):
+        yield chunk_region(number, sides, array.shape)
+
+
+def numbers_under(array: zarr.Array[Any], regions: Iterable[Region]) -> set[tuple[int, ...]]:
+    """Give the number of every chunk (or shard of chunks) under some regions."""
+    sides = array.shards or array.chunks
+    return {
         number
         for region in regions
         for number in product(
             *(range(x.start // n, (x.stop - 1) // n + 1) for x, n in zip(region, sides, strict=True))
         )
     }
-    for number in sorted(numbers):
-        yield chunk_region(number, sides, array.shape)
 
 
 def chunk_region(number: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
     """Give what the chunk with this number along each axis covers of an array."""
-    return _region([i * side for i, side in zip(number, sides, strict=True)], sides, shape)
+    return tuple(
+        slice(i * side, min((i + 1) * side, n)) for i, side, n in zip(number, sides, shape, strict=True)
+    )
 
 
 def array_folder(array: zarr.Array[Any]) -> Path | None:
@@ -127,9 +138,3 @@ def _windows(
             slice(min(x[axis].start for x in inside), max(x[axis].stop for x in inside)) for axis in (0, 1)
         )
         yield position, (rows, columns)
-
-
-def _region(starts: Sequence[int], sides: Sequence[int], shape: Sequence[int]) -> Region:
-    return tuple(
-        slice(start, min(start + side, n)) for start, side, n in zip(starts, sides, shape, strict=True)
-    )
