@@ -150,7 +150,7 @@ def test_two_processes_take_the_mean_of_their_gradients(
     fabric = Hardware("cpu").open(half=False)
     fabric.launch()
     trainer = Trainer(recipe, fabric)
-    losses = StepLosses(trainer.sam).eval()
+    losses = StepLosses(trainer.sam, RECIPE.learns).eval()
     assert trainer.sam.close_up is not None
     trainer.sam.close_up.train()  # its batch norms go on with the statistics of the batch
     images = TrainingImages(training_sets(data, recipe), torch.device("cpu"))

@@ -49,6 +49,14 @@ def test_another_shape_and_another_place_are_told(layer: Labels) -> None:
     assert layer.data.all(), "the layer's array is its own"
 
 
+@pytest.mark.parametrize(("shape", "row"), [((4, 6), 0), ((4, 6), 2), ((3, 5), 0), ((3, 5), 2)])
+def test_what_is_visible_is_drawn_anew(layer: Labels, shape: tuple[int, int], row: int) -> None:
+    layer.visible = True
+    mask = np.eye(*shape, dtype=np.uint8)
+    Overlay(layer).lay(mask[None], place(layer, row))
+    assert_array_equal(layer._slice.image.raw, mask)
+
+
 def test_nobody_paints_in_what_is_laid(layer: Labels) -> None:
     layer.editable = False
     for mask in (np.ones((1, 3, 5), np.uint8), np.zeros((1, 3, 5), np.uint8)):

@@ -42,19 +42,22 @@ class Overlay:
         """
         self._hiding.stop()
         layer = self.layer
+        is_drawn = False  # what is visible napari draws anew by itself where it has other data or has moved
         if layer.data.shape == pixels.shape:
             layer.data[...] = pixels
         else:
             layer.data = pixels.copy()  # ours alone, to be filled again
             layer.editable = False  # napari lets other data be painted in, which would be lost
+            is_drawn = True
         if tuple(layer.units) != tuple(place["units"]):
             layer.units = place["units"]
         if not np.array_equal(layer.affine.affine_matrix, place["affine"]):
             layer.affine = place["affine"]
-        if layer.visible:
-            layer.refresh()
-        else:
+            is_drawn = True
+        if not layer.visible:
             layer.visible = True
+        elif not is_drawn:
+            layer.refresh()
 
     def hide(self, after_ms: int = 0) -> None:
         """Hide the layer in so many milliseconds, unless something is laid before."""
