@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.testing import assert_array_equal
 from qtpy.QtWidgets import QApplication
 
@@ -79,4 +79,6 @@ def test_it_is_hidden_a_turn_later_unless_something_is_laid_before(layer: Labels
     assert changes == [False]
     overlay.hide()
     assert not overlay.is_hiding, "it is hidden"
-    overlay.close()
+    layers: list[Layer] = [layer]
+    overlay.close(layers)
+    assert not layers, "it is taken away"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,23 @@ class Change:
         for offset in np.ndindex(leading):
             position = tuple(int(axis.start + i) for axis, i in zip(self.region[:-2], offset, strict=True))
             yield position, first, self.before[offset], self.after[offset]
+
+
+class LazyChanges(Sequence[Change]):
+    """Changes of which only the one that is asked for is in memory: all may be those of a whole stack."""
+
+    @abstractmethod
+    def change(self, index: int) -> Change:
+        """Give one of them."""
+
+    @overload
+    def __getitem__(self, index: int) -> Change: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Change]: ...
+    def __getitem__(self, index: int | slice) -> Change | list[Change]:
+        if isinstance(index, slice):
+            return [self.change(i) for i in range(len(self))[index]]
+        return self.change(index)
 
 
 def region_of(plane: Plane, rows: slice, columns: slice) -> tuple[slice, ...]:

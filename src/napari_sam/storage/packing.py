@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from napari_sam.runs import decode_labels, encode_labels
-from napari_sam.storage.changes import Change, Labels
+from napari_sam.storage.changes import Change, Labels, LazyChanges
 
 
-class PackedChanges(Sequence[Change]):
-    """Changes as run lengths, of which only the one that is asked for is decoded."""
+class PackedChanges(LazyChanges):
+    """Changes that are kept as run lengths."""
 
     def __init__(self) -> None:
         self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[Any]]] = []
@@ -32,13 +31,8 @@ class PackedChanges(Sequence[Change]):
     def __len__(self) -> int:
         return len(self._packed)
 
-    @overload
-    def __getitem__(self, index: int) -> Change: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Change]: ...
-    def __getitem__(self, index: int | slice) -> Change | list[Change]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def change(self, index: int) -> Change:
+        """Give one of them, decoded."""
         region, before, after, dtype = self._packed[index]
         shape = tuple(x.stop - x.start for x in region)
         return Change(region, decode_labels(before, shape, dtype), decode_labels(after, shape, dtype))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns, decode_labels
-from napari_sam.storage.changes import Change, Labels, Position
+from napari_sam.storage.changes import Change, Labels, LazyChanges, Position
 from napari_sam.storage.origins import Origin, Source, origin_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
@@ -196,8 +196,8 @@ class LedgerView:
         return _step(self._db.execute("SELECT * FROM steps WHERE number = ?", (number,)).fetchone())
 
 
-class StoredChanges(Sequence[Change]):
-    """The changes of a step, which may be those of a whole stack, of which one is in memory at a time."""
+class StoredChanges(LazyChanges):
+    """The changes of a step, as they are on the disk."""
 
     def __init__(self, connection: sqlite3.Connection, step: int, dtype: np.dtype[Any]) -> None:
         self._db = connection
@@ -208,13 +208,8 @@ class StoredChanges(Sequence[Change]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> Change: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Change]: ...
-    def __getitem__(self, index: int | slice) -> Change | list[Change]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def change(self, index: int) -> Change:
+        """Give one of them, read."""
         row = self._db.execute(
             "SELECT * FROM changes WHERE step = ? AND number = ?", self._keys[index]
         ).fetchone()

@@ -107,9 +107,7 @@ class Hover(QObject):
         self._viewer.mouse_move_callbacks.remove(self._on_mouse_moved)
         self._connections.close()
         self._job.close()
-        self._outline.close()
-        if self._outline.layer in self._viewer.layers:
-            self._viewer.layers.remove(self._outline.layer)
+        self._outline.close(self._viewer.layers)
 
     def _may_show(self) -> bool:
         """Whether a plane is shown, and a click would start an object there."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableSequence
 from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
@@ -19,7 +20,7 @@ class Overlay:
     Parameters
     ----------
     layer
-        The layer, which is someone else's to take away.
+        The layer, which this takes away in the end.
     """
 
     def __init__(self, layer: Labels) -> None:
@@ -64,10 +65,12 @@ class Overlay:
         if self.layer.visible:  # napari draws anew also where nothing changes
             self._hiding.start(after_ms)
 
-    def close(self) -> None:
-        """Let go of the layer as it is."""
+    def close(self, layers: MutableSequence[Layer]) -> None:
+        """Take the layer away from ``layers``, where it still is, and let go of it."""
         self._hiding.stop()
         self._hiding.timeout.disconnect(self._on_time_come)
+        if self.layer in layers:
+            layers.remove(self.layer)
 
     def _on_time_come(self) -> None:
         self.layer.visible = False

@@ -91,9 +91,7 @@ class SessionLayers:
         self.prompts.close()
         self.labels.events.paint.disconnect(self._on_labels_paint)
         self.labels.editable = False  # what is painted without a session would be in no ledger
-        self._preview.close()
-        if self._preview.layer in self._viewer.layers:
-            self._viewer.layers.remove(self._preview.layer)
+        self._preview.close(self._viewer.layers)
 
     def shown_plane(self) -> Plane:
         """The plane of the image that the viewer shows; see `shown_plane`."""
