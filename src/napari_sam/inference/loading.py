@@ -10,6 +10,7 @@ import torch
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.model.compiling import compile_blocks
+from napari_sam.model.folding import fold_norms
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS
 from napari_sam.weights.catalogue import model_row
@@ -52,6 +53,7 @@ def load_predictor(
     """
     target = _device(device)
     sam, identity = load_model(model, checkpoint)
+    fold_norms(sam)
     reduce_precision(sam, precision, target)
     if compile:
         compile_blocks(sam, target)

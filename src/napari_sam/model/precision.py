@@ -9,12 +9,11 @@ which takes milliseconds, stays in single precision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from napari_sam.model.folding import fold_norms
 from napari_sam.model.image_encoder import ViTConfig
 from napari_sam.model.layers import Progress, TokenLinear, ignore_progress
 from napari_sam.model.sam import Sam, SamConfig
@@ -116,20 +115,12 @@ class HalfEncoder(nn.Module):
 
     def __init__(self, encoder: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        _fold_norms(encoder)
+        fold_norms(encoder)
         self.inner = encoder.to(dtype)
         self._dtype = dtype
 
     def forward(self, images: Tensor, progress: Progress = ignore_progress) -> Tensor:
         return self.inner(images.to(self._dtype), progress).float()  # type: ignore[no-any-return]
-
-
-def _fold_norms(module: nn.Module) -> None:
-    for parent in list(module.modules()):
-        for (name, conv), (behind, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, behind, nn.Identity())
 
 
 def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
