@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.plane_prompts import PlanePrompt, PlanePrompts, is_same
+from napari_sam.plane_prompts import PlanePrompt, PlanePrompts
 from napari_sam.planes import Plane
 
 A, B = (3.0, 4.0), (7.0, 2.0)
@@ -26,7 +26,7 @@ FULL, EMPTY = np.ones((9, 9), bool), np.zeros((9, 9), bool)
 )
 def test_what_stays(before: Prompt, after: Prompt, candidate: int | None, target: int | None) -> None:
     changed = PlanePrompt(before, candidate=2, target=5).changed_to(after)
-    assert is_same(changed.prompt, after)
+    assert changed.prompt == after
     assert (changed.candidate, changed.target) == (candidate, target)
 
 
@@ -52,4 +52,5 @@ def test_a_plane_keeps_nothing_of_what_is_replaced() -> None:
     ],
 )
 def test_prompts_are_the_same_with_their_masks(one: Prompt, other: Prompt, same: bool) -> None:
-    assert is_same(one, other) == is_same(other, one) == same
+    assert (one == other) == (other == one) == same
+    assert not same or hash(one) == hash(other)

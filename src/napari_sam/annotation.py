@@ -22,7 +22,7 @@ from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.editing import Objects
-from napari_sam.plane_prompts import PlanePrompt, PlanePrompts, is_same
+from napari_sam.plane_prompts import PlanePrompt, PlanePrompts
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response, shown_first
@@ -113,7 +113,7 @@ class Session:
         """
         indices = list(self._plane.position)
         for axis, index in position.items():
-            number = self.planes.axes.find(axis) if len(axis) == 1 else -1
+            number = self.planes.axes.find(axis.lower()) if len(axis) == 1 else -1
             if number < 0 or number in self._plane.displayed:
                 free = [x for i, x in enumerate(self.planes.axes) if i not in self._plane.displayed]
                 raise ValueError(
@@ -142,7 +142,7 @@ class Session:
             If a point or the whole box lies outside the plane.
         """
         prompt = prompt.inside(self._plane.shape(self.planes.shape))
-        if not is_same(prompt, self.prompt):
+        if prompt != self.prompt:
             self._put_prompt(self._plane, self._prompts[self._plane].changed_to(prompt))
 
     def set_points(self, points: Sequence[Point], labels: Sequence[int] | None = None) -> None:
@@ -396,7 +396,7 @@ class Session:
         self.redone.emit(step)
         self.show(plane_of_step(self.store.ledger, step, self._plane))
         origin = prompted(self.store.ledger, step)
-        if origin is not None and is_same(origin.making.prompt, self._prompts[origin.plane].prompt):
+        if origin is not None and origin.making.prompt == self._prompts[origin.plane].prompt:
             self._put_prompt(origin.plane, PlanePrompt())
 
     def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:

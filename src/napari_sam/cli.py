@@ -245,8 +245,8 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--to",
         metavar="FORMAT",
-        help="tiff, coco, geojson, shapes, csv, categories-tiff or categories-zarr; if left out, what the "
-        "ending of the name stands for",
+        help="tiff (.tif, .tiff), coco (.json), geojson (.geojson), csv (.csv), shapes, categories-tiff or "
+        "categories-zarr; if left out, the one with the ending in brackets that OUT has",
     )
     export.set_defaults(run=_export, stays="Nothing was written.")
 
@@ -257,6 +257,7 @@ def _export(options: argparse.Namespace) -> int:
 
     store = LabelsStore.open(options.store, read_only=True)
     try:
+        _warn(store.unfinished)
         with _bar("plane") as progress:
             print(export_labels(store, options.out, options.to, progress=progress))
     finally:
@@ -291,6 +292,7 @@ def _replay(options: argparse.Namespace) -> int:
     out, table = _replay_outputs(options)
     store = LabelsStore.open(options.store, read_only=True)
     try:
+        _warn(store.unfinished)
         image = image_of(store, options.image)
         predictor = _predictor(options)
         with _bar("prompt") as progress:
@@ -310,7 +312,8 @@ def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
     from napari_sam.storage.ome import plain_name  # noqa: PLC0415 - loads zarr
     from napari_sam.storage.opening import is_taken  # noqa: PLC0415
 
-    default = options.store.with_name(f"{plain_name(options.store)}-{options.model}.labels.zarr")
+    store = options.store if options.store.name else options.store.absolute()  # "." has no name
+    default = store.with_name(f"{plain_name(store)}-{options.model}.labels.zarr")
     out = (options.out or default).expanduser()
     table = (options.csv or out.with_name(f"{plain_name(out)}.csv")).expanduser()
     if is_taken(out):
@@ -324,6 +327,12 @@ def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
             f"The table {table} has no folder {table.parent}; make it, or give another name with --csv."
         )
     return out, table
+
+
+def _warn(message: str) -> None:
+    """Tell what is no reason to stop, if there is anything."""
+    if message:
+        print(message, file=sys.stderr)
 
 
 @contextmanager

@@ -75,7 +75,25 @@ class Contrast:
 
 
 def stretched(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Bring a plane to 0-255 by its own contrast, without hot pixels; unsigned bytes stay as they are."""
+    """Bring a plane to 0-255 by its own contrast, without hot pixels; unsigned bytes stay as they are.
+
+    Parameters
+    ----------
+    plane
+        (H, W) or (H, W, 3).
+
+    Raises
+    ------
+    ValueError
+        For another shape, no pixels, or a dtype that is not real.
+    """
+    plane = np.asarray(plane)
+    if plane.ndim not in (2, 3) or (plane.ndim == 3 and plane.shape[2] != 3):
+        raise ValueError(f"A plane has shape (H, W) or (H, W, 3), not {plane.shape}; select one plane.")
+    if plane.size == 0:
+        raise ValueError(f"The plane of shape {plane.shape} has no pixels.")
+    if plane.dtype.kind not in "buif":
+        raise ValueError(f"The plane's dtype {plane.dtype} is not a real number; convert it first.")
     if plane.dtype == np.uint8:
         return plane.astype(np.uint8, copy=False)
     return without_hot_pixels(Contrast.of(plane).apply(plane))

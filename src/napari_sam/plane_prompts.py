@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import first_step
@@ -48,7 +45,7 @@ class PlanePrompt:
         """
         if prompt.is_empty:
             return PlanePrompt()
-        same_start = is_same(first_step(prompt), first_step(self.prompt))
+        same_start = first_step(prompt) == first_step(self.prompt)
         return PlanePrompt(prompt, self.candidate if same_start else None, self.target)
 
 
@@ -69,17 +66,3 @@ class PlanePrompts:
             self._of.pop(plane, None)
         else:
             self._of[plane] = value
-
-
-def is_same(one: Prompt, other: Prompt) -> bool:
-    """Whether two prompts agree in all they hold; ``==`` compares points and boxes alone."""
-    if one != other:
-        return False
-    if one.mask is None or other.mask is None:
-        return one.mask is other.mask
-    return one.mask is other.mask or np.array_equal(one.mask, other.mask)
-
-
-def are_same(some: Sequence[Prompt], others: Sequence[Prompt]) -> bool:
-    """Whether prompts agree one by one; see `is_same`."""
-    return len(some) == len(others) and all(map(is_same, some, others))

@@ -137,6 +137,7 @@ class Planes:
         _check_alike(self._arrays)
         self._data = self._arrays[0]
         shape = tuple(int(n) for n in self._data.shape)
+        axes = None if axes is None else axes.lower()  # tifffile, for one, writes capitals
         if axes is None:
             axes = default_axes(len(shape), rgb)
         elif len(axes) == len(shape) - 1 and shape[-1] in (3, 4) and SAMPLES not in axes:
@@ -169,6 +170,7 @@ class Planes:
             if len(self._arrays) > 1:
                 raise ValueError("Say how the arrays of several channels are seen together, in `channels`.")
             return None, None
+        channels = channels.lower() if isinstance(channels, str) else channels
         letter = channels if isinstance(channels, str) else channels.axis
         axis = None if letter is None else self.axes.find(letter)
         if self.rgb or axis == -1 or (axis is not None and (len(letter or "") != 1 or self.ndim < 3)):

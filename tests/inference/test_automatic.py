@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import weakref
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -113,6 +115,27 @@ def test_a_plane_without_contents_gives_no_masks_and_says_so(nano: Predictor, pl
     assert "nothing to find" in str(proposals.select().message)
 
 
+@pytest.mark.parametrize(
+    ("plane", "message"),
+    [
+        (np.arange(9.0), r"not \(9,\)"),
+        (np.arange(12.0).reshape(3, 4) * 1j, "complex128 is not a real number"),
+        (np.arange(36).reshape(3, 3, 4), r"not \(3, 3, 4\)"),
+    ],
+    ids=["1-D", "complex", "four channels"],
+)
+@pytest.mark.parametrize("prompts", [LEARNED, GRID])
+def test_what_is_no_plane_is_refused(nano: Predictor, plane: np.ndarray, message: str, prompts: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        propose(nano, plane, Generation(prompts=prompts))
+
+
+def test_any_array_is_a_plane(tiny_predictor: Predictor) -> None:
+    image = seeded_image(60, 80)[..., 0]
+    direct, lazy = propose(tiny_predictor, image, FEW), propose(tiny_predictor, da.from_array(image), FEW)
+    assert lazy.masks == direct.masks
+
+
 def test_progress_rises_to_one_and_can_end_the_work(tiny_predictor: Predictor) -> None:
     said: list[float] = []
     propose(tiny_predictor, seeded_image(60, 80), FEW, said.append)
@@ -162,6 +185,8 @@ def test_crops_need_the_plane(tiny_predictor: Predictor) -> None:
     [
         ({"points_per_side": None}, "either points_per_side or point_grids"),
         ({"points_per_side": 0}, "points_per_side is 0"),
+        ({"points_per_side": 3.5}, "points_per_side is 3.5; give a whole number"),
+        ({"points_per_batch": math.nan}, "points_per_batch is nan"),
         ({"crop_overlap_ratio": 2}, "crop_overlap_ratio is 2"),
         ({"stability_score_offset": -1}, "stability_score_offset is -1"),
         ({"prompts": "magic"}, "prompts is 'magic'"),

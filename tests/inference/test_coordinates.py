@@ -75,6 +75,18 @@ def test_images_are_scaled_and_grey_is_repeated(shape: tuple[int, int]) -> None:
     assert torch.equal(grey[0, 0], grey[0, 2])
 
 
+@pytest.mark.parametrize("image_size", [512, 1024])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_line_stays_one_however_thin_it_is(width: int, image_size: int) -> None:
+    mask = np.zeros((1500, 1500), bool)
+    mask[600 : 600 + width, 300:1200] = True
+    logits = Geometry.fit(mask.shape, image_size).mask_to_input(mask, image_size // 4)
+    rows, columns = np.nonzero(logits.numpy() > 0)
+    unit = 1500 / (image_size // 4)
+    assert set(rows) <= set(range(int(600 / unit) - 1, int(602 / unit) + 2))
+    assert np.ptp(columns) == pytest.approx(900 / unit, abs=2)
+
+
 @pytest.mark.parametrize("shape", [(300, 420), (700, 130), (64, 64)], ids=str)
 def test_a_mask_survives_the_way_to_logits_and_back(shape: tuple[int, int]) -> None:
     """All but the border: it lies between the low-resolution pixels."""

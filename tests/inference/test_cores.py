@@ -53,7 +53,8 @@ def test_one_part_at_a_time_needs_no_thread(most: int) -> None:
 
 
 def test_never_more_threads_than_cores() -> None:
-    assert Cores(64).count == 2
+    with Cores(64) as cores:
+        assert cores.count == 2
 
 
 def test_an_error_comes_at_its_turn_and_ends_the_threads() -> None:
@@ -79,3 +80,25 @@ def test_only_a_few_parts_are_begun_before_the_first_is_taken() -> None:
         next(results)
         assert len(begun) <= 6
         results.close()
+
+
+def test_several_that_start_together_take_no_cores_from_threads_to_come(
+    use_cores: Callable[[int], None],
+) -> None:
+    use_cores(8)
+
+    def begin() -> None:
+        with Cores(4):
+            pass
+
+    for _ in range(10):  # each thread asks for the first time how many cores there are
+        together = [threading.Thread(target=begin) for _ in range(4)]
+        for thread in together:
+            thread.start()
+        for thread in together:
+            thread.join()
+    later: list[int] = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [8]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from napari_sam.inference import loading
 from napari_sam.inference.coordinates import Geometry
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
@@ -188,6 +190,7 @@ class TestPredict:
             pytest.param(
                 Prompt(mask=np.ones((121, 90), bool)), r"\(121, 90\), the plane \(90, 121\)", id="turned mask"
             ),
+            pytest.param(Prompt(mask=np.zeros((90, 121), bool)), "mask prompt has no pixel", id="empty mask"),
             pytest.param(
                 Prompt(mask=np.ones((64, 64), np.float32)), r"\(64, 64\).*\(256, 256\)", id="foreign logits"
             ),
@@ -231,3 +234,16 @@ class TestStoredEmbedding:
 def test_an_absent_device_is_named(name: str) -> None:
     with pytest.raises(ValueError, match=f"'{name}' is not there; choose one of .*cpu"):
         load_predictor("nano", device=name)
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [({"precision": "int9"}, "gains nothing from the precision 'int9'"), ({"compile": True}, "on cpu")],
+    ids=str,
+)
+def test_what_cannot_be_is_told_before_a_download(
+    wish: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(ValueError, match=message):
+        load_predictor("vit_h", device="cpu", **wish)

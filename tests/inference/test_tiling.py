@@ -59,9 +59,6 @@ def test_the_coarsest_level_is_the_whole_plane(shape: tuple[int, int], level: in
         pytest.param(
             Prompt(mask=disc((1200, 3000), (600, 900), 20)), Tile(0, 256, 768, 512, 512), id="a mask"
         ),
-        pytest.param(
-            Prompt(mask=np.zeros((1200, 3000), bool)), Tile(2, 0, 0, 1200, 3000), id="an empty mask"
-        ),
         pytest.param(Prompt([(600, 900)], mask=np.zeros((256, 256))), Tile(2, 0, 0, 1200, 3000), id="logits"),
     ],
 )

@@ -170,8 +170,24 @@ def test_a_split_goes_by_ways_inside_the_object(store: LabelsStore, objects: Obj
     assert (store.array[3, 2:28, 8:12] == 5).all()
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_a_split_that_finds_no_label_in_another_programs_dtype_changes_nothing(
+    tmp_path: Path, dtype: type[np.integer[Any]]
+) -> None:
+    highest = int(np.iinfo(dtype).max)
+    labels = np.zeros((10, highest), dtype)
+    labels[0] = np.arange(1, highest + 1)
+    labels[2:8, 6:9] = highest
+    zarr.create_array(tmp_path / "narrow.zarr", data=labels)
+    with closing(LabelsStore.open(tmp_path / "narrow.zarr")) as store:
+        with pytest.raises(LabelsError, match=f"hold no label beyond {highest}; go on in a new store"):
+            Objects(store).split(highest, Plane((0, 1), (0, 0)), [[(3, 7)], [(5, 7)], [(7, 7)]])
+        assert_array_equal(store.array[:], labels)
+        assert store.ledger.steps() == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_split_takes_a_free_label_where_the_dtype_ends(
     tmp_path: Path, dtype: type[np.unsignedinteger[Any]]
 ) -> None:
     highest = np.iinfo(dtype).max
@@ -179,10 +195,18 @@ def test_a_split_that_finds_no_label_in_another_programs_dtype_changes_nothing(
     labels[2:8, 1:4], labels[2:8, 6:9] = 1, highest
     zarr.create_array(tmp_path / "narrow.zarr", data=labels)
     with closing(LabelsStore.open(tmp_path / "narrow.zarr")) as store:
-        with pytest.raises(LabelsError, match=f"hold no label beyond {highest}; go on in a new store"):
-            Objects(store).split(highest, Plane((0, 1), (0, 0)), [[(3, 7)], [(5, 7)], [(7, 7)]])
+        groups = [[(3.0, 7.0)], [(5.0, 7.0)], [(7.0, 7.0)]]
+        Objects(store).split(highest, Plane((0, 1), (0, 0)), groups)
+        assert set(np.unique(store.array[:])) == {0, 1, 2, 3, highest}
+        store.undo()
         assert_array_equal(store.array[:], labels)
-        assert store.ledger.steps() == []
+
+
+def test_numbers_of_numpy_are_labels(store: LabelsStore, objects: Objects) -> None:
+    for label in np.unique(store.array[:])[1:]:
+        assert store.ledger.object(label) is not None and store.ledger.origins(label)
+    objects.renumber(np.uint32(1), np.uint32(12))
+    assert store.ledger.origins(12) and [row.label for row in objects.rows()][-1] == 12
 
 
 def test_renumbered_objects_keep_name_and_prompts(store: LabelsStore, objects: Objects) -> None:
@@ -286,7 +310,7 @@ def test_measures_are_in_the_images_units(store: LabelsStore, objects: Objects) 
         pytest.param(("second", "micrometer", "micrometer"), 15.0, None, "micrometer", id="z is a time"),
         pytest.param(("micrometer", None, "micrometer"), 120.0, None, "pixel", id="y has no size"),
         pytest.param(("parsec", "parsec", "parsec"), 15.0, 30.0, "parsec", id="any unit, if it is one"),
-        pytest.param(None, 15.0, 30.0, "pixel", id="none"),
+        pytest.param(None, 15.0, 30.0, "", id="a size without a unit"),
     ],
 )
 def test_measures_are_in_the_unit_of_the_last_axis(

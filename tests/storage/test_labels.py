@@ -402,11 +402,37 @@ class TestCommit:
         assert_array_equal(origin.making.prompt.mask, mask)
 
     def test_a_dtype_that_is_used_up_says_so(self, path: Path) -> None:
-        array = zarr.create_array(path, shape=SHAPE, dtype=np.uint8)
-        array[0, 0, 0] = 255
-        with pytest.raises(LabelsError, match="are uint8 and hold no label beyond 255; go on in a new store"):
+        labels = np.zeros(SHAPE, np.int8)
+        labels[1:].flat[:127] = range(1, 128)
+        array = zarr.create_array(path, data=labels)
+        with pytest.raises(LabelsError, match="are int8 and hold no label beyond 127; go on in a new store"):
             LabelsStore.open(path).commit(PLANE, SQUARE)
-        assert np.count_nonzero(array[:]) == 1
+        assert_array_equal(array[:], labels)
+
+    def test_where_the_dtype_ends_labels_that_nobody_has_are_given(self, path: Path) -> None:
+        labels = np.zeros(SHAPE, np.uint8)
+        labels[1, 0, :3] = 1, 3, 255
+        zarr.create_array(path, data=labels)
+        store = LabelsStore.open(path)
+        assert [store.commit(PLANE, SQUARE).label, store.next_label] == [2, 4]
+        store.close()
+
+    def test_one_stroke_of_the_highest_label_uses_none_up(self, path: Path, store: LabelsStore) -> None:
+        store.labels[0, 0, 0] = 2**32 - 1
+        store.undo()
+        assert store.commit(PLANE, SQUARE).label == 1
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int64, float])
+    def test_a_mask_that_is_not_boolean_is_refused(self, store: LabelsStore, dtype: type[Any]) -> None:
+        """As an index it would mean two rows, the first and the second."""
+        with pytest.raises(ValueError, match="give a boolean one, such as labels == 3"):
+            store.commit(PLANE, SQUARE.astype(dtype))
+        assert not store.array[:].any()
+
+    def test_no_object_is_refined_inside_itself(self, store: LabelsStore) -> None:
+        store.commit(PLANE, SQUARE)
+        with pytest.raises(ValueError, match="object 1 cannot be refined inside itself"):
+            store.commit(PLANE, SQUARE, label=1, overlap="inside", inside=1)
 
     def test_a_place_that_cannot_be_written_loses_nothing(self, path: Path, store: LabelsStore) -> None:
         store.commit(PLANE, SQUARE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -115,8 +116,9 @@ def test_whatever_wraps_it_the_sam_comes_out(
     assert bool(read.left_out) == bool(set(others) - ({wrapper} if wrapper else set()))
 
 
-def test_safetensors_too(tmp_path: Path) -> None:
-    path = tmp_path / "weights.safetensors"
+@pytest.mark.parametrize("name", ["weights.safetensors", "WEIGHTS.SAFETENSORS"])
+def test_safetensors_too(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     safetensors.torch.save_file(prefixed("sam.", small_state()) | DECODER, path)
     read = read_checkpoint(path)
     assert read.state == small_state()
@@ -135,14 +137,14 @@ class TestLoaded:
         path = tmp_path / "best.pt"
         torch.save({"model_state": prefixed("sam.", state), "decoder_state": DECODER, "epoch": 3}, path)
         with caplog.at_level(logging.WARNING):
-            predictor = load_predictor("vit_t_lm", checkpoint=path, device="cpu")
+            sam, identity = load_model("vit_t_lm", checkpoint=path)
         note = (
             "best.pt holds more than a SAM; only that was loaded. Left out: decoder_state (3 tensors), epoch."
         )
-        assert predictor.identity.notes == (note,)
+        assert identity.notes == (note,)
         assert caplog.messages == [note]
-        assert predictor.identity.architecture == "vit_t"
-        loaded = predictor._sam.state_dict()
+        assert identity.architecture == "vit_t"
+        loaded = sam.state_dict()
         assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
     @pytest.mark.parametrize("mapped", [False, True], ids=["read", "mapped"])
@@ -217,6 +219,23 @@ class TestHostile:
         with pytest.raises(CheckpointError, match="could run code"):
             load_model("vit_t")
         assert is_here(CATALOGUE["vit_t"]) and not witness.exists()
+
+    def test_a_small_file_cannot_fill_the_memory(self, tmp_path: Path) -> None:
+        """PyTorch never compresses; a megabyte of compressed zeros is a gigabyte of them."""
+        plain, bomb = tmp_path / "plain.pt", tmp_path / "bomb.pt"
+        torch.save(small_state(), plain)
+        with zipfile.ZipFile(plain) as stored, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as deflated:
+            for name in stored.namelist():
+                deflated.writestr(name, stored.read(name))
+        with pytest.raises(CheckpointError, match="damaged or of another format"):
+            read_checkpoint(bomb)
+
+    def test_numbers_that_are_not_finite_are_named(self, tmp_path: Path, state: State) -> None:
+        path = tmp_path / "diverged.pt"
+        key = "mask_decoder.iou_token.weight"
+        torch.save(state | {key: torch.full_like(state[key], torch.nan)}, path)
+        with pytest.raises(CheckpointError, match=f"numbers in {key} that are not finite"):
+            load_model("vit_t", path)
 
     def test_what_is_no_tensor_under_an_official_key(self, tmp_path: Path) -> None:
         path = tmp_path / "weights.pt"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -115,8 +115,7 @@ def write_masks(
     store = session.store
     store.check_writable()
     with store.writing():
-        first = store.next_label
-        labels = _NewLabels(first, store.check_label)
+        labels = _NewLabels(store.new_labels())
         changes, origins = PackedChanges(), []
         left_out: Counter[str] = Counter()
         for number, masks in enumerate(found):
@@ -140,25 +139,23 @@ def write_masks(
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
         step = store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
         del left_out[_REJECTED]
-        return WrittenMasks(step, labels.next - first, left_out)
+        return WrittenMasks(step, labels.count, left_out)
 
 
-@dataclass
 class _NewLabels:
-    """Labels for objects, given when the first pixel of each is written, and checked before."""
+    """Labels for objects, given when the first pixel of each is written."""
 
-    next: int
-    check: Callable[[int], None]
-
-    def __post_init__(self) -> None:
+    def __init__(self, new: Iterator[int]) -> None:
+        self._new = new
         self._of: dict[int, int] = {}
+        self.count = 0
 
     def take(self, number: int | None) -> int:
         """Give the label of an object; None is one of which there is no other mask."""
         if number is not None and number in self._of:
             return self._of[number]
-        self.check(self.next)
-        label, self.next = self.next, self.next + 1
+        label = next(self._new)
+        self.count += 1
         if number is not None:
             self._of[number] = label
         return label

@@ -193,5 +193,4 @@ _BY_ENDING = {
     ".json": "coco",
     ".geojson": "geojson",
     ".csv": "csv",
-    ".zarr": "categories-zarr",
 }

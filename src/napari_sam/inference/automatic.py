@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class Generation:
             ("crop_n_points_downscale_factor", 1),
         ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is not None and not (isinstance(value, Integral) and int(value) >= least):
                 raise ValueError(f"{name} is {value}; give a whole number from {least} on.")
         for name in ("crop_overlap_ratio", "score_floor", "stability_floor"):
             value = getattr(self, name)
@@ -208,14 +209,16 @@ def propose(
     """
     generation = Generation() if generation is None else generation
     prompts = prompts_of(predictor, generation)
-    if isinstance(plane, np.ndarray):
+    if isinstance(plane, Embedding):
+        shape = plane.geometry.original
+    elif isinstance(plane, EmbeddedPlane):
+        shape = plane.shape
+    else:
+        plane = np.asarray(plane)
         shape = (plane.shape[0], plane.shape[1]) if plane.ndim > 1 else (0, 0)
         if (message := nothing_to_see(plane)) is not None:
             return Proposals(shape, prompts=prompts, message=message)
-    elif isinstance(plane, Embedding):
-        shape = plane.geometry.original
-    else:
-        shape = plane.shape
+        plane = stretched(plane)
     find = _from_head if prompts == LEARNED else _from_grid
     return _table(shape, find(predictor, plane, shape, generation, progress), prompts, generation)
 
@@ -281,8 +284,7 @@ def _from_head(
 
 def _tile_encoder(predictor: Predictor, plane: NDArray[np.generic]) -> Callable[[Tile], Embedding]:
     """Give what encodes a tile and keeps nothing: each is asked for once, and all together take gigabytes."""
-    image = stretched(plane)
-    return lambda tile: predictor.encode(image[tile.index])
+    return lambda tile: predictor.encode(plane[tile.index])
 
 
 def _from_grid(
@@ -318,11 +320,10 @@ def _crop_encoder(
 ) -> Callable[[GridCrop, Progress], Embedding]:
     """Give what encodes a crop, or knows the embedding of the whole plane."""
     if isinstance(plane, np.ndarray):
-        image = stretched(plane)
 
         def encode(crop: GridCrop, progress: Progress) -> Embedding:
             row0, column0, row1, column1 = crop.box
-            return predictor.encode(image[row0:row1, column0:column1], progress)
+            return predictor.encode(plane[row0:row1, column0:column1], progress)
 
         return encode
     if cropped:

@@ -72,12 +72,16 @@ class Geometry:
         """Turn a (H, W) mask of the plane into (side, side) logits for a mask prompt.
 
         Inside is +10, outside -10 and the padding too, with linear slopes at the border: the range of the
-        logits that the mask decoder itself gives, and that it was trained to be refined from.
+        logits that the mask decoder itself gives, and that it was trained to be refined from. Of a mask that
+        is too thin to cover half of any logit's square those are inside that it covers most.
         """
         height, width = (max(1, round(s * side / self.image_size)) for s in self.scaled)
-        image = Image.fromarray(mask.astype(np.float32) * 20 - 10)
+        image = Image.fromarray(mask.astype(np.float32))
+        covered = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+        if 0 < (most := covered.max()) <= 0.5:
+            covered /= most
         logits = np.full((side, side), -10, np.float32)
-        logits[:height, :width] = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+        logits[:height, :width] = covered * 20 - 10
         return torch.from_numpy(logits)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Lock
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -21,6 +21,8 @@ _Result = TypeVar("_Result")
 
 # Parts of each thread that are begun, or wait for their turn.
 _AHEAD = 2
+# While threads are started, new ones would take a share of the cores for all of them.
+_starting = Lock()
 
 
 class Cores:
@@ -30,16 +32,24 @@ class Cores:
     ----------
     most
         So many threads at most; there are never more than cores.
+
+    Attributes
+    ----------
+    count
+        The threads that there are, once it was entered.
     """
 
     def __init__(self, most: int) -> None:
-        self._cores = torch.get_num_threads()
-        self.count = max(1, min(most, self._cores))
+        self._most = most
+        self.count = 1
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Self:
-        if self.count > 1:
-            self._pool = _pool(self.count, self._cores)
+        with _starting:
+            cores = torch.get_num_threads()
+            self.count = max(1, min(self._most, cores))
+            if self.count > 1:
+                self._pool = _pool(self.count, cores)
         return self
 
     def __exit__(

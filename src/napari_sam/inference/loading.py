@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from napari_sam.inference.predictor import Predictor
-from napari_sam.model.compiling import compile_blocks
+from napari_sam.model.compiling import check_compiler, compile_blocks
 from napari_sam.model.folding import fold_norms
-from napari_sam.model.precision import FULL, offered, reduce_precision
+from napari_sam.model.precision import FULL, check_precision, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS
 from napari_sam.weights.catalogue import model_row
 from napari_sam.weights.loading import load_model
@@ -52,6 +52,10 @@ def load_predictor(
         If the file is missing, unreadable, or holds other keys or shapes than the model.
     """
     target = _device(device)
+    # Before anything is downloaded.
+    check_precision(CONFIGS[model_row(model).architecture], precision, target)
+    if compile:
+        check_compiler(target)
     sam, identity = load_model(model, checkpoint)
     fold_norms(sam)
     reduce_precision(sam, precision, target)

@@ -72,7 +72,7 @@ class Predictor:
         ValueError
             For an array of another shape, without pixels, or of a dtype that is not real.
         """
-        image = _as_bytes(plane)
+        image = stretched(plane)
         geometry = self._geometry((image.shape[0], image.shape[1]))
         if not self._sam.config.takes_grain:
             image = without_grain(image, self.image_size / max(geometry.original))
@@ -284,18 +284,6 @@ class Predictor:
                 f"shape {(side, side)}. Give those of a Prediction, or a boolean mask of the plane."
             )
         return torch.from_numpy(np.array(mask, np.float32))  # a copy: the user's may be read-only
-
-
-def _as_bytes(plane: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Check a plane and bring it to 0-255."""
-    plane = np.asarray(plane)
-    if plane.ndim not in (2, 3) or (plane.ndim == 3 and plane.shape[2] != 3):
-        raise ValueError(f"A plane has shape (H, W) or (H, W, 3), not {plane.shape}; select one plane.")
-    if plane.size == 0:
-        raise ValueError(f"The plane of shape {plane.shape} has no pixels.")
-    if plane.dtype.kind not in "buif":
-        raise ValueError(f"The plane's dtype {plane.dtype} is not a real number; convert it first.")
-    return stretched(plane)
 
 
 def check_none_empty(prompts: Sequence[Prompt]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """Points, a box and a mask that together mean one object.
 
-    Positions are ``(row, column)`` in pixels of the plane, pixel centres at integers.
+    Positions are ``(row, column)`` in pixels of the plane, pixel centres at integers. Prompts are equal where
+    they agree in all that they hold, each pixel of the mask included.
 
     Parameters
     ----------
@@ -41,14 +42,14 @@ class Prompt:
     points: Sequence[Point] = ()
     labels: Sequence[int] | None = None
     box: Box | None = None
-    mask: NDArray[np.bool_ | np.floating] | None = field(default=None, compare=False)
+    mask: NDArray[np.bool_ | np.floating] | None = None
 
     def __post_init__(self) -> None:
         points = _checked_points(self.points)
         labels = (1,) * len(points) if self.labels is None else tuple(self.labels)
         if len(labels) != len(points):
             raise ValueError(f"{len(points)} points have {len(labels)} labels; give one label per point.")
-        if bad := [label for label in labels if label not in {0, 1}]:
+        if bad := [label for label in labels if label not in (0, 1)]:
             raise ValueError(f"Point label {bad[0]} is unknown; use 1 (on the object) or 0 (beside it).")
         object.__setattr__(self, "points", points)
         object.__setattr__(self, "labels", tuple(int(label) for label in labels))
@@ -56,6 +57,20 @@ class Prompt:
             object.__setattr__(self, "box", _checked_box(self.box))
         if self.mask is not None:
             object.__setattr__(self, "mask", _checked_mask(self.mask))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prompt):
+            return NotImplemented
+        if self._places != other._places or (self.mask is None) != (other.mask is None):
+            return False
+        return self.mask is other.mask or np.array_equal(self.mask, other.mask)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return hash(self._places)
+
+    @property
+    def _places(self) -> tuple[object, ...]:
+        return (self.points, self.labels, self.box)
 
     @property
     def is_empty(self) -> bool:
@@ -86,7 +101,8 @@ class Prompt:
         Raises
         ------
         ValueError
-            If a point, or the whole box, lies outside the plane, or a boolean mask has another shape.
+            If a point, or the whole box, lies outside the plane, or a boolean mask has another shape or no
+            pixel.
         """
         height, width = shape
         for row, column in self.points:
@@ -108,10 +124,14 @@ class Prompt:
                     f"The box {self.box} lies outside the plane of {height} x {width} pixels; "
                     "draw it over the object."
                 )
-        if self.mask is not None and self.mask.dtype == bool and self.mask.shape != shape:
-            raise ValueError(
-                f"The mask prompt has shape {self.mask.shape}, the plane {shape}; give a mask of the plane."
-            )
+        if self.mask is not None and self.mask.dtype == bool:
+            if self.mask.shape != shape:
+                raise ValueError(
+                    f"The mask prompt has shape {self.mask.shape}, the plane {shape}; give a mask of the "
+                    "plane."
+                )
+            if not self.mask.any():
+                raise ValueError("The mask prompt has no pixel; give a mask of the object, or none.")
         return Prompt(self.points, self.labels, box, self.mask)
 
 
@@ -136,13 +156,16 @@ def _checked_points(points: Sequence[Point]) -> tuple[Point, ...]:
 
 
 def _checked_box(box: Sequence[float]) -> Box:
-    if len(box) != 4 or not all(math.isfinite(x) for x in box):
-        raise ValueError(f"The box {tuple(box)} is not (row0, column0, row1, column1) in finite numbers.")
-    row0, column0, row1, column1 = (float(x) for x in box)
+    try:
+        row0, column0, row1, column1 = (float(x) for x in box)
+    except (TypeError, ValueError):
+        row0 = row1 = column0 = column1 = math.nan
+    if not all(map(math.isfinite, (row0, column0, row1, column1))):
+        raise ValueError(f"The box {box!r} is not (row0, column0, row1, column1) in finite numbers.")
     row0, row1 = sorted((row0, row1))
     column0, column1 = sorted((column0, column1))
     if row0 == row1 or column0 == column1:
-        raise ValueError(f"The box {tuple(box)} has no area; drag from one corner to the opposite one.")
+        raise ValueError(f"The box {box!r} has no area; drag from one corner to the opposite one.")
     return row0, column0, row1, column1
 
 

@@ -19,9 +19,14 @@ def compile_blocks(sam: Sam, device: torch.device) -> None:
     ValueError
         On other devices than CUDA: on a CPU the code as it stands is faster than what the compiler makes.
     """
+    check_compiler(device)
+    compile_lists(sam.image_encoder)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise a `ValueError` if nothing is gained on ``device`` by compiling."""
     if device.type != "cuda":
         raise ValueError(f"torch.compile gains nothing on {device}; leave compile=True out.")
-    compile_lists(sam.image_encoder)
 
 
 def compile_lists(encoder: nn.Module) -> None:

@@ -35,6 +35,16 @@ def offered(config: SamConfig, device: torch.device) -> tuple[str, ...]:
     return (FULL, *(name for name, gained in gains.items() if gained))
 
 
+def check_precision(config: SamConfig, precision: str, device: torch.device) -> None:
+    """Raise a `ValueError` if an architecture gains nothing from a precision on ``device``."""
+    choice = offered(config, device)
+    if precision not in choice:
+        raise ValueError(
+            f"{config.architecture} gains nothing from the precision {precision!r} on {device}; choose "
+            f"one of {', '.join(choice)}."
+        )
+
+
 def reduce_precision(sam: Sam, precision: str, device: torch.device) -> None:
     """Change the image encoder of ``sam`` in place.
 
@@ -43,14 +53,9 @@ def reduce_precision(sam: Sam, precision: str, device: torch.device) -> None:
     ValueError
         If the architecture gains nothing from it on the device.
     """
+    check_precision(sam.config, precision, device)
     if precision == FULL:
         return
-    choice = offered(sam.config, device)
-    if precision not in choice:
-        raise ValueError(
-            f"{sam.config.architecture} gains nothing from the precision {precision!r} on {device}; choose "
-            f"one of {', '.join(choice)}."
-        )
     encoder = sam.image_encoder
     if not isinstance(sam.config.encoder, ViTConfig):
         sam.image_encoder = HalfEncoder(encoder, _HALVES[precision])

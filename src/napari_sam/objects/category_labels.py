@@ -33,11 +33,11 @@ class CategoryLabels(OnStore):
         self._ledger = ledger or store.ledger
 
     def __getitem__(self, key: Any, /) -> NDArray[np.uint16]:
-        labels = np.asarray(self.store.array[key])
+        labels = np.asarray(self.store.labels[key])
         found, at = np.unique(labels, return_inverse=True)
         numbers = {category.name: category.number for category in self._ledger.categories()}
-        of_label = {info.label: numbers.get(info.category, 0) for info in self._ledger.objects()}
-        table = np.array([of_label.get(label, 0) for label in found.tolist()], self.dtype)
+        names = self._ledger.categories_of(found.tolist())
+        table = np.array([numbers.get(names.get(label, ""), 0) for label in found.tolist()], self.dtype)
         classes: NDArray[np.uint16] = table[at].reshape(labels.shape)
         return classes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,7 @@ class Objects:
         with self._store.writing():
             region = self._extent(label, plane)
             before = self._store.block(region)
-            numbers = [label, *range(self._store.next_label, self._store.next_label + len(groups) - 1)]
-            self._store.check_label(numbers[-1])  # a narrow dtype would wrap it around to another object's
+            numbers = [label, *islice(self._store.new_labels(), len(groups) - 1)]
             spacing = self._store.geometry.pixel_size
             after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
             return self._store.write("split", [Change(region, before, after)], label=label)
@@ -132,6 +131,8 @@ class Objects:
 
         A plane on which nothing of the object would be left, because it is too thin, stays as it is.
         """
+        if radius < 1:
+            raise ValueError(f"The radius {radius} smooths nothing; give 1 or more, in pixels.")
         kernel = disk(radius).astype(np.int32)
 
         def majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -173,24 +174,25 @@ class Objects:
         Raises
         ------
         ValueError
-            For a colour that is written otherwise.
+            For a colour that is written otherwise, or an empty name.
         """
         self._store.check_writable()
+        if not name:
+            raise ValueError("A category needs a name; give one, such as 'dividing'.")
         if colour is not None and not _COLOUR.fullmatch(colour):
             raise ValueError(
                 f"The colour {colour!r} of the category {name!r} is not written as #rrggbb; give one such as "
                 f"{_COLOURS[0]}."
             )
-        there = {category.name: category for category in self.categories()}
-        if name in there and colour is None:
-            return there[name]
-        number = (
-            there[name].number if name in there else 1 + max((x.number for x in there.values()), default=0)
-        )
-        category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
         with self._store.writing():
+            there = {category.name: category for category in self.categories()}
+            if name in there and colour is None:
+                return there[name]
+            numbers = (category.number for category in there.values())
+            number = there[name].number if name in there else 1 + max(numbers, default=0)
+            category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
             self._ledger.put_category(category)
-        return category
+            return category
 
     def category_plane(self, position: Position) -> NDArray[np.uint16]:
         """Give the number of the category of each pixel on one of the array's own planes; 0 for none."""
@@ -215,7 +217,7 @@ class Objects:
                 f"of the image's shape {tuple(self._store.array.shape)}."
             )
         with self._store.writing():
-            first, numbers = self._store.next_label, dict[int, int]()
+            new_labels, numbers = self._store.new_labels(), dict[int, int]()
             changes, origins = PackedChanges(), []
             for position, found in groupby(objects_in(labels), key=itemgetter(0)):
                 region = (*(slice(x, x + 1) for x in position), *(slice(0, n) for n in labels.shape[-2:]))
@@ -225,9 +227,9 @@ class Objects:
                     there = after.reshape(labels.shape[-2:])[origin.mask.index]
                     free = origin.mask.mask() & (there == 0)
                     if free.any():
-                        new = numbers.setdefault(origin.label, first + len(numbers))
-                        self._store.check_label(new)
-                        there[free] = new
+                        if origin.label not in numbers:
+                            numbers[origin.label] = next(new_labels)
+                        there[free] = new = numbers[origin.label]
                         origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
                 changes.add(region, before, after)
             return self._store.write("import", changes, origins=origins) if changes else None
@@ -291,7 +293,7 @@ class Objects:
         if plane.displayed != (ndim - 2, ndim - 1):
             raise ValueError("An object is parted on the image's own planes; show its last two axes.")
         here = plane.position[:-2]
-        z = self._store.geometry.axes.find("z")
+        z = self._store.geometry.find("z")
         masks = {
             position: runs
             for position, runs in self._ledger.masks(label).items()

@@ -55,8 +55,9 @@ class ObjectRow:
         The areas times the distance of the planes, in ``unit`` cubed; None without a z axis, and where that
         distance is not known in a unit of length as the sides of a pixel are.
     unit
-        That of the last axis, to which the others are converted; ``"pixel"`` where none is known, or where
-        the other side of a pixel cannot be converted: then all is in pixels.
+        That of the last axis, to which the others are converted; empty where pixels have a size and no unit;
+        ``"pixel"`` where they have none, or the other side of a pixel cannot be converted: then all is in
+        pixels.
     score
         The model's estimate, the mean over the planes that have one.
     source
@@ -155,10 +156,11 @@ def _size(geometry: Geometry) -> _Size:
     *leading, row, column = sizes
     if row is None or column is None:
         return _Size((1.0, 1.0), None, _PIXEL)
-    z = geometry.axes.find("z")
+    z = geometry.find("z")
     # A file that calibrates the plane alone gives z a size of one, and no unit.
     depth = leading[z] if 0 <= z < len(leading) else None
-    return _Size((row, column), depth, unit or _PIXEL)
+    scaled = any(size != 1 for size in (row, column, depth or 1))
+    return _Size((row, column), depth, unit or ("" if scaled else _PIXEL))
 
 
 def _factor(unit: str | None, other: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,24 @@ from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.forcing import force
 from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.volumes import UNREADABLE, Region, array_folder, chunk_file, chunks_under
+
+
+@contextmanager
+def legible(path: Path, errors: tuple[type[Exception], ...] = UNREADABLE) -> Iterator[None]:
+    """Say what is to be done where chunks of the store at ``path`` cannot be read.
+
+    Raises
+    ------
+    LabelsError
+        In the place of ``errors``, by default any that damage may cause.
+    """
+    try:
+        yield
+    except errors as error:
+        raise LabelsError(
+            f"A part of the labels at {path} is damaged ({reason_of(error)}); restore it from the ledger "
+            f'with: napari-sam repair "{path}"'
+        ) from error
 
 
 class Chunks:
@@ -41,13 +60,8 @@ class Chunks:
         LabelsError
             If its chunks are damaged.
         """
-        try:
+        with legible(self._path):
             return np.asarray(self._array[region])
-        except UNREADABLE as error:
-            raise LabelsError(
-                f"A part of the labels at {self._path} is damaged ({reason_of(error)}); restore it from the "
-                f'ledger with: napari-sam repair "{self._path}"'
-            ) from error
 
     def put(self, region: Region, block: Labels) -> None:
         """Write a block chunk by chunk: of several at once zarr writes some even after one has failed."""

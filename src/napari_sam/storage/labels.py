@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from napari_sam.storage.changes import (
     region_of,
     to_block,
 )
+from napari_sam.storage.chunks import legible
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
 from napari_sam.storage.making import made_aside, stored_at
@@ -118,7 +119,8 @@ class LabelsStore(RecordedVolume):
         """Open a store with all that was annotated in it, and finish what was interrupted.
 
         A store that another window or program has open, or whose folder cannot be written, is opened for
-        reading: `read_only` then says why, and every write raises.
+        reading: `read_only` then says why, and every write raises. So is any with ``read_only``, once what
+        was interrupted is finished; where it cannot be, `unfinished` says so.
 
         Raises
         ------
@@ -126,7 +128,16 @@ class LabelsStore(RecordedVolume):
             If ``path`` holds no such store, or an image's intensities, or its shape is not ``shape``, or the
             ledger in it is damaged.
         """
-        path = Path(path).expanduser()
+        path = Path(path).expanduser().absolute()  # whatever the current folder is later on
+        store = cls._opened(path, shape, read_only)
+        if read_only and store.ledger.pending is not None:
+            store.close()
+            cls._opened(path, shape, read_only=False).close()
+            store = cls._opened(path, shape, read_only=True)
+        return store
+
+    @classmethod
+    def _opened(cls, path: Path, shape: Sequence[int] | None, read_only: bool) -> LabelsStore:
         leaving.wait(path)  # closed here a moment ago, in the middle of a write
         array = open_array(path, shape)
         lock, why = None, "they were opened to be read"
@@ -180,14 +191,40 @@ class LabelsStore(RecordedVolume):
             leaving.remove(self.path)
 
     @property
+    def unfinished(self) -> str:
+        """What to tell of a step that is in the ledger, and perhaps not yet in the pixels; else empty."""
+        if self.ledger.pending is None:
+            return ""
+        return (
+            f"The last step of the labels at {self.path} is not finished, and some of its pixels may be "
+            "missing here: another program is writing it, or was killed. Open them where they can be written."
+        )
+
+    @property
     def labels(self) -> RecordedLabels:
         """The labels as an array that may be written to: every write is recorded, and can be undone."""
         return RecordedLabels(self)
 
     @property
     def next_label(self) -> int:
-        """The label of the next new object: one more than the highest that was ever used."""
-        return self.ledger.highest + 1
+        """The label of the next new object; see `new_labels`."""
+        return next(self.new_labels())
+
+    def new_labels(self) -> Iterator[int]:
+        """Give labels for new objects: from the highest that was ever used upwards.
+
+        Where the dtype ends, the lowest follow that no object has, or would have again after an undo.
+
+        Raises
+        ------
+        LabelsError
+            If there is no further one.
+        """
+        yield from range(self.ledger.highest + 1, self.highest_possible + 1)
+        known = self.ledger.known_labels()
+        given = self.ledger.highest + 1  # from there on they were given just now
+        yield from (label for label in range(1, given) if label not in known)
+        self.check_label(self.highest_possible + 1)
 
     def rename_axes(self, axes: str) -> None:
         """Give the axes other letters, in the store's metadata too.
@@ -211,8 +248,15 @@ class LabelsStore(RecordedVolume):
             raise LabelsError(f"The axes of {self.path} cannot be renamed ({reason_of(error)}).") from error
 
     def read(self, plane: Plane) -> Labels:
-        """Read the labels of one plane: (H, W)."""
-        return plane.to_plane(np.asarray(self.array[plane.index()]))
+        """Read the labels of one plane: (H, W).
+
+        Raises
+        ------
+        LabelsError
+            If a chunk of it is damaged.
+        """
+        with legible(self.path):
+            return plane.to_plane(np.asarray(self.array[plane.index()]))
 
     # Steps
 
@@ -243,20 +287,27 @@ class LabelsStore(RecordedVolume):
         Raises
         ------
         ValueError
-            If nothing of the mask is left: it is empty, or covers only what is annotated already.
+            If the mask is not boolean, or nothing of it is left: it is empty, or covers only what is
+            annotated already; or an object is to be refined inside itself.
         LabelsError
             If the store cannot be written, or its dtype holds no further label; nothing has changed then.
         """
         self.check_writable()
+        if mask.dtype != bool:
+            raise ValueError(f"The mask has dtype {mask.dtype}; give a boolean one, such as labels == 3.")
         if mask.shape != (shape := plane.shape(self.array.shape)):
             raise ValueError(f"The mask has shape {mask.shape}, the plane {shape}; give a mask of the plane.")
+        if label is not None and overlap == "inside" and inside == label:
+            raise ValueError(
+                f"The object {label} cannot be refined inside itself; choose another overlap, or leave the "
+                "label out to cut a new object out of it."
+            )
         runs = MaskRuns.of(mask)
         if runs is None:
             raise ValueError("The mask is empty; there is nothing to commit.")
         with self.writing():
             own = None if label is None else self._own_mask(plane, label)
             number = self.next_label if label is None else label
-            self.check_label(number)
             rows, columns = _union(runs, own)
             region = region_of(plane, rows, columns)
             block = self.block(region)
@@ -268,7 +319,7 @@ class LabelsStore(RecordedVolume):
             after[free] = number
             change = Change(region, block, to_block(plane, after))
             origins = [] if making is None else [Origin(number, plane, runs, making)]
-            kind = "commit" if own is None else "refine"
+            kind = "commit" if label is None else "refine"
             return self.write(kind, [change], label=number, origins=origins)
 
     def _own_mask(self, plane: Plane, label: int) -> MaskRuns | None:

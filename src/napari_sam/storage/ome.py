@@ -19,6 +19,8 @@ from napari_sam.storage.forcing import force
 from napari_sam.storage.whole_files import write_whole
 
 LEVEL = "0"
+# Where a group says what NGFF has no words for.
+_OWN = "napari_sam"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
 _CHUNK_SIDE = 512
 _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
@@ -56,6 +58,10 @@ class Geometry:
                     f"The {name} {list(values)} has not one number for each axis of {self.axes!r}."
                 )
 
+    def find(self, letter: str) -> int:
+        """Give the number of an axis, by its letter in whichever case; -1 if there is none."""
+        return self.axes.lower().find(letter)
+
     @property
     def pixel_size(self) -> tuple[float, ...]:
         """Size of a pixel along each axis, in its unit."""
@@ -92,7 +98,7 @@ def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[st
     """Describe the image, of which ``level`` is the array, after NGFF 0.5.
 
     That knows two to five axes: time, then channel or one axis without a type, then two or three in space.
-    For any others there are no words, and the dimension names of the array have to do.
+    For any others, such as ImageJ's with the channels after z, it has no words, and we take our own.
     """
     axes = geometry.axes
     types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
@@ -109,7 +115,8 @@ def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[st
             name=name,
         )
     except ValueError:
-        return {}
+        own = {"axes": axes, "scale": scale, "translation": translation, "units": units}
+        return {_OWN: {name: value for name, value in own.items() if value is not None}}
     return {
         "ome": {
             "version": "0.5",
@@ -127,8 +134,8 @@ def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
     ValueError
         If NGFF has no words for the axes, and nothing but its metadata says which array it is.
     """
-    ome = ome_attributes(plain_name(folder), geometry, level)
-    if level not in ("", LEVEL) and not ome:
+    attributes = ome_attributes(plain_name(folder), geometry, level)
+    if level not in ("", LEVEL) and "ome" not in attributes:
         raise ValueError(
             f"OME-Zarr has no words for the axes {geometry.axes!r} of {folder}; take others, such as 'zyx', "
             "or import these labels with `napari-sam import`."
@@ -138,8 +145,8 @@ def write_axes(folder: Path, geometry: Geometry, level: str) -> None:
         if described["node_type"] == "array":
             described["dimension_names"] = list(geometry.axes)
         else:
-            kept = {key: x for key, x in described["attributes"].items() if key != "ome"}
-            described["attributes"] = kept | ome
+            kept = {key: x for key, x in described["attributes"].items() if key not in ("ome", _OWN)}
+            described["attributes"] = kept | attributes
         write_whole(file, json.dumps(described, indent=2).encode())
         force([file, file.parent])
 
@@ -149,6 +156,8 @@ def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | No
     axes = "".join((name or "?")[:1] for name in dimension_names)
     if len(axes) != ndim or len(set(axes)) != ndim:
         axes = "nmtczyx"[-ndim:]
+    if _OWN in attributes:
+        return _own_geometry(attributes[_OWN], axes)
     try:
         described = attributes.get("ome", attributes)["multiscales"][0]
         multiscale = Multiscale.model_validate(described)
@@ -167,6 +176,21 @@ def read_geometry(attributes: dict[str, Any], dimension_names: Sequence[str | No
         return Geometry(letters, scale, translation, [None if x is None else str(x) for x in units])
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Geometry(axes)
+
+
+def _own_geometry(described: Any, axes: str) -> Geometry:
+    """Read what `ome_attributes` wrote where NGFF has no words."""
+    try:
+        scale, translation = (
+            None if (found := described.get(name)) is None else [float(x) for x in found]
+            for name in ("scale", "translation")
+        )
+        units = [None if x is None else str(x) for x in described.get("units", [None] * len(axes))]
+        if described["axes"] == axes:
+            return Geometry(axes, scale, translation, units)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    return Geometry(axes)
 
 
 def _placed(ndim: int, transformations: Iterable[Any]) -> tuple[list[float], list[float] | None]:

@@ -26,6 +26,8 @@ _PASSING = _UNWRITABLE | {
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOMEM,
 }
+# A value that no row takes, or a ledger that was closed: the caller is to blame.
+MISUSES = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 
 
 class LabelsError(ValueError):
@@ -84,10 +86,12 @@ def explained(ledger: Path) -> Iterator[None]:
     Raises
     ------
     LabelsError
-        In the place of any error of SQLite.
+        In the place of any error of SQLite but one of the caller's.
     """
     try:
         yield
+    except MISUSES:
+        raise
     except sqlite3.Error as error:
         raise LabelsError(what_to_do(ledger, error)) from error
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.storage.chunks import legible
+
 if TYPE_CHECKING:
     from napari_sam.storage.labels import LabelsStore
 
@@ -57,7 +59,9 @@ class RecordedLabels(OnStore):
         return dtype
 
     def __getitem__(self, key: Any, /) -> Any:
-        return self.store.sections[key]
+        # No others: a key may be to blame for these.
+        with legible(self.store.path, (OSError, RuntimeError)):
+            return self.store.sections[key]
 
     def __setitem__(self, key: Any, value: Any, /) -> None:
         entries = [_entry(x, n) for x, n in zip(expanded(key, self.ndim), self.shape, strict=True)]
@@ -66,12 +70,13 @@ class RecordedLabels(OnStore):
         region = tuple(bounds for bounds, _ in entries if bounds is not None)
         self.store.check_painted(value)  # numpy would wrap a negative one to a high label
         with self.store.writing():
-            block = np.array(self.store.array[region])
+            block = self.store.block(region).copy()
             block[tuple(inside for _, inside in entries)] = value
             self.store.paint(region, block)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        whole = np.asarray(self.store.array[...])
+        with legible(self.store.path):
+            whole = np.asarray(self.store.array[...])
         return whole if dtype is None else whole.astype(dtype)
 
 

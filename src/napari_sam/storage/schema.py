@@ -62,8 +62,14 @@ CREATE VIEW origins_now AS SELECT origins.* FROM origins, state
     WHERE since <= cursor AND (until IS NULL OR until > cursor);
 """
 
+# An object may lie on thousands of planes.
+_VERSION_2 = """
+DROP INDEX origins_of_label;
+CREATE INDEX origins_of_label ON origins (label, position);
+"""
+
 # The script at index n makes version n + 1 out of version n. Append; never change one that was released.
-MIGRATIONS = (_VERSION_1,)
+MIGRATIONS = (_VERSION_1, _VERSION_2)
 
 
 class NewerLedger(ValueError):

@@ -14,7 +14,7 @@ from psygnal import Signal
 
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LEDGER, LabelsError, is_damage, reason_of, what_to_do
+from napari_sam.storage.opening import LEDGER, MISUSES, LabelsError, is_damage, reason_of, what_to_do
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
 from napari_sam.storage.repair import Repair
@@ -245,13 +245,17 @@ class RecordedVolume:
             )
         self.check_label(high)
 
+    @property
+    def highest_possible(self) -> int:
+        """The highest label that the array, and SQLite, can hold."""
+        return int(min(np.iinfo(self.array.dtype).max, np.iinfo(np.int64).max))
+
     def check_label(self, label: int) -> None:
         """Raise a `LabelsError` if the array cannot hold the label."""
-        limit = min(np.iinfo(self.array.dtype).max, np.iinfo(np.int64).max)
-        if label > limit:
+        if label > self.highest_possible:
             raise LabelsError(
-                f"The labels at {self.path} are {self.array.dtype} and hold no label beyond {limit}; "
-                "go on in a new store."
+                f"The labels at {self.path} are {self.array.dtype} and hold no label beyond "
+                f"{self.highest_possible}; go on in a new store."
             )
 
     def check_writable(self) -> None:
@@ -269,6 +273,8 @@ class RecordedVolume:
         """Say what to do where the disk refuses, or the ledger is damaged."""
         try:
             yield
+        except MISUSES:
+            raise
         except (OSError, sqlite3.Error) as error:
             if is_damage(error):
                 raise LabelsError(what_to_do(self.path / LEDGER, error)) from error

@@ -24,9 +24,19 @@ CREATE TEMP TABLE categories AS SELECT * FROM main.categories;
 CREATE TEMP TABLE objects_now AS SELECT * FROM main.objects_now;
 CREATE TEMP TABLE masks_now AS SELECT * FROM main.masks_now;
 CREATE TEMP TABLE origins_now AS SELECT * FROM main.origins_now;
+CREATE INDEX temp.objects_then ON objects_now (label);
 CREATE INDEX temp.masks_then ON masks_now (position, label);
 COMMIT;
 """
+
+
+def _plain(number: Any) -> int:
+    """Give a plain integer for one of numpy's, which SQLite would take for bytes that equal no number."""
+    return int(number)
+
+
+for _kind in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64):
+    sqlite3.register_adapter(_kind, _plain)
 
 
 class LedgerView:
@@ -51,6 +61,11 @@ class LedgerView:
     def highest(self) -> int:
         """The highest label that was ever given."""
         return int(self._state("highest"))
+
+    def known_labels(self) -> set[int]:
+        """Give the labels of all objects that there are, and of those that undo would bring back."""
+        rows = self._db.execute("SELECT DISTINCT label FROM masks, state WHERE since <= cursor")
+        return {int(row[0]) for row in rows}
 
     @property
     def pending(self) -> int | None:
@@ -94,6 +109,14 @@ class LedgerView:
         """What is said of one object; None if there is none of this label."""
         row = self._db.execute("SELECT * FROM objects_now WHERE label = ?", (label,)).fetchone()
         return None if row is None else _object(row)
+
+    def categories_of(self, labels: Sequence[int]) -> dict[int, str]:
+        """Tell the categories of those of some labels that objects have, by label."""
+        rows = self._db.execute(
+            "SELECT label, category FROM objects_now WHERE label IN (SELECT value FROM json_each(?))",
+            (json.dumps(labels),),
+        )
+        return {row[0]: row[1] for row in rows}
 
     def mask(self, label: int, position: Position) -> MaskRuns | None:
         """The pixels of an object on one of the array's own planes."""

@@ -16,6 +16,8 @@ from torch import Tensor
 from napari_sam.weights.compact import expanded
 
 SHOWN_KEYS = 3
+# What a file with weights may be called.
+SUFFIXES = (".pth", ".pt", ".safetensors")
 # Every key of a SAM, or of the head that nano has besides, begins with one of these, perhaps behind a prefix
 # that a wrapper gave it.
 _PART = re.compile(r"(^|.*?\.)(?:image_encoder|prompt_encoder|mask_decoder|proposal_head|close_up)\.")
@@ -66,10 +68,7 @@ def read_checkpoint(
         If there is no such file, it is damaged, holds anything but plain data, no weights, or weights in 8
         bits without the scales that belong to them.
     """
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint at {path}; choose an existing .pth or .safetensors file."
-        )
+    check_presence(path)
     try:
         content = _content(path, mapped)
     except (OSError, MemoryError):
@@ -81,14 +80,30 @@ def read_checkpoint(
     return _expanded(path, _sam_part(path, content), model)
 
 
+def check_presence(path: Path) -> None:
+    """Raise a `CheckpointError` if there is no such file."""
+    if not path.is_file():
+        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise CheckpointError(f"There is no checkpoint at {path}; choose an existing {kinds} file.")
+
+
 def _content(path: Path, mapped: bool) -> object:
     """Read what the file holds, without running anything that it may ask for."""
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         state = safetensors.torch.load_file(path)
         return state if mapped else {key: value.clone() for key, value in state.items()}
     # Files of torch before 1.6 are no zip archives and cannot be mapped.
-    mapped = mapped and zipfile.is_zipfile(path)
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        _check_members(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_archive)
+
+
+def _check_members(path: Path) -> None:
+    """Refuse an archive with compressed members: PyTorch writes none, and a small one may fill the memory."""
+    with zipfile.ZipFile(path) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("compressed members")
 
 
 def _sam_part(path: Path, content: Mapping[object, object]) -> Checkpoint:
@@ -162,4 +177,7 @@ def _reason(error: Exception) -> str:
             "train save such files. Export the weights alone where it was made (in micro-sam by "
             "micro_sam.util.export_custom_sam_model), and choose that file."
         )
-    return "it is damaged or of another format. Choose a .pth file with plain weights or a .safetensors file."
+    return (
+        "it is damaged or of another format. Choose a .pth or .pt file with plain weights, or a .safetensors "
+        "file."
+    )

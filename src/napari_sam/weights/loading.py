@@ -16,7 +16,13 @@ from torch import Tensor
 from napari_sam.model.precision import FULL
 from napari_sam.model.sam import CONFIGS, Sam
 from napari_sam.weights.catalogue import ModelRow, model_row
-from napari_sam.weights.checkpoint import SHOWN_KEYS, Checkpoint, CheckpointError, read_checkpoint
+from napari_sam.weights.checkpoint import (
+    SHOWN_KEYS,
+    Checkpoint,
+    CheckpointError,
+    check_presence,
+    read_checkpoint,
+)
 from napari_sam.weights.compact import is_plain
 from napari_sam.weights.download import fetch, terminal_report
 from napari_sam.weights.folder import Weights
@@ -52,7 +58,8 @@ def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, M
     ValueError
         If the model is unknown.
     CheckpointError
-        If the file is missing, unreadable, or holds other keys or shapes than the model.
+        If the file is missing, unreadable, or holds other keys or shapes than the model, or a user's own
+        one numbers that are not finite.
     DownloadError, WrongFileError
         If the weights cannot be downloaded, or are not the published ones.
     """
@@ -62,6 +69,8 @@ def load_model(model: str, checkpoint: str | Path | None = None) -> tuple[Sam, M
             sam = Sam(CONFIGS[row.architecture])
         read = read_checkpoint(weights.path, mapped=checkpoint is None, model=sam.state_dict())
         check_state(sam, read.state, weights.path)
+        if checkpoint is not None:
+            _check_finite(read.state, weights.path)
     sam.load_state_dict(_in_single_precision(read.state), strict=True, assign=True)
     notes = (*weights.notes, *_left_out(weights.path, read))
     for note in notes:
@@ -85,10 +94,7 @@ def _weights(row: ModelRow, checkpoint: str | Path | None) -> Iterator[Weights]:
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise CheckpointError(
-            f"There is no checkpoint at {path}; choose an existing .pth or .safetensors file."
-        )
+    check_presence(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -138,6 +144,16 @@ def check_state(sam: Sam, state: Mapping[str, Tensor], path: Path) -> None:
             f"{path} is not a checkpoint of {sam.config.architecture}: {'; '.join(problems)}. "
             "Choose the model that the file belongs to, or another file."
         )
+
+
+def _check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse what a training that went astray has left: masks would be empty or end in an error."""
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(
+                f"{path} holds numbers in {key} that are not finite: its training went astray. Choose an "
+                "earlier checkpoint of that training, or another file."
+            )
 
 
 def _is_same_kind(found: Tensor, expected: Tensor) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
-from napari_sam.plane_prompts import are_same
 from napari_sam.several import SeveralRequest, SeveralResponse, request_several
 from napari_sam.widgets.finished import FinishedPrompts
 from napari_sam.widgets.panel import AnnotatePanel
@@ -64,7 +63,7 @@ class EachObject:
     @property
     def is_outdated(self) -> bool:
         """Whether the prompts of the shown plane are others than those that were asked for last."""
-        return not are_same(self._prompts, self._asked)
+        return self._prompts != self._asked
 
     def request(self) -> SeveralRequest | None:
         """Freeze what is to be predicted for the shown plane; None where nothing is left to be."""
@@ -124,7 +123,7 @@ class EachObject:
         written, left_out = outcome.written, outcome.left_out
         plane, total = outcome.response.request.plane, len(outcome.response.previews)
         is_all = outcome.error is None and written + left_out == total
-        stays = not are_same(self._layers.prompts.read_each(plane), self._meant)
+        stays = self._layers.prompts.read_each(plane) != self._meant
         if not is_all or stays:
             self._finished.add(plane, outcome.finished)
         if self._shown is outcome.response:  # what is written must not be written again

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.plane_prompts import is_same
 from napari_sam.planes import Plane
 from napari_sam.storage.view import LedgerView
 
@@ -31,10 +30,11 @@ class FinishedPrompts:
 
     def left(self, plane: Plane, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Give those of the plane's prompts that are not finished; what is none of them is forgotten."""
-        kept = [x for x in self._of.pop(plane, ()) if any(is_same(x[0], prompt) for prompt in prompts)]
+        kept = [x for x in self._of.pop(plane, ()) if x[0] in prompts]
         if kept:
             self._of[plane] = kept
-        return [prompt for prompt in prompts if not any(is_same(x[0], prompt) for x in kept)]
+        finished = [prompt for prompt, _ in kept]
+        return [prompt for prompt in prompts if prompt not in finished]
 
     def forget_gone(self) -> bool:
         """Let prompts be unfinished again whose objects are gone, as by an undo; say if there were any."""

@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam.model.precision import FULL
+from napari_sam.weights.checkpoint import SUFFIXES
 from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.made_prompts import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.overlap import OverlapChoice
@@ -95,7 +96,9 @@ class AnnotatePanel(QWidget):
         self.model = ComboBox(label="Model", choices=models, value=models[0][1])
         self.precision = ComboBox(label="Precision", choices=[FULL], value=FULL)
         self.checkpoint = FileEdit(
-            label="Weights", mode=FileDialogMode.EXISTING_FILE, filter="*.pth *.safetensors"
+            label="Weights",
+            mode=FileDialogMode.EXISTING_FILE,
+            filter=" ".join(f"*{suffix}" for suffix in SUFFIXES),
         )
         self.labels = FileEdit(label="Labels", mode=FileDialogMode.EXISTING_DIRECTORY)
         self.points = ComboBox(label="Points", choices=[NEW_LAYER], value=NEW_LAYER)
@@ -261,7 +264,7 @@ class AnnotatePanel(QWidget):
             ),
             (
                 self.checkpoint,
-                "Your own checkpoint of the model: .pth or .safetensors. Empty for the published one.",
+                f"Your own checkpoint of the model ({', '.join(SUFFIXES)}). Empty for the published one.",
             ),
             (self.labels, "Folder of the labels; opened if it exists, else made."),
             (self.points, "Layer whose points are prompts; those of a committed plane are removed."),
