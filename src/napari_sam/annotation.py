@@ -320,9 +320,9 @@ class Session:
         self.show(plane)  # first: whoever shows the plane may know of prompts there that came, or went
         if self._prompts[plane].is_unfinished:
             self.show(before)
-            raise ValueError(
-                f"Commit or clear the prompt of the {self._where(plane)} first; then take up another object."
-            )
+            name = self.planes.name_of(plane)
+            where = f"plane {name}" if name else "image"
+            raise ValueError(f"Commit or clear the prompt of the {where} first; then take up another object.")
         if (making := makings.get(plane)) is not None:
             # Earlier versions recorded points of a grid beside thin planes, which nobody can predict from.
             prompt = making.prompt.onto(plane.shape(self.planes.shape))
@@ -417,12 +417,6 @@ class Session:
         identity = self.predictor.identity
         model = (identity.architecture, identity.weights_hash, self.planes.preprocessing)
         return Making(source, prompt, candidate, *model, score)
-
-    def _where(self, plane: Plane) -> str:
-        """Name a plane by its place along the axes that are not displayed, such as ``plane z 12``."""
-        named = enumerate(zip(self.planes.axes, plane.position, strict=True))
-        places = ", ".join(f"{axis} {index}" for i, (axis, index) in named if i not in plane.displayed)
-        return f"plane {places}" if places else "image"
 
     def _put_prompt(self, plane: Plane, value: PlanePrompt) -> None:
         """Replace all that is prompted on ``plane``."""

@@ -756,3 +756,29 @@ def test_a_rescaled_image_shows_another_plane_which_is_the_one_that_is_committed
     user.click(1, *DISCS[1][:2])
     user.press("C")
     assert iou(user.session.labels[1] == 1, disc(DISCS[1][:2], DISCS[1][2])) > 0.8
+
+
+def test_after_the_start_the_labels_are_named(user: User) -> None:
+    user.panel.start.click()
+    user.settle()
+    assert user.status == f"Click on an object. Labels: {user.session.store.path} Plane z 0."
+
+
+def test_what_was_said_of_an_object_goes_with_its_prompt(user: User) -> None:
+    user.click(0, *DISCS[0][:2])
+    user.press("C")
+    user.session.take_up(1)
+    user.double_click(0, *DISCS[0][:2])
+    assert "Object 1 is taken up" in user.status
+    user.press("K")
+    assert user.session.target is None and user.status == "Plane z 0."
+
+
+def test_an_undo_names_how_many_objects_it_brings_back(user: User) -> None:
+    for plane in (0, 1):
+        user.go_to(0, plane)
+        user.click(plane, *DISCS[plane][:2])
+        user.press("C")
+    user.session.objects.delete([1, 2])
+    user.press("Ctrl+Z")
+    assert user.status == "The delete of 2 objects was taken back."

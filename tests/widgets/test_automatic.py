@@ -105,6 +105,27 @@ def test_the_masks_of_a_plane_are_found_rejected_by_click_and_committed_as_one_s
     assert not session.labels[...].any() and session.prompt.is_empty
 
 
+def test_masks_go_where_the_image_is_moved(masks: Masks) -> None:
+    masks.find()
+    user = masks.user
+    user.image.translate = (10, 70, 20)
+    masks.settle()
+    row, column = centre(0)
+    place = user.image.data_to_world((0, row, column))
+    assert user.layer(NAME).get_value(place, world=True) == user.layer(NAME).data[0, row, column] > 0
+    user.click(0, row, column)
+    assert masks.panel.count.text().endswith("1 rejected")
+
+
+def test_a_layer_of_masks_that_is_removed_by_hand_is_cleared(masks: Masks) -> None:
+    masks.find()
+    masks.user.viewer.layers.remove(masks.layer)
+    masks.settle()
+    assert masks.panel.count.text() == "no masks shown" and not masks.panel.commit.isEnabled()
+    masks.find()
+    assert masks.is_shown and masks.panel.commit.isEnabled()
+
+
 def test_sliders_choose_without_the_model(masks: Masks) -> None:
     masks.find()
     thread_was_asked: list[object] = []

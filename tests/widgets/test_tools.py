@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+from napari.utils.notifications import notification_manager
+
 from widgets.conftest import DISCS
 from widgets.driving import User
 
@@ -33,6 +38,17 @@ def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
     user.viewer.dims.ndisplay = 3  # where napari draws no shapes
     user.panel._tool_buttons["boxes"].click()
     assert checked(user) == [] and user.layer("SAM boxes").mode == "pan_zoom"
+
+
+@pytest.mark.filterwarnings("ignore:The layer 'mine' cannot be edited")
+def test_a_locked_layer_of_the_user_is_told(user: User, tmp_path: Path) -> None:
+    mine = user.viewer.add_points(ndim=3, name="mine", scale=user.image.scale)
+    mine.editable = False
+    user.panel.points.value = mine
+    with notification_manager:
+        user.start(tmp_path / "others.zarr")
+        assert any("'mine' cannot be edited" in x.message for x in notification_manager.records)
+    assert checked(user) == []
 
 
 def test_after_the_end_the_buttons_follow_no_mode(user: User) -> None:

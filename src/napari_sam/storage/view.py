@@ -98,6 +98,15 @@ class LedgerView:
         rows = self._db.execute("SELECT region FROM changes WHERE step = ? ORDER BY number", (number,))
         return [_region(row[0]) for row in rows]
 
+    def count_of(self, number: int) -> int:
+        """Give the number of objects that a step changed, whether it is done or undone."""
+        rows = self._db.execute(
+            "SELECT count(*) FROM (SELECT label FROM masks WHERE since = :step OR until = :step"
+            " UNION SELECT label FROM objects WHERE since = :step OR until = :step)",
+            {"step": number},
+        )
+        return int(rows.fetchone()[0])
+
     # What holds now
 
     def objects(self) -> list[ObjectInfo]:

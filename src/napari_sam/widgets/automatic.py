@@ -18,6 +18,7 @@ from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.docked import DockedWidget
+from napari_sam.widgets.made_prompts import is_made_for_prompts
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
 from napari_sam.widgets.running import running
@@ -41,7 +42,8 @@ class AutomaticWidget(DockedWidget):
         self.panel = AutomaticPanel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(Scrolled(self.panel))
+        layout.addWidget(Scrolled(self.panel), 1)
+        layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections, self._drawn = Connections(), Connections()
@@ -121,6 +123,7 @@ class AutomaticWidget(DockedWidget):
         self._drawn = Connections()
         if (layer := self.panel.writing.region()) is not None:
             self._drawn.add(layer.events.data, self._on_drawn)
+            self._drawn.add(layer.events.name, self._on_layers_changed)
         self._on_drawn()
 
     def _on_drawn(self, _event: Any = None) -> None:
@@ -137,5 +140,5 @@ class AutomaticWidget(DockedWidget):
         self._offer_regions()
 
     def _offer_regions(self, chosen: Shapes | None = None) -> None:
-        shapes = [x for x in self._viewer.layers if isinstance(x, Shapes) and x.name != "SAM boxes"]
+        shapes = [x for x in self._viewer.layers if isinstance(x, Shapes) and not is_made_for_prompts(x)]
         self.panel.writing.offer_regions(shapes, chosen)

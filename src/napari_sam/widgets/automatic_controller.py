@@ -94,7 +94,7 @@ class AutomaticController:
         self._plane_job.close()
         self._stack.close()
         self._writer.close()
-        self._layer.clear()
+        self._layer.close()
         self._panel.show_session(False)
         self._panel.show_count(None)
         self._panel.show_progress(None)
@@ -106,6 +106,7 @@ class AutomaticController:
         return [
             (self._session.plane_changed, self._on_plane_changed),
             (self._layer.clicked, self._on_mask_clicked),
+            (self._layer.taken_away, self._on_clear_requested),
             (panel.preset_chosen, self._on_preset_chosen),
             (panel.propose_requested, self._on_propose_requested),
             (panel.selecting.changed, self._settle.start),
@@ -168,7 +169,8 @@ class AutomaticController:
             self._show_plane()
             self._layer.take_clicks()
         else:
-            self._panel.show_status(f"The masks of the plane at {asked[0].position} are found.")
+            where = self._session.planes.name_of(asked[0])
+            self._panel.show_status(f"The masks of the plane {where} are found.")
 
     def _show_plane(self) -> None:
         """Show the masks of the shown plane, if they were found in the way that was asked for last."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
+from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.automatic_outputs import StackPage, WritePage
 from napari_sam.widgets.automatic_settings import FindPage, SelectPage
 from napari_sam.widgets.forms import button, combo
@@ -19,6 +20,8 @@ class AutomaticPanel(QWidget):
     ----------
     finding, selecting, writing, stack
         The pages of settings.
+    footer
+        What is said and done now, to be laid below the panel.
     """
 
     propose_requested = Signal()
@@ -53,15 +56,16 @@ class AutomaticPanel(QWidget):
         self.accept_all = button("Accept all", tip, self.accept_all_requested.emit)
         tip = "Take the shown masks away; what is written stays."
         self.clear = button("Clear", tip, self.clear_requested.emit)
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 1000)
-        tip = "End what the bar shows; what is done is kept."
-        self.cancel = button("Stop", tip, self.cancel_requested.emit)
+        self.activity = Activity()
+        self.activity.cancel_requested.connect(self.cancel_requested)
+        self.progress, self.cancel = self.activity.bar, self.activity.cancel
+        self.cancel.setToolTip("End what the bar shows; what is done is kept.")
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._has_masks = self.is_writing = False
         self._lay_out()
+        self.footer = self._footer()
         self.show_session(False)
         self.show_progress(None)
         self.show_count(None)
@@ -93,10 +97,7 @@ class AutomaticPanel(QWidget):
 
     def show_progress(self, done: float | None, what: str = "") -> None:
         """Show how far the work is; None when nothing runs."""
-        self.progress.setVisible(done is not None)
-        self.cancel.setVisible(done is not None)
-        self.progress.setFormat(f"{what} %p %".strip())
-        self.progress.setValue(round(1000 * (done or 0.0)))
+        self.activity.show_progress(done, what)
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""
@@ -123,12 +124,14 @@ class AutomaticPanel(QWidget):
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
         layout.addLayout(grid)
-        row = QWidget()
-        row.setFixedHeight(30)  # kept while nothing runs, so that the controls do not jump
-        activity = QGridLayout(row)
-        activity.setContentsMargins(0, 0, 0, 0)
-        activity.addWidget(self.progress, 0, 0)
-        activity.addWidget(self.cancel, 0, 1)
-        layout.addWidget(row)
-        layout.addWidget(self.status)
         layout.addStretch(1)
+
+    def _footer(self) -> QWidget:
+        """Put what is said and done now into one widget, to be laid below the panel."""
+        footer = QWidget()
+        layout = QVBoxLayout(footer)
+        layout.setContentsMargins(8, 0, 8, 4)
+        layout.setSpacing(0)
+        layout.addWidget(self.activity)
+        layout.addWidget(self.status)
+        return footer

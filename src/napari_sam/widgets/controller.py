@@ -88,11 +88,12 @@ class SessionController:
             self._connections.add(signal, handler)
         panel.show_session(True)
         self._tools.choose("points")
-        tell(panel, f"Click on an object. Labels: {session.store.path}")
+        self._greeting = f"Click on an object. Labels: {session.store.path}"
         if session.store.read_only:
-            tell(panel, f"The labels can only be read: {session.store.read_only}.", problem=True)
+            show_error(f"The labels can only be read: {session.store.read_only}.")
         self._on_dims_changed()
         self._read_prompts()
+        self._greeting = ""
         self._stack.start()
 
     @property
@@ -144,7 +145,7 @@ class SessionController:
             (self._tools.changed, self._on_tool_changed),
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
-            (panel.clear_requested, session.clear_prompt),
+            (panel.clear_requested, self._on_clear_requested),
             (panel.undo_requested, self._on_undo_requested),
             (panel.redo_requested, self._on_redo_requested),
             (panel.predict_requested, self._on_predict_requested),
@@ -170,7 +171,7 @@ class SessionController:
             self._layers.show_plane(self.session.plane)
         finally:
             self._following = False
-        self._panel.show_status(self._where(self.session.plane.position))
+        self._panel.show_status(self._where())
         self._read_prompts()
         self._settle.start()
 
@@ -236,7 +237,7 @@ class SessionController:
         except ValueError as error:  # there is none, or one that is too large
             self._panel.show_status(str(error), problem=True)
             return
-        self._panel.show_status(self._where(plane.position))
+        self._panel.show_status(self._where())
         self._settle.start()
         if self._unread:
             self._on_prompts_changed()
@@ -249,10 +250,11 @@ class SessionController:
         """Give the session what the layers hold for its plane."""
         self.session.set_prompt(self._layers.prompts.read(self.session.plane))
 
-    def _where(self, position: tuple[int, ...]) -> str:
-        axes, displayed = self.session.planes.axes, self.session.plane.displayed
-        named = [f"{axes[i]} {x}" for i, x in enumerate(position) if i not in displayed]
-        sentences = [f"Plane {', '.join(named)}."] if named else []
+    def _where(self) -> str:
+        """Say which plane is shown, after what is said first of all."""
+        sentences = [self._greeting] if self._greeting else []
+        if where := self.session.planes.name_of(self.session.plane):
+            sentences.append(f"Plane {where}.")
         if self.session.store.read_only:
             sentences.append(f"The labels can only be read: {self.session.store.read_only}.")
         return " ".join(sentences)
@@ -293,6 +295,10 @@ class SessionController:
         if self._each.is_writing:
             tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
         return not self._each.is_writing
+
+    def _on_clear_requested(self) -> None:
+        self.session.clear_prompt()
+        self._panel.show_status(self._where())  # what was said of an object that was taken up holds no more
 
     def _on_undo_requested(self) -> None:
         self._move("undo")

@@ -19,6 +19,8 @@ from napari_sam.widgets.jobs import LatestJob
 _FEW_BLOCKS = 2
 # Kinds of steps that are no nouns by themselves.
 _CALLED = {"automatic": "commit of automatic masks"}
+# Edits of any number of objects.
+_OF_SEVERAL = ("delete", "classify", "fill holes", "remove islands", "smooth")
 
 Move = Literal["undo", "redo"]
 
@@ -114,6 +116,8 @@ class History:
             return
         stays = "; the prompt that is there stays" if move.announce(step) else ""
         which = "" if step.label is None else f" of label {step.label}"
+        if step.kind in _OF_SEVERAL and (count := self._store.ledger.count_of(step.number)) > 1:
+            which = f" of {count} objects"
         self._tell(f"The {_called(step)}{which} {move.done}{stays}.", False)
 
     def _on_failed(self, error: Exception) -> None:

@@ -59,6 +59,11 @@ def is_made_for(layer: Layer | None, image: Image | ChannelsTogether) -> bool:
     return purpose is not None and purpose.image() is layer_of(image)
 
 
+def is_made_for_prompts(layer: Layer) -> bool:
+    """Whether ``layer`` was made here to hold prompts of any image."""
+    return layer in _made
+
+
 def check_prompts(image: Image, points: Points | None, boxes: Shapes | None) -> None:
     """Raise a `ValueError` if a layer of the user's cannot hold prompts of ``image``."""
     for layer in (points, boxes):

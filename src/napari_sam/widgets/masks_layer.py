@@ -11,9 +11,12 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_sam.planes import Plane
+from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import plane_transform, world_units
+from napari_sam.widgets.session_layers import moving_signals
 
 NAME = "SAM automatic"
 _REJECTED, _FIRST_COLOUR, _COLOURS = 1, 2, 24
@@ -26,9 +29,12 @@ class MasksLayer:
     ----------
     clicked
         Emitted with the row and column that the user clicked on while the layer was active.
+    taken_away
+        Emitted when the user has removed the layer, without arguments.
     """
 
     clicked = Signal(int, int)
+    taken_away = Signal()
 
     def __init__(self, viewer: ViewerModel, like: Layer) -> None:
         self._viewer = viewer
@@ -38,6 +44,15 @@ class MasksLayer:
         self._active_before: Layer | None = None
         # What the mouse did once the masks, which it had clicked on, were gone.
         self._mouse_since: tuple[Layer | None, str] | None = None
+        # A layer that moves tells of its scale, translation and so on one by one.
+        self._moving = QTimer()
+        self._moving.setSingleShot(True)
+        self._moving.setInterval(0)
+        self._connections = Connections()
+        self._connections.add(self._moving.timeout, self._on_moved)
+        self._connections.add(viewer.layers.events.removed, self._on_removed)
+        for signal in moving_signals(viewer, like):
+            self._connections.add(signal, self._on_moving)
 
     @property
     def is_shown(self) -> bool:
@@ -61,7 +76,7 @@ class MasksLayer:
         self._plane = plane
         layer.data = plane.to_plane(painted).reshape(shape)
         layer.editable = False  # napari lets other data be painted in, and this is not what is written
-        layer.affine = plane_transform(self._like, plane, world_units(self._viewer))["affine"]
+        self._on_moved()
         layer.visible = True
         if goes_on:
             self.take_clicks()
@@ -84,6 +99,27 @@ class MasksLayer:
         if was_active and self._active_before in self._viewer.layers:
             self._viewer.layers.selection.active = self._active_before
         self._mouse_since = self._mouse() if was_active else None
+
+    def close(self) -> None:
+        """Take the layer away, and let go of the viewer."""
+        self._moving.stop()
+        self._connections.close()
+        self.clear()
+
+    def _on_moving(self, _event: Any) -> None:
+        self._moving.start()
+
+    def _on_moved(self) -> None:
+        """Lay the layer where its plane is by now."""
+        if self._layer is not None and self._plane is not None:
+            place = plane_transform(self._like, self._plane, world_units(self._viewer))
+            self._layer.units = place["units"]
+            self._layer.affine = place["affine"]
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer is not None:
+            self._layer = None
+            self.taken_away.emit()
 
     def _mouse(self) -> tuple[Layer | None, str]:
         """Say what the mouse does: which layer it is for, and the mode of that."""

@@ -193,8 +193,8 @@ class SessionLayers:
         QTimer.singleShot(0, self._session.store.end_stroke)
 
 
-def moving_signals(viewer: ViewerModel, image: Image) -> list[Any]:
-    """Give what tells that the image has another place in the viewer's world."""
-    signals = [getattr(image.events, name) for name in _PLACE]
+def moving_signals(viewer: ViewerModel, layer: Layer) -> list[Any]:
+    """Give what tells that a layer has another place in the viewer's world."""
+    signals = [getattr(layer.events, name) for name in _PLACE]
     units = getattr(viewer.dims.events, "units", None)  # of the world; not in napari 0.6
     return signals if units is None else [*signals, units]

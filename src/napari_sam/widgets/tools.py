@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
+from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_sam.widgets.connections import Connections
@@ -63,6 +64,11 @@ class ToolChoice:
         if not layer.visible:  # napari gives a hidden layer no mode but to pan
             layer.visible = True
         layer.mode = mode
+        if str(layer.mode) != mode and self._viewer.dims.ndisplay == 2:  # in 3-D napari draws no shapes
+            show_warning(
+                f"The layer {layer.name!r} cannot be edited, so no prompts can be set in it. Unlock it, or "
+                "choose another one or a new layer, and start anew."
+            )
         self._prompts.show_colour()
         self._panel.show_tool(self.tool)
 
