@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
+from napari_sam import several
 from napari_sam.annotation import Session
+from napari_sam.inference.batches import predict_several
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Plane
 from napari_sam.previews import Preview
-from napari_sam.several import SeveralResponse, commit_several, request_several
+from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
 from napari_sam.storage.changes import Overlap
 from test_annotation import STACK, make_session
 
@@ -70,3 +73,24 @@ def test_what_a_surer_one_has_taken_wholly_is_not_among_the_labels(session: Sess
     assert labels == [info.label for info in session.store.ledger.objects()]
     assert_array_equal(np.unique(session.labels[0]), [0, *labels])
     assert len(labels) == 1
+
+
+def test_what_was_answered_before_is_not_predicted_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted: list[Sequence[Prompt]] = []
+
+    def spy(predictor: Predictor, shape: tuple[int, int], prompts: Sequence[Prompt], *rest: Any) -> Any:
+        predicted.append(prompts)
+        return predict_several(predictor, shape, prompts, *rest)
+
+    monkeypatch.setattr(several, "predict_several", spy)
+    first, second, third = (Prompt(box=(y, y, y + 12, y + 12)) for y in (2, 14, 26))
+    before = run_several(session, request_several(session, [first, second]))
+    after = run_several(session, request_several(session, [second, third, second], before))
+    assert predicted == [[first, second], [third]]
+    assert [preview.prompt for preview in after.previews] == [second, third, second]
+    assert after.previews[0] is before.previews[1]
+    session.go_to(z=1)
+    elsewhere = run_several(session, request_several(session, [second], after))
+    assert predicted[2:] == [[second]] and elsewhere.previews[0].plane == session.plane

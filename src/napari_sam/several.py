@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from napari_sam.annotation import Session
 from napari_sam.inference.batches import predict_several
@@ -17,11 +17,15 @@ from napari_sam.storage.changes import Overlap, from_block, paintable, region_of
 
 @dataclass(frozen=True, eq=False)
 class SeveralRequest:
-    """The objects that are to be predicted; ``generation`` is that of a `Request`."""
+    """The objects that are to be predicted; ``generation`` is that of a `Request`.
+
+    Those of which the preview is ``known`` need not be predicted.
+    """
 
     generation: int
     plane: Plane
     prompts: tuple[Prompt, ...]
+    known: Mapping[Prompt, Preview] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +51,15 @@ class SeveralResponse:
         )
 
 
-def request_several(session: Session, prompts: Sequence[Prompt]) -> SeveralRequest:
-    """Freeze what is to be computed for the shown plane."""
+def request_several(
+    session: Session, prompts: Sequence[Prompt], before: SeveralResponse | None = None
+) -> SeveralRequest:
+    """Freeze what is to be computed for the shown plane; what was answered ``before`` for it holds."""
     request = session.request()
-    return SeveralRequest(request.generation, request.plane, tuple(prompts))
+    known = {}
+    if before is not None and before.request.plane == request.plane:
+        known = {preview.prompt: preview for preview in before.previews}
+    return SeveralRequest(request.generation, request.plane, tuple(prompts), known)
 
 
 def run_several(
@@ -59,16 +68,20 @@ def run_several(
     """Predict the objects: slow, free of side effects but for the cache, safe in any thread."""
     plane, embedder = request.plane, session.embedder
     shape = plane.shape(session.planes.shape)
-    with embedder.first():
-        found = predict_several(
-            session.predictor,
-            shape,
-            request.prompts,
-            lambda tile: embedder.embed(plane, tile, progress),
-            progress,
-        )
-    pairs = zip(request.prompts, found, strict=True)
-    return SeveralResponse(request, tuple(Preview(plane, prompt, x, x.best) for prompt, x in pairs))
+    unknown = [prompt for prompt in request.prompts if prompt not in request.known]
+    previews = dict(request.known)
+    if unknown:
+        with embedder.first():
+            found = predict_several(
+                session.predictor,
+                shape,
+                unknown,
+                lambda tile: embedder.embed(plane, tile, progress),
+                progress,
+            )
+        pairs = zip(unknown, found, strict=True)
+        previews |= {prompt: Preview(plane, prompt, one, one.best) for prompt, one in pairs}
+    return SeveralResponse(request, tuple(previews[prompt] for prompt in request.prompts))
 
 
 def commit_several(

@@ -767,7 +767,6 @@ def test_after_the_start_the_labels_are_named(user: User) -> None:
 def test_what_was_said_of_an_object_goes_with_its_prompt(user: User) -> None:
     user.click(0, *DISCS[0][:2])
     user.press("C")
-    user.session.take_up(1)
     user.double_click(0, *DISCS[0][:2])
     assert "Object 1 is taken up" in user.status
     user.press("K")

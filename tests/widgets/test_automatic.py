@@ -434,7 +434,8 @@ def writing(masks: Masks, monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
 
 def test_while_objects_are_written_the_window_goes_on(masks: Masks, writing: SlowDisk) -> None:
     user, panel = masks.user, masks.panel
-    assert panel.progress.isVisible() and panel.progress.format().startswith("writing")
+    wait_until(panel.progress.isVisible)  # what takes but a moment shows nothing
+    assert panel.progress.format().startswith("writing")
     assert not panel.commit.isEnabled()
     user.press("Ctrl+Z")
     assert "are being written" in user.status

@@ -165,7 +165,7 @@ class SessionController:
 
     def _on_session_plane_changed(self) -> None:
         """Follow the session to another plane, of which the layers may hold prompts that it does not know."""
-        self._each.drop()  # they are of the plane before
+        self._each.leave_plane()
         self._following = True  # on the way the viewer passes planes that nobody asked for
         try:
             self._layers.show_plane(self.session.plane)

@@ -40,6 +40,7 @@ class EachObject:
         self._session, self._panel, self._layers = session, panel, layers
         self._tell, self._show_none, self._predict_anew = tell, show_none, predict_anew
         self._shown: SeveralResponse | None = None
+        self._answer: SeveralResponse | None = None  # the last one of the plane
         self._committing = SeveralCommit(session, panel, self._on_committed)
         self._finished = FinishedPrompts(session.store.ledger)
         self._meant: list[Prompt] = []  # the prompts of what is being committed
@@ -69,10 +70,12 @@ class EachObject:
         """Freeze what is to be predicted for the shown plane; None where nothing is left to be."""
         self._asked = self._prompts
         unfinished = self._finished.left(self._session.plane, self._asked)
-        return request_several(self._session, unfinished) if unfinished else None
+        return request_several(self._session, unfinished, self._answer) if unfinished else None
 
     def show(self, response: SeveralResponse) -> None:
         """Show the objects, unless the session has moved on since they were asked for."""
+        if response.request.plane == self._session.plane:
+            self._answer = response
         if response.request.generation == self._session.request().generation:
             self._show(response)
 
@@ -84,6 +87,11 @@ class EachObject:
         """Take away what is shown; the session, which does not know of it, has nothing to tell then."""
         if self._shown is not None:
             self._show_none()
+
+    def leave_plane(self) -> None:
+        """Let go of all that was of the plane before, whose pixels may change."""
+        self._answer = None
+        self.drop()
 
     def ask_again_for_gone(self) -> None:
         """Ask for objects again that are gone, as by an undo, while their prompts are there."""
