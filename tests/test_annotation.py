@@ -832,3 +832,13 @@ class TestLargePlanes:
         written = np.asarray(session.labels[1]) == 1
         assert np.count_nonzero(written & nucleus) / np.count_nonzero(written | nucleus) > 0.75
         assert session.ready().ravel().tolist() == [False, True]
+
+
+def test_axes_are_letters_in_whichever_case(tiny_predictor: Predictor, tmp_path: Path) -> None:
+    """As tifffile writes them."""
+    session = open_session(STACK, "ZYX", tiny_predictor, tmp_path / "cells.zarr", cache=tmp_path / "cache")
+    session.go_to(Z=1)
+    session.labels[1, 3:9, 3:9] = 1
+    (row,) = session.objects.rows()
+    assert row.volume == 36
+    session.close()

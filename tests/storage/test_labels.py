@@ -97,10 +97,17 @@ class TestCreate:
         assert (list(reopened.translation), list(reopened.units)) == ((scale + 1).tolist(), expected)
 
     @pytest.mark.parametrize("axes", ["mtczyx", "ab", "zcyx", "zyxt"])
-    def test_axes_that_ngff_has_no_words_for_are_the_dimension_names(self, path: Path, axes: str) -> None:
-        array = LabelsStore.create(path, range(2, 2 + len(axes)), axes).array
+    def test_axes_that_ngff_has_no_words_for_keep_their_sizes(self, path: Path, axes: str) -> None:
+        scale, units = [0.5] * len(axes), ["micrometer"] * len(axes)
+        geometry = Geometry(axes, scale, [*range(len(axes))], units)
+        array = LabelsStore.create(path, range(2, 2 + len(axes)), geometry).array
         assert array.metadata.dimension_names == tuple(axes)
-        assert LabelsStore.open(path, array.shape).next_label == 1
+        again = LabelsStore.open(path, array.shape)
+        assert again.next_label == 1 and again.geometry == geometry
+        again.rename_axes(axes[::-1])
+        assert again.geometry.scale == scale
+        again.close()
+        assert LabelsStore.open(path).geometry.axes == axes[::-1]
 
     def test_chunks_are_planes_and_parts_of_large_planes(self, path: Path) -> None:
         store = LabelsStore.create(path, (2, 3, 50, 3000), "tzyx")

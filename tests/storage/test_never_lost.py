@@ -19,12 +19,14 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from napari_sam.cli import main
+from napari_sam.objects.editing import Objects
 from napari_sam.planes import Plane
 from napari_sam.storage import ledger as ledger_module
 from napari_sam.storage import schema
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LEDGER, LabelsError
+from napari_sam.storage.records import ObjectInfo
 from napari_sam.storage.repair import repair_regions
 
 SHAPE = (3, 600, 20)  # two chunks a plane
@@ -240,6 +242,24 @@ class TestRepair:
             store.commit(PLANE, SECOND)
         assert [info.label for info in store.ledger.objects()] == [1]
 
+    @pytest.mark.parametrize(
+        "read",
+        [
+            pytest.param(lambda store: store.read(PLANE), id="a plane"),
+            pytest.param(lambda store: store.labels[1], id="the labels"),
+            pytest.param(lambda store: store.labels[:, 3], id="a section"),
+            pytest.param(lambda store: np.asarray(store.labels), id="all"),
+            pytest.param(lambda store: store.labels.__setitem__((1, 3, 3), 1), id="the brush"),
+            pytest.param(lambda store: Objects(store).category_plane((1,)), id="categories"),
+        ],
+    )
+    def test_is_asked_for_where_damage_is_read(
+        self, path: Path, store: LabelsStore, read: Callable[[LabelsStore], object]
+    ) -> None:
+        chunk(path).write_bytes(b"no chunk")
+        with pytest.raises(LabelsError, match=r'is damaged .*: napari-sam repair "'):
+            read(store)
+
     @pytest.mark.parametrize("move", ["undo", "redo"])
     def test_is_asked_for_where_a_step_through_history_meets_damage(
         self, path: Path, store: LabelsStore, move: str
@@ -286,6 +306,11 @@ class TestRepair:
 
 
 class TestLedger:
+    def test_is_not_to_blame_for_what_no_row_takes(self, store: LabelsStore) -> None:
+        with pytest.raises(sqlite3.IntegrityError):
+            store.write("rename", [], label=1, objects=[ObjectInfo(1, name=None)])  # type: ignore[arg-type]
+        assert store.ledger.objects() == [ObjectInfo(1)]
+
     def test_of_a_later_version_is_refused_and_stays(self, path: Path, store: LabelsStore) -> None:
         store.close()
         with sqlite3.connect(path / LEDGER) as db:
