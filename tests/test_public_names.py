@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,12 @@ def test_all_of_them_can_be_imported_at_once() -> None:
     names: dict[str, object] = {}
     exec("from napari_sam import *", names)
     assert set(napari_sam.__all__) <= set(names)
+
+
+def test_each_of_them_stands_on_the_page_of_the_api() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"auto(?:class|function):: napari_sam\.(\w+)$", page, re.MULTILINE))
+    assert named == set(napari_sam.__all__)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

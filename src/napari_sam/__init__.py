@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.proposals import Proposals, Selected, Selection
     from napari_sam.inference.records import records
     from napari_sam.inference.results import Embedding, Prediction
+    from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
     from napari_sam.linking import Linking, link, suited_linking
     from napari_sam.planes import Plane, Planes
     from napari_sam.starting import open_session
@@ -35,7 +36,9 @@ _HOMES = {
     "Generation": "inference.automatic",
     "Linking": "linking",
     "Plane": "planes",
+    "PlaneEmbeddings": "inference.tiles",
     "PlaneMasks": "automatic.masks",
+    "PlanePrediction": "inference.tiles",
     "Planes": "planes",
     "Prediction": "inference.results",
     "Predictor": "inference.predictor",
@@ -52,6 +55,7 @@ _HOMES = {
     "open_session": "starting",
     "planes_along": "automatic.stack",
     "precisions": "inference.loading",
+    "predict_plane": "inference.tiles",
     "propose": "inference.automatic",
     "propose_plane": "automatic.proposing",
     "records": "inference.records",
@@ -66,7 +70,9 @@ __all__ = [
     "Generation",
     "Linking",
     "Plane",
+    "PlaneEmbeddings",
     "PlaneMasks",
+    "PlanePrediction",
     "Planes",
     "Prediction",
     "Predictor",
@@ -83,6 +89,7 @@ __all__ = [
     "open_session",
     "planes_along",
     "precisions",
+    "predict_plane",
     "propose",
     "propose_plane",
     "records",

@@ -68,8 +68,8 @@ class Generation:
         the stability is measured once; its threshold belongs to the `Selection`.
     prompts
         ``"learned"``: by the points that the model's own head finds, as many as there are objects.
-        ``"grid"``: by the grid. None: learned where the model has the head, unless something of the grid is
-        set to other values than the defaults.
+        ``"grid"``: by the grid. None: learned where the model has the head, unless ``points_per_side`` or
+        ``crop_n_layers`` differs from its default or ``point_grids`` are given.
     score_floor, stability_floor
         Masks below are not kept, so that no time and memory goes into what nobody will want. The thresholds
         of a selection cannot be lower.

@@ -81,7 +81,7 @@ class AutomaticWidget(DockedWidget):
             self._controller = None
         self._labels = None if session is None else self._labels_of(session)
         if session is None or self._labels is None:
-            self.panel.show_status("Start an annotation first: Plugins > Segment Anything: annotate.")
+            self.panel.show_status("Start an annotation first: Segment Anything: annotate, in the same menu.")
             return
         self._controller = AutomaticController(
             session, self.panel, MasksLayer(self._viewer, self._labels), self._region_on, self._add_tracks
