@@ -11,6 +11,7 @@ from torch import Tensor
 
 from napari_sam.model.sam import CONFIGS
 from napari_sam.training.chance import Chance
+from napari_sam.training import crops
 from napari_sam.training.crops import (
     BY_BOX,
     JITTERED,
@@ -231,19 +232,38 @@ def test_beside_the_image_is_padding() -> None:
     assert not batch.masks[padded.repeat_interleave(LAYOUT.objects, 0)].any()
 
 
-@pytest.mark.parametrize("crops", [1, 12])
-def test_a_crop_that_shows_no_object_is_replaced(crops: int) -> None:
+@pytest.mark.parametrize("count", [1, 12])
+def test_a_crop_that_shows_no_object_is_replaced(count: int) -> None:
     """One of the images has a dot that is too small in most of its crops."""
     dot = np.zeros((2000, 2000), np.int32)
     dot[1000, 1000] = 1
     dots = AnnotatedImage("a dot", np.zeros(dot.shape, np.uint8), dot)
     images = TrainingImages([(0.7, [dots]), (0.3, [squares(300, 300)])], torch.device("cpu"))
     for seed in range(3):
-        batch = sample_batch(chance_of(seed), images, Layout(crops, 3, 48), CONFIG)
-        assert len(batch.images) == crops
+        batch = sample_batch(chance_of(seed), images, Layout(count, 3, 48), CONFIG)
+        assert len(batch.images) == count
         areas = batch.masks.sum((1, 2))
         assert ((areas >= MIN_AREA) | (areas == 0)).all()
         assert (batch.maps[:, 0] > 0).flatten(1).any(1).all(), "an object in each crop"
+
+
+def test_where_no_crop_shows_an_object_it_is_tried_again() -> None:
+    """A dot that is seen in the crops of a tenth alone: of four crops often in none."""
+    dot = np.zeros((2000, 2000), np.int32)
+    dot[1000:1003, 1000:1003] = 1
+    dots = AnnotatedImage("a dot", np.zeros(dot.shape, np.uint8), dot)
+    images = TrainingImages([(1.0, [dots])], torch.device("cpu"))
+    for seed in range(5):
+        batch = sample_batch(chance_of(seed), images, Layout(1, 3, 48), CONFIG)
+        assert (batch.maps[:, 0] > 0).any(), "the dot is in the crop"
+        assert batch.masks.sum((1, 2)).max() < 48 * 48 / 2, "and not what is beside it"
+
+
+def test_objects_that_no_crop_shows_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crops, "MIN_AREA", 48 * 48 + 1)
+    images = TrainingImages([(1.0, [squares(300, 300)])], torch.device("cpu"))
+    with pytest.raises(ValueError, match="No crop of 48 pixels shows an object of 2305 pixels"):
+        sample_batch(chance_of(0), images, Layout(1, 3, 48), CONFIG)
 
 
 class TestImages:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
@@ -51,6 +52,20 @@ def test_a_set_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
         imsave(tmp_path / f"{name}_labels.png", LABELS, check_contrast=False)
     (tmp_path / "notes.txt").write_text("not an image")
     assert [image.name for image in read_set(tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        pytest.param(np.zeros((40, 40), np.uint8), "labels of .* have the shape", id="of another size"),
+        pytest.param(np.zeros((*LABELS.shape, 2), np.uint8), "three or four colours", id="two colours"),
+    ],
+)
+def test_a_pair_that_does_not_fit_is_named(tmp_path: Path, image: NDArray[np.uint8], message: str) -> None:
+    tifffile.imwrite(tmp_path / "a_image.tif", image)
+    tifffile.imwrite(tmp_path / "a_labels.tif", LABELS)
+    with pytest.raises(ValueError, match=message):
+        read_pair(tmp_path / "a_image.tif")
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])

@@ -15,8 +15,8 @@ from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import ObjectInfo
 from napari_sam.storage.snapshot import snapshot
 
-# Of objects without a category: COCO has none that are in no category.
-_NO_CATEGORY = "object"
+# Of objects without a category: COCO has none that are in no category. The second where a user has the first.
+_NO_CATEGORY, _IN_NONE = "object", "object without a category"
 
 
 def coco_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iterator[str]:
@@ -34,7 +34,8 @@ def coco_lines(store: LabelsStore, progress: Progress = ignore_progress) -> Iter
         positions = seen.positions()
         description = {"description": store.path.name, "url": "", "version": "1.0"}
         yield f'{{"info": {json.dumps(description)},\n"licenses": [],\n"categories": '
-        yield json.dumps([{"id": x, "name": name or _NO_CATEGORY} for name, x in numbers.items()])
+        without = _IN_NONE if _NO_CATEGORY in numbers else _NO_CATEGORY
+        yield json.dumps([{"id": x, "name": name or without} for name, x in numbers.items()])
         yield ',\n"images": [\n'
         yield from separated(_image(store, number, position) for number, position in enumerate(positions, 1))
         yield '],\n"annotations": [\n'

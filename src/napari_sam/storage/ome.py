@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ _OWN = "napari_sam"
 _CHUNK_SIDE = 512
 _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
 # Units by other names than NGFF's, which takes those of UDUNITS-2.
-_UNITS = {"um": "micrometer", "µm": "micrometer", "μm": "micrometer", "nm": "nanometer", "mm": "millimeter"}
+_UNITS = {
+    **dict.fromkeys(("um", "µm", "μm", "micron", "microns"), "micrometer"),
+    "nm": "nanometer",
+    "mm": "millimeter",
+}
 _NO_UNITS = {"", "pixel", "pixels", "dimensionless"}
 # How `made_aside` calls the folder of a store that is being made.
 _ASIDE = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
@@ -57,6 +62,8 @@ class Geometry:
                 raise ValueError(
                     f"The {name} {list(values)} has not one number for each axis of {self.axes!r}."
                 )
+        if self.scale is not None and not all(isfinite(x) and x != 0 for x in self.scale):
+            raise ValueError(f"The scale {list(self.scale)} has a pixel without a size; give finite numbers.")
 
     def find(self, letter: str) -> int:
         """Give the number of an axis, by its letter in whichever case; -1 if there is none."""

@@ -48,7 +48,8 @@ class OnStore:
 class RecordedLabels(OnStore):
     """The labels of a store, read from the disk and written through its ledger.
 
-    It takes what numpy and zarr arrays take as an index; napari's brush writes to it. What is written until
+    It is read by what zarr arrays take as an index, and written to by what numpy's take; napari's brush does
+    so. What is written until
     the next other step, or `LabelsStore.end_stroke`, is one step, which undo takes back as a whole.
     """
 

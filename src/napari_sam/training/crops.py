@@ -44,6 +44,8 @@ PADDING = (124, 116, 104)
 _DEEP = 32
 # Crops that are tried at least: of two or three, now and then none would show an object.
 _LEAST_TRIED = 4
+# How often that many are tried anew where none of them shows an object.
+_MOST_TRIES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,24 @@ def sample_batch(chance: Chance, images: TrainingImages, layout: Layout, config:
     """Draw the crops of a ``layout`` and its objects in each, on the device of ``images`` and of ``chance``.
 
     Of a crop that shows too little of any object, another one stands in its place.
+
+    Raises
+    ------
+    ValueError
+        If all crops that are tried show too little.
     """
     side, objects = layout.side, layout.objects
-    tried = place(chance, images, max(layout.crops, _LEAST_TRIED), side, config.image_size)
-    labels = images.labels_at(tried).long()
-    chosen, good = _choose(chance, images, tried, labels, objects)
+    for _ in range(_MOST_TRIES):
+        tried = place(chance, images, max(layout.crops, _LEAST_TRIED), side, config.image_size)
+        labels = images.labels_at(tried).long()
+        chosen, good = _choose(chance, images, tried, labels, objects)
+        if good.any():
+            break
+    else:
+        raise ValueError(
+            f"No crop of {side} pixels shows an object of {MIN_AREA} pixels or more; see that the labels of "
+            "the training images hold such objects."
+        )
     taken = _good_ones(good, layout.crops)
     placement, labels, chosen = tried.some(taken), labels[taken], chosen[taken]
     usual = images.usual_sides[placement.numbers] * placement.scales

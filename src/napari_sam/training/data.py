@@ -100,15 +100,28 @@ def read_set(folder: Path) -> list[AnnotatedImage]:
         images = list(pool.map(read_pair, _image_paths(folder)))
     if not images:
         raise FileNotFoundError(
-            f"{folder} holds no NAME_image.png or .tif with its NAME_labels; check the path."
+            f"{folder} holds no NAME_image.png, .tif or .tiff with its NAME_labels; check the path."
         )
     return images
 
 
 def read_pair(path: Path) -> AnnotatedImage:
-    """Read ``NAME_image.*`` and its labels, stretching all but colour bytes by their percentiles."""
+    """Read ``NAME_image.*`` and its labels, stretching all but colour bytes by their percentiles.
+
+    Raises
+    ------
+    ValueError
+        If the labels are of another size than the image, or the image has another number of colours than
+        one, three or four.
+    """
     image = np.asarray(imread(path))
     labels = np.asarray(imread(path.with_name(path.name.replace("_image.", "_labels."))))
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
+        raise ValueError(
+            f"{path} has the shape {image.shape}; give (H, W), or (H, W) of three or four colours."
+        )
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f"The labels of {path} have the shape {labels.shape}, the image {image.shape[:2]}.")
     if image.ndim == 3:
         image = image[..., :3]
     if image.ndim == 2 or image.dtype != np.uint8:
@@ -117,4 +130,4 @@ def read_pair(path: Path) -> AnnotatedImage:
 
 
 def _image_paths(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*_image.*")) if path.suffix in (".png", ".tif"))
+    return (path for path in sorted(folder.glob("*_image.*")) if path.suffix in (".png", ".tif", ".tiff"))

@@ -63,11 +63,16 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.learns not in LEARNERS:
             raise ValueError(f"Of nano can learn {', '.join(LEARNERS)}, not {self.learns!r}; choose one.")
+        for name, least in (("steps", 1), ("crops", 1), ("objects", 1), ("rounds", 1), ("warmup", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a whole number from {least} on.")
 
     def rate(self, step: int) -> float:
         """Learning rate of ``step``."""
         fall = max(1.0, self.cooldown * self.steps)
-        return self.learning_rate * max(0.0, min(1.0, (step + 1) / self.warmup, (self.steps - step) / fall))
+        return self.learning_rate * max(
+            0.0, min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / fall)
+        )
 
     def crops_seed(self, step: int, rank: int) -> np.random.SeedSequence:
         """Seed of the crops that the process ``rank`` sees in ``step``."""
