@@ -15,6 +15,7 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from napari_sam.inference.prompts import Prompt
+from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.editing import Objects
 from napari_sam.planes import Plane
 from napari_sam.storage.labels import LabelsStore
@@ -377,3 +378,13 @@ def test_a_store_that_can_only_be_read_says_so(store: LabelsStore) -> None:
     with pytest.raises(LabelsError, match="can only be read"):
         Objects(second).add_category("x")
     assert len(Objects(second).rows()) == 3
+
+
+def test_categories_are_read_after_the_end(store: LabelsStore, objects: Objects) -> None:
+    """A layer that shows them may outlive its session."""
+    objects.classify([1], "alive")
+    shown = CategoryLabels(store)
+    before = np.asarray(shown)
+    store.close()
+    assert_array_equal(shown[...], before)
+    assert before.any()

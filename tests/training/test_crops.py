@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from napari_sam.model.sam import CONFIGS
-from napari_sam.training.chance import Chance
 from napari_sam.training import crops
+from napari_sam.training.chance import Chance
 from napari_sam.training.crops import (
     BY_BOX,
     JITTERED,
