@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from napari.components import ViewerModel
@@ -25,6 +24,7 @@ from napari_sam.planes import Plane
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
+from napari_sam.widgets.forms import button
 from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_model import ObjectsModel, sorted_and_filtered
@@ -65,14 +65,14 @@ class ObjectsWidget(DockedWidget):
         self.category.setPlaceholderText("Category")
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.delete = _button("Delete", "Turn the selected objects into background.", self._on_delete)
-        self.merge = _button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
-        self.refine = _button(
+        self.delete = button("Delete", "Turn the selected objects into background.", self._on_delete)
+        self.merge = button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
+        self.refine = button(
             "Refine",
             "Take the object up with its prompts; the next commit replaces it.",
             self._on_refine,
         )
-        self.classify = _button(
+        self.classify = button(
             "Set category", "Put the selected objects into the category.", self._on_classify
         )
         self.edits = EditMenu(self, self._edit)
@@ -259,14 +259,7 @@ def _none_selected() -> None:
 
 
 def _menu_button(text: str, tip: str, menu: QMenu) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setMenu(menu)
-    return button
-
-
-def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _checked: clicked())
-    return button
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setMenu(menu)
+    return made
