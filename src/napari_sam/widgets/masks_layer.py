@@ -14,6 +14,7 @@ from psygnal import Signal
 
 from napari_sam.planes import Plane
 from napari_sam.widgets.coordinates import plane_transform, world_units
+from napari_sam.widgets.own_layers import note_overlay
 
 NAME = "SAM automatic"
 _REJECTED, _FIRST_COLOUR, _COLOURS = 1, 2, 24
@@ -101,6 +102,7 @@ class MasksLayer:
             opacity=0.55,
             **plane_transform(self._like, plane, world_units(self._viewer)),
         )
+        note_overlay(layer)
         self._viewer.layers.selection.active = active
         layer.colormap = _colours()
         layer.mouse_drag_callbacks.append(self._on_pressed)
