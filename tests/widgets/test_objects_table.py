@@ -176,6 +176,9 @@ def test_the_edits_of_the_menu(user: User, table: ObjectsWidget, monkeypatch: py
         user.press("Ctrl+Z")
     assert user.session.labels[0, row, column] == 0
     table.table.selectAll()
+    steps = len(user.session.store.ledger.steps())
+    choose(table.edits, "Smooth")
+    assert len(user.session.store.ledger.steps()) == steps + 1
     choose(table.edits, "Renumber")
     assert table.status.text() == "3 objects are selected; select one."
 

@@ -150,13 +150,12 @@ def one_of(labels: list[int]) -> int:
 
 
 def _each(name: str) -> Edit:
-    """Edit each of the objects by the method of this name."""
+    """Edit all of the objects by the method of this name."""
 
     def edit(session: Session, labels: list[int]) -> None:
         if not labels:
             raise ValueError("No object is selected; click on a row of the table.")
-        steps = [getattr(session.objects, name)(label) for label in labels]
-        if not any(steps):
+        if getattr(session.objects, name)(labels) is None:
             raise ValueError("Nothing changed: the objects are like that already.")
 
     return edit
