@@ -238,8 +238,7 @@ def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) ->
     assert table.proxy.rowCount() == 0 and not table.delete.isEnabled()
     assert "No annotation runs" in table.status.text()
     user.panel.start.click()
-    user.settle()
-    assert labels_shown(table) == ["1", "2", "3"]
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
     store = user.session.store
     user.viewer.window.remove_dock_widget(table)
     store.undo()  # must not reach the closed table
