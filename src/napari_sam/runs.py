@@ -111,11 +111,23 @@ def decode_runs(data: bytes, shape: tuple[int, int]) -> NDArray[np.bool_]:
     ValueError
         If the runs are not those of a mask of ``shape``.
     """
+    counts = run_lengths(data, shape)
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape)
+
+
+def run_lengths(data: bytes, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Give the lengths of the runs that `encode_runs` encoded, the first one of background.
+
+    Raises
+    ------
+    ValueError
+        If they are not those of a mask of ``shape``.
+    """
     size = shape[0] * shape[1]
     counts = np.frombuffer(_inflate(data, 4 * (size + 2)), "<u4").astype(np.int64)
     if counts.sum() != size:
         raise ValueError(f"The run lengths are of {counts.sum()} pixels, the mask {shape} has {size}.")
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape)
+    return counts
 
 
 def column_runs(runs: MaskRuns, shape: tuple[int, int]) -> list[int]:

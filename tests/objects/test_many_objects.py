@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from napari_sam.objects.editing import Objects
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.records import Step
 
 PLANES, SIDE, STEP = 3, 60, 10
 
@@ -71,6 +72,36 @@ def test_a_plane_is_gone_over_once_for_all_its_objects(
     assert_array_equal(store.array[:], np.where(squares() > 0, wanted(0), 0))
     store.undo()
     assert_array_equal(store.array[:], squares())
+
+
+@pytest.mark.parametrize(
+    "edit", [Objects.fill_holes, Objects.remove_islands, Objects.smooth], ids=lambda edit: edit.__name__
+)
+def test_several_objects_are_reshaped_in_one_step_as_each_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    edit: Callable[[Objects, int | Iterable[int]], Step | None],
+) -> None:
+    labels = squares()
+    labels[:, 2::STEP, 2::STEP] = 0
+    labels[:, 7::STEP, 7::STEP] = labels[:, ::STEP, ::STEP]
+    store = import_labels(labels, tmp_path / "other.zarr", "zyx")
+    objects, chosen = Objects(store), [1, 2, 36, 40, 108]
+    for label in chosen:
+        assert edit(objects, label) is not None
+    wanted = store.array[:]
+    for _ in chosen:
+        store.undo()
+    assert_array_equal(store.array[:], labels)
+
+    read, regions = store.block, []
+    monkeypatch.setattr(store, "block", lambda region: regions.append(region) or read(region))
+    step = edit(objects, chosen)
+    assert step is not None and len(regions) == PLANES
+    assert [x.number for x in store.ledger.steps()] == [step.number]
+    assert_array_equal(store.array[:], wanted)
+    assert_array_equal(store.ledger.block(tuple(slice(0, n) for n in labels.shape), labels.dtype), wanted)
+    store.close()
 
 
 class Sparse(ArrayLike):

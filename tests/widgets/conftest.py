@@ -16,7 +16,8 @@ from qtpy.QtCore import QSettings
 
 from napari_sam.starting import open_session
 from napari_sam.storage.embeddings import default_folder
-from widgets.driving import User
+from napari_sam.widgets.objects_table import ObjectsWidget
+from widgets.driving import User, wait_until
 
 SHAPE = (192, 224)
 SCALE, TRANSLATE = (2.0, 0.5, 0.5), (10.0, 20.0, -30.0)
@@ -104,3 +105,15 @@ def user(
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)
     return someone
+
+
+@pytest.fixture
+def table(user: User) -> ObjectsWidget:
+    """The table beside an annotation with one object on each plane."""
+    widget = ObjectsWidget(user.viewer)
+    user.viewer.window.add_dock_widget(widget, name="Segment Anything: objects", area="bottom")
+    for z, (row, column, radius) in enumerate(DISCS):
+        user.session.go_to(z=z)
+        user.session.store.commit(user.session.plane, disc((row, column), radius))
+    wait_until(lambda: widget.proxy.rowCount() == 3)
+    return widget

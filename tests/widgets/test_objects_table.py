@@ -12,70 +12,14 @@ import tifffile
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QColorDialog, QInputDialog, QPushButton
 
 from napari_sam import planes
 from napari_sam.exporting.formats import FORMATS
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
 from widgets.driving import User, wait_until
-
-
-@pytest.fixture
-def table(user: User) -> ObjectsWidget:
-    """The table beside an annotation with one object on each plane."""
-    widget = ObjectsWidget(user.viewer)
-    user.viewer.window.add_dock_widget(widget, name="Segment Anything: objects", area="bottom")
-    for z, (row, column, radius) in enumerate(DISCS):
-        user.session.go_to(z=z)
-        user.session.store.commit(user.session.plane, disc((row, column), radius))
-    wait_until(lambda: widget.proxy.rowCount() == 3)
-    return widget
-
-
-def cell(widget: ObjectsWidget, row: int, title: str) -> str:
-    titles = [
-        widget.proxy.headerData(i, Qt.Orientation.Horizontal) for i in range(widget.proxy.columnCount())
-    ]
-    column = next(i for i, x in enumerate(titles) if x.startswith(title))
-    return str(widget.proxy.index(row, column).data())
-
-
-def labels_shown(widget: ObjectsWidget) -> list[str]:
-    return [cell(widget, row, "Label") for row in range(widget.proxy.rowCount())]
-
-
-def click(widget: ObjectsWidget, row: int, twice: bool = False) -> None:
-    """Click on a row with the mouse."""
-    viewport = widget.table.viewport()
-    assert viewport is not None
-    place = widget.table.visualRect(widget.proxy.index(row, 0)).center()
-    press = QTest.mouseDClick if twice else QTest.mouseClick
-    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
-    if twice:
-        press(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
-
-
-def push(button: QWidget) -> None:
-    """Press a button with the mouse."""
-    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
-
-
-def choose(menu: QMenu, text: str) -> None:
-    """Take the entry of a menu that begins with these words."""
-    menu.aboutToShow.emit()
-    (action,) = (x for x in menu.actions() if x.text().startswith(text))
-    assert action.isEnabled()
-    action.trigger()
-
-
-def export(table: ObjectsWidget, title: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a file by the menu, and wait until it is there."""
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
-    choose(table.exports, title)
-    wait_until(lambda: not table.exports.is_busy)
-    assert table.status.text() == f"Written: {file}"
+from widgets.table_driving import cell, choose, click, export, labels_shown, push
 
 
 def test_the_table_measures_sorts_filters_and_writes(
@@ -232,6 +176,9 @@ def test_the_edits_of_the_menu(user: User, table: ObjectsWidget, monkeypatch: py
         user.press("Ctrl+Z")
     assert user.session.labels[0, row, column] == 0
     table.table.selectAll()
+    steps = len(user.session.store.ledger.steps())
+    choose(table.edits, "Smooth")
+    assert len(user.session.store.ledger.steps()) == steps + 1
     choose(table.edits, "Renumber")
     assert table.status.text() == "3 objects are selected; select one."
 
@@ -291,8 +238,7 @@ def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) ->
     assert table.proxy.rowCount() == 0 and not table.delete.isEnabled()
     assert "No annotation runs" in table.status.text()
     user.panel.start.click()
-    user.settle()
-    assert labels_shown(table) == ["1", "2", "3"]
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
     store = user.session.store
     user.viewer.window.remove_dock_widget(table)
     store.undo()  # must not reach the closed table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, convolve
-from skimage.measure import label as connected
-from skimage.morphology import disk
+from scipy.ndimage import binary_fill_holes
 
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.merging import merged_origins
+from napari_sam.objects.reshaping import Form, box_around, largest_part, majority, reshaped
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
@@ -116,32 +115,25 @@ class Objects:
             after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
             return self._store.write("split", [Change(region, before, after)], label=label)
 
-    # The shape of an object, plane by plane; other objects keep what is theirs
+    # The shape of objects, plane by plane; other objects keep what is theirs
 
-    def fill_holes(self, label: int) -> Step | None:
-        """Let the object have the background that it encloses; None if there is none."""
-        return self._reshape("fill holes", label, binary_fill_holes)
+    def fill_holes(self, labels: int | Iterable[int]) -> Step | None:
+        """Let one object, or each of several, have the background that it encloses; None if there is none."""
+        return self._reshape("fill holes", labels, binary_fill_holes)
 
-    def remove_islands(self, label: int) -> Step | None:
-        """Keep the largest connected part on each plane; None if there is only one."""
-        return self._reshape("remove islands", label, _largest_part)
+    def remove_islands(self, labels: int | Iterable[int]) -> Step | None:
+        """Keep the largest part on each plane of one object, or of each of several; None if all have one."""
+        return self._reshape("remove islands", labels, largest_part)
 
-    def smooth(self, label: int, radius: int = 2) -> Step | None:
-        """Round the outline: each pixel becomes what most within ``radius`` are; None if nothing changes.
+    def smooth(self, labels: int | Iterable[int], radius: int = 2) -> Step | None:
+        """Round the outline of one object or several; None if nothing changes.
 
-        A plane on which nothing of the object would be left, because it is too thin, stays as it is.
+        Each pixel becomes what most within ``radius`` are. An object stays as it is on a plane on which
+        nothing of it would be left, because it is too thin.
         """
         if radius < 1:
             raise ValueError(f"The radius {radius} smooths nothing; give 1 or more, in pixels.")
-        kernel = disk(radius).astype(np.int32)
-
-        def majority(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            # Beyond the image, the object goes on as it is at the border.
-            votes = convolve(mask.astype(np.int32), kernel, mode="nearest")
-            most: NDArray[np.bool_] = 2 * votes > kernel.sum()
-            return most
-
-        return self._reshape("smooth", label, majority, margin=radius)
+        return self._reshape("smooth", labels, majority(radius), margin=radius)
 
     # Names and categories
 
@@ -257,35 +249,34 @@ class Objects:
     ) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
         with self._store.writing():
-            there: dict[Position, dict[int, MaskRuns]] = {}
-            for label in new:
-                for position, runs in self._ledger.masks(label).items():
-                    there.setdefault(position, {})[label] = runs
             changes = PackedChanges()
-            for position, masks in sorted(there.items(), key=itemgetter(0)):
+            for position, masks in self._masks_of(new).items():
                 region = _around(position, list(masks.values()), self._store.array.shape)
                 before = self._store.block(region)
                 changes.add(region, before, _renumbered(before, {label: new[label] for label in masks}))
             label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
             return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
 
-    def _reshape(
-        self, kind: str, label: int, form: Callable[[NDArray[np.bool_]], NDArray[np.bool_]], margin: int = 0
-    ) -> Step | None:
-        (label,) = self._checked([label])
+    def _reshape(self, kind: str, labels: int | Iterable[int], form: Form, margin: int = 0) -> Step | None:
+        """Give objects other forms by one rule: one block for each plane, around all of them."""
+        chosen = self._checked(labels if isinstance(labels, Iterable) else [labels])
         with self._store.writing():
-            changes = []
-            for position, runs in self._ledger.masks(label).items():
-                region = _around(position, [runs], self._store.array.shape, margin)
+            changes = PackedChanges()
+            for position, masks in self._masks_of(chosen).items():
+                region = _around(position, list(masks.values()), self._store.array.shape, margin)
                 before = self._store.block(region)
-                on_plane = before.reshape(before.shape[-2:])
-                old = on_plane == label
-                new = form(old)
-                after = np.where(old & ~new, 0, on_plane)
-                after = np.where(new & (on_plane == 0), label, after).astype(before.dtype)
-                if (after == label).any() and (after != on_plane).any():
-                    changes.append(Change(region, before, after.reshape(before.shape)))
-            return self._store.write(kind, changes, label=label) if changes else None
+                corner = (region[-2].start, region[-1].start)
+                after = reshaped(before.reshape(before.shape[-2:]), masks, form, margin, corner)
+                changes.add(region, before, after.reshape(before.shape))
+            return self._store.write(kind, changes, label=chosen[0]) if changes else None
+
+    def _masks_of(self, labels: Iterable[int]) -> dict[Position, dict[int, MaskRuns]]:
+        """Give the masks of objects plane by plane."""
+        there: dict[Position, dict[int, MaskRuns]] = {}
+        for label in labels:
+            for position, runs in self._ledger.masks(label).items():
+                there.setdefault(position, {})[label] = runs
+        return dict(sorted(there.items()))
 
     def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""
@@ -312,13 +303,8 @@ def _around(
     position: Position, masks: Sequence[MaskRuns], shape: Sequence[int], margin: int = 0
 ) -> tuple[slice, ...]:
     """Give the block around masks of one plane, with a margin where there is room."""
-    boxes = np.array([runs.box for runs in masks])
-    low = np.maximum(boxes[:, :2].min(axis=0) - margin, 0).tolist()
-    high = np.minimum(boxes[:, 2:].max(axis=0) + margin, shape[-2:]).tolist()
-    return (
-        *(slice(x, x + 1) for x in position),
-        *(slice(a, b) for a, b in zip(low, high, strict=True)),
-    )
+    row0, column0, row1, column1 = box_around(masks, shape[-2:], margin)
+    return (*(slice(x, x + 1) for x in position), slice(row0, row1), slice(column0, column1))
 
 
 def _renumbered(block: Labels, new: Mapping[int, int]) -> Labels:
@@ -343,9 +329,3 @@ def _seeds(
         ]
         for group in groups
     ]
-
-
-def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    parts: Labels = connected(mask, connectivity=2)
-    largest: NDArray[np.bool_] = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
-    return largest

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields, replace
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from skimage.measure import regionprops
 
+from napari_sam.objects.centres import centres
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.ome import Geometry
@@ -80,23 +79,66 @@ class ObjectRow:
 
 
 def measure_all(ledger: LedgerView, geometry: Geometry) -> list[ObjectRow]:
-    """Measure all objects, by label; scikit-image's regionprops looks at each mask once."""
-    made: dict[int, list[tuple[str, float | None]]] = {}
-    for origin in ledger.each_origin():
-        made.setdefault(origin.label, []).append((origin.making.source, origin.making.score))
-    masks = ledger.all_masks()
-    # A category may have got another colour since the object was put into it.
-    colours = {category.name: category.colour for category in ledger.categories()}
-    return [
-        _row(
-            replace(info, colour=colours.get(info.category, info.colour)),
-            masks[info.label],
-            made.get(info.label, []),
-            geometry,
+    """Measure all objects, by label."""
+    return read_objects(ledger).rows(geometry)
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedObjects:
+    """What a ledger says of all objects, as far as they are measured; it is read no more then.
+
+    Attributes
+    ----------
+    infos
+        What is said of each, by label.
+    masks
+        The pixels of each, and perhaps of others, by label and by the array's own planes.
+    made
+        By label, the source and the score of each plane that was made.
+    colours
+        Those of the categories: one may have got another since an object was put into it.
+    """
+
+    infos: Sequence[ObjectInfo]
+    masks: Mapping[int, Mapping[Position, MaskRuns]]
+    made: Mapping[int, Sequence[tuple[str, float | None]]]
+    colours: Mapping[str, str]
+
+    def rows(self, geometry: Geometry) -> list[ObjectRow]:
+        """Measure the objects, by label."""
+        infos = [info for info in self.infos if info.label in self.masks]
+        if not infos:
+            return []
+        size, measured = _size(geometry), _measured([self.masks[info.label] for info in infos])
+        return [self._row(info, *one, size) for info, one in zip(infos, measured, strict=True)]
+
+    def _row(self, info: ObjectInfo, pixels: int, centre: tuple[float, ...], size: _Size) -> ObjectRow:
+        area = pixels * size.sides[0] * size.sides[1]
+        made = self.made.get(info.label, ())
+        scores = [score for _, score in made if score is not None]
+        return ObjectRow(
+            info.label,
+            info.name,
+            info.category,
+            self.colours.get(info.category, info.colour),
+            len(self.masks[info.label]),
+            area,
+            None if size.depth is None else area * size.depth,
+            size.unit,
+            sum(scores) / len(scores) if scores else None,
+            "+".join(dict.fromkeys(source for source, _ in made)),
+            centre,
         )
-        for info in ledger.objects()
-        if info.label in masks  # else another thread has made it since the masks were read
-    ]
+
+
+def read_objects(ledger: LedgerView) -> RecordedObjects:
+    """Read what `measure_all` measures; another thread may make objects meanwhile, which are left out."""
+    made: dict[int, list[tuple[str, float | None]]] = {}
+    for label, source, score in ledger.sources():
+        made.setdefault(label, []).append((source, score))
+    masks = ledger.all_masks()
+    colours = {category.name: category.colour for category in ledger.categories()}
+    return RecordedObjects(ledger.objects(), masks, made, colours)
 
 
 def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
@@ -110,31 +152,16 @@ def write_rows(rows: Sequence[ObjectRow], axes: str, path: Path) -> None:
             writer.writerow([*("" if x is None else x for x in values), *(f"{x:.2f}" for x in centre)])
 
 
-def _row(
-    info: ObjectInfo,
-    masks: dict[Position, MaskRuns],
-    made: list[tuple[str, float | None]],
-    geometry: Geometry,
-) -> ObjectRow:
-    """Measure one object, of which each plane was made by some source with some score."""
-    size = _size(geometry)
-    measured = {position: _measure(runs, size.sides) for position, runs in masks.items()}
-    areas = np.array([area for area, _ in measured.values()])
-    centres = np.array([(*position, *centre) for position, (_, centre) in measured.items()])
-    scores = [score for _, score in made if score is not None]
-    return ObjectRow(
-        info.label,
-        info.name,
-        info.category,
-        info.colour,
-        len(masks),
-        float(areas.sum()),
-        None if size.depth is None else float(areas.sum() * size.depth),
-        size.unit,
-        float(np.mean(scores)) if scores else None,
-        "+".join(dict.fromkeys(source for source, _ in made)),
-        tuple(float(x) for x in np.average(centres, axis=0, weights=areas)),
-    )
+def _measured(objects: Sequence[Mapping[Position, MaskRuns]]) -> Iterator[tuple[int, tuple[float, ...]]]:
+    """Give the number of pixels of each object, and its centre along all axes, in pixels."""
+    masks = [runs for planes in objects for runs in planes.values()]
+    pixels = np.array([runs.area for runs in masks])
+    positions = np.array([position for planes in objects for position in planes])
+    first = np.cumsum([0, *(len(planes) for planes in objects[:-1])])
+    areas = np.add.reduceat(pixels, first)
+    weighted = np.hstack([positions.reshape(len(masks), -1), centres(masks)]) * pixels[:, None]
+    found = np.add.reduceat(weighted, first) / areas[:, None]
+    yield from zip(areas.tolist(), map(tuple, found.tolist()), strict=True)
 
 
 class _Size(NamedTuple):
@@ -169,11 +196,3 @@ def _factor(unit: str | None, other: str | None) -> float | None:
         return 1.0
     one, base = (None if x is None else _METRES.get(x) for x in (unit, other))
     return None if one is None or base is None else one / base
-
-
-@lru_cache(maxsize=100_000)
-def _measure(runs: MaskRuns, spacing: tuple[float, float]) -> tuple[float, tuple[float, float]]:
-    """Measure one mask: its area in units, and its centre in pixels of the plane."""
-    (region,) = regionprops(runs.mask().astype(np.uint8), spacing=spacing)
-    row, column = (float(x) / side for x, side in zip(region.centroid, spacing, strict=True))
-    return float(region.area), (runs.box[0] + row, runs.box[1] + column)

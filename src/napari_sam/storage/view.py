@@ -143,8 +143,11 @@ class LedgerView:
     def all_masks(self) -> dict[int, dict[Position, MaskRuns]]:
         """The pixels of all objects, by label and by the array's own planes."""
         masks: dict[int, dict[Position, MaskRuns]] = {}
+        positions: dict[str, Position] = {}  # many lie on the same plane
         for row in self._db.execute("SELECT * FROM masks_now"):
-            masks.setdefault(row["label"], {})[tuple(json.loads(row["position"]))] = _mask(row)
+            if (where := row["position"]) not in positions:
+                positions[where] = tuple(json.loads(where))
+            masks.setdefault(row["label"], {})[positions[where]] = _mask(row)
         return masks
 
     def masks_at(self, position: Position) -> dict[int, MaskRuns]:
@@ -173,6 +176,11 @@ class LedgerView:
         where, values = ("", ()) if label is None else (" WHERE label = ?", (label,))
         rows = self._db.execute(f"SELECT * FROM origins_now{where} ORDER BY label, since", values)  # noqa: S608
         return map(origin_from_row, rows)
+
+    def sources(self) -> Iterator[tuple[int, Source, float | None]]:
+        """Give of all `origins` the label, source and score alone: prompts take long to be decoded."""
+        rows = self._db.execute("SELECT label, source, score FROM origins_now ORDER BY label, since")
+        return map(tuple, rows)
 
     def made_otherwise(
         self, source: Source, label: int, planes: Sequence[Plane], step: int | None

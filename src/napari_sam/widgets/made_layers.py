@@ -24,6 +24,7 @@ from napari_sam.widgets.coordinates import (
     world_units,
 )
 from napari_sam.widgets.made_prompts import check_prompts, made_boxes, made_points
+from napari_sam.widgets.own_layers import note_overlay
 
 # Like none of the first forty colours that napari gives to labels.
 PREVIEW_COLOURS = direct_colormap({0: "transparent", None: "transparent", 1: "#ff4fd8"})
@@ -119,6 +120,7 @@ def _on_one_plane(
     # Before the layer is added: each change draws one that is shown anew.
     layer.contour = contour
     layer.editable = False
+    note_overlay(layer)
     return _added(viewer, layer)
 
 

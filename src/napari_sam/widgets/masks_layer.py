@@ -16,6 +16,7 @@ from qtpy.QtCore import QTimer
 from napari_sam.planes import Plane
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import plane_transform, world_units
+from napari_sam.widgets.own_layers import note_overlay
 from napari_sam.widgets.session_layers import moving_signals
 
 NAME = "SAM automatic"
@@ -137,6 +138,7 @@ class MasksLayer:
             opacity=0.55,
             **plane_transform(self._like, plane, world_units(self._viewer)),
         )
+        note_overlay(layer)
         self._viewer.layers.selection.active = active
         layer.colormap = _colours()
         layer.mouse_drag_callbacks.append(self._on_pressed)

@@ -7,13 +7,14 @@ from functools import partial
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Labels, Layer
 from qtpy.QtGui import QAction, QColor
 from qtpy.QtWidgets import QColorDialog, QInputDialog, QMenu, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.storage.recorded import RecordedLabels
+from napari_sam.widgets.own_layers import is_overlay
 
 Edit = Callable[[Session, list[int]], object]
 # Does an edit with the session and the selected labels, and says what is wrong.
@@ -95,7 +96,7 @@ class ImportMenu(QMenu):
         """List the layers that are there by now."""
         self.clear()
         for layer in self._viewer.layers:
-            if isinstance(layer, Labels) and not isinstance(layer.data, RecordedLabels | CategoryLabels):
+            if _may_be_imported(layer):
                 self._add(layer.name, partial(_import, layer))
         if self.isEmpty():
             self._add("There is no other Labels layer", None)
@@ -106,6 +107,12 @@ class ImportMenu(QMenu):
         if edit is not None:
             action.triggered.connect(lambda _checked=False: self._do(edit))
         self.addAction(action)
+
+
+def _may_be_imported(layer: Layer) -> bool:
+    """Whether a layer holds labels that were not made from the store, nor laid over the image here."""
+    is_ours = isinstance(layer.data, RecordedLabels | CategoryLabels) or is_overlay(layer)
+    return isinstance(layer, Labels) and not is_ours
 
 
 def split_by_points(session: Session, labels: list[int]) -> None:
@@ -143,13 +150,12 @@ def one_of(labels: list[int]) -> int:
 
 
 def _each(name: str) -> Edit:
-    """Edit each of the objects by the method of this name."""
+    """Edit all of the objects by the method of this name."""
 
     def edit(session: Session, labels: list[int]) -> None:
         if not labels:
             raise ValueError("No object is selected; click on a row of the table.")
-        steps = [getattr(session.objects, name)(label) for label in labels]
-        if not any(steps):
+        if getattr(session.objects, name)(labels) is None:
             raise ValueError("Nothing changed: the objects are like that already.")
 
     return edit

@@ -25,6 +25,7 @@ from napari_sam.widgets.jobs import LatestJob
 
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
+_BUSY = "Another export has not ended yet; wait until it has, or stop it, and try again."
 
 
 class ExportMenu(QMenu):
@@ -91,8 +92,14 @@ class ExportMenu(QMenu):
 
     # Files, and outlines, which take long, are made in another thread from the store on the disk
 
+    def _may_start(self) -> bool:
+        """Whether nothing is being exported: a second export would end the first."""
+        if self.is_busy:
+            self.told.emit(_BUSY)
+        return not self.is_busy
+
     def _save(self, form: ExportFormat) -> None:
-        if self.session is None:
+        if self.session is None or not self._may_start():
             return
         store = self.session.store.path
         proposed = store.with_name(f"{plain_name(store)}-{form.key}{form.suffix}")
@@ -104,7 +111,7 @@ class ExportMenu(QMenu):
             self._start(partial(_export, store, path if path.suffix else Path(name + form.suffix), form.key))
 
     def _start_outlines(self) -> None:
-        if self.session is not None:
+        if self.session is not None and self._may_start():
             self._start(partial(_outlines, self.session.store.path, set(self.chosen())))
 
     def _start(self, work: Callable[[Progress], object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from napari.components import ViewerModel
@@ -25,9 +24,11 @@ from napari_sam.planes import Plane
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
+from napari_sam.widgets.forms import button
 from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu
 from napari_sam.widgets.objects_exports import ExportMenu
-from napari_sam.widgets.objects_model import ObjectsModel, sorted_and_filtered
+from napari_sam.widgets.objects_measured import ObjectsMeasurer
+from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
 from napari_sam.widgets.running import running
 
 # Strokes and commits that follow each other closely are measured once.
@@ -55,24 +56,24 @@ class ObjectsWidget(DockedWidget):
         self._wide: bool | None = None
         self._connections, self._to_store = Connections(), Connections()
         self.model = ObjectsModel(self)
-        self.proxy = sorted_and_filtered(self.model)
+        self.proxy = FilteredObjects(self.model)
         self.filter = QLineEdit()
         self.filter.setPlaceholderText("Filter: label, name, category, source")
         self.filter.setClearButtonEnabled(True)
-        self.filter.textChanged.connect(self.proxy.setFilterFixedString)
+        self.filter.textChanged.connect(self.proxy.show_only)
         self.table = self._table()
         self.category = QLineEdit()
         self.category.setPlaceholderText("Category")
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.delete = _button("Delete", "Turn the selected objects into background.", self._on_delete)
-        self.merge = _button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
-        self.refine = _button(
+        self.delete = button("Delete", "Turn the selected objects into background.", self._on_delete)
+        self.merge = button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
+        self.refine = button(
             "Refine",
             "Take the object up with its prompts; the next commit replaces it.",
             self._on_refine,
         )
-        self.classify = _button(
+        self.classify = button(
             "Set category", "Put the selected objects into the category.", self._on_classify
         )
         self.edits = EditMenu(self, self._edit)
@@ -109,37 +110,35 @@ class ObjectsWidget(DockedWidget):
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
         self._connections.add(self._settle.timeout, self.refresh)
+        self._measurer = ObjectsMeasurer(self._on_measured, self._on_measuring_failed)
         self._connections.add(running.changed, self._on_running_changed)
         self._follow(running.get(self._viewer))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether objects are being measured, or about to be."""
+        return self._settle.isActive() or self._measurer.is_busy
+
     def refresh(self) -> None:
-        """Measure the objects and show them; what is selected stays selected."""
-        chosen = {row.label for row in self.selected()}
-        rows = [] if self._session is None else self._session.objects.rows()
-        self.model.show_rows(rows)
-        self.exports.show_categories()
-        selection = self.table.selectionModel()
-        for number, row in enumerate(rows):
-            if row.label in chosen and selection is not None:
-                index = self.proxy.mapFromSource(self.model.index(number, 0))
-                selection.select(index, selection.SelectionFlag.Select | selection.SelectionFlag.Rows)
-        self.status.setText(
-            "No annotation runs in this viewer."
-            if self._session is None
-            else f"{len(rows)} object{'s' * (len(rows) != 1)}."
-        )
+        """Measure the objects in another thread, and show them then; what is selected stays selected."""
+        if self._session is not None:
+            self._measurer.measure(self._session)
 
     def selected(self) -> list[ObjectRow]:
         """Give the selected objects, by label."""
         selection = self.table.selectionModel()
-        chosen = [] if selection is None else selection.selectedRows()
-        rows = [self.model.rows[self.proxy.mapToSource(index).row()] for index in chosen]
+        if selection is None or not selection.hasSelection():
+            return []
+        shown, chosen = self.proxy.shown(), selection.selection()
+        ranges = [chosen[number] for number in range(len(chosen))]
+        rows = [row for x in ranges for row in shown[x.top() : x.bottom() + 1]]
         return sorted(rows, key=lambda row: row.label)
 
     def close_table(self) -> None:
         """Let go of the session and the viewer."""
         self.stop_watching()
         self._settle.stop()
+        self._measurer.close()
         self._to_store.close()
         self._connections.close()
         self.exports.close_menu()
@@ -175,6 +174,7 @@ class ObjectsWidget(DockedWidget):
             self._follow(running.get(viewer))
 
     def _follow(self, session: Session | None) -> None:
+        self._measurer.let_go()
         self._to_store.close()
         self._session = session
         if session is not None:
@@ -182,7 +182,20 @@ class ObjectsWidget(DockedWidget):
         self.exports.session = session
         for widget in self._buttons:
             widget.setEnabled(session is not None)
+        self.model.show_rows([])
+        self.status.setText("No annotation runs in this viewer." if session is None else "Measuring ...")
         self.refresh()
+
+    def _on_measured(self, rows: list[ObjectRow]) -> None:
+        chosen = {row.label for row in self.selected()}
+        self.model.show_rows(rows)
+        self.exports.show_categories()
+        if chosen and (selection := self.table.selectionModel()) is not None:
+            selection.select(self.proxy.selection_of(chosen), selection.SelectionFlag.Select)
+        self.status.setText(f"{len(rows)} object{'s' * (len(rows) != 1)}.")
+
+    def _on_measuring_failed(self, error: Exception) -> None:
+        self.status.setText(str(error) or type(error).__name__)
 
     def _on_store_changed(self, _step: object) -> None:
         self._settle.start()
@@ -259,14 +272,7 @@ def _none_selected() -> None:
 
 
 def _menu_button(text: str, tip: str, menu: QMenu) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setMenu(menu)
-    return button
-
-
-def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _checked: clicked())
-    return button
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setMenu(menu)
+    return made

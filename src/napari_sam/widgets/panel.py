@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magicgui.types import FileDialogMode
@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -27,6 +26,7 @@ from qtpy.QtWidgets import (
 from napari_sam.model.precision import FULL
 from napari_sam.weights.checkpoint import SUFFIXES
 from napari_sam.widgets.activity import Activity
+from napari_sam.widgets.forms import button
 from napari_sam.widgets.made_prompts import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.seen import SeenView
@@ -107,7 +107,7 @@ class AnnotatePanel(QWidget):
         self.channels = ComboBox(label="Channels", choices=[("this layer alone", "alone")])
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
         tip = "Load the model and open the labels."
-        self.start = _button("Start annotating", tip, self.start_requested.emit)
+        self.start = button("Start annotating", tip, self.start_requested.emit)
         self.status = QLabel("Choose an image and start.")
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -180,8 +180,8 @@ class AnnotatePanel(QWidget):
     def show_tool(self, tool: str) -> None:
         """Show which tool the canvas has: ``"points"``, ``"boxes"``, ``"areas"``, ``"strokes"`` or ``""``."""
         self._tools.setExclusive(False)
-        for name, button in self._tool_buttons.items():
-            button.setChecked(name == tool)
+        for name, one in self._tool_buttons.items():
+            one.setChecked(name == tool)
         self._tools.setExclusive(True)
 
     def show_polarity(self, positive: bool) -> None:
@@ -304,10 +304,10 @@ class AnnotatePanel(QWidget):
         grid = QGridLayout(box)
         grid.setContentsMargins(8, 8, 8, 8)
         grid.setSpacing(4)
-        self.point_tool = _button(POINT_TOOL.label, POINT_TOOL.help, lambda: self.tool_chosen.emit("points"))
-        self.box_tool = _button(BOX_TOOL.label, BOX_TOOL.help, lambda: self.tool_chosen.emit("boxes"))
-        self.area_tool = _button(AREA_TOOL.label, AREA_TOOL.help, lambda: self.tool_chosen.emit("areas"))
-        self.stroke_tool = _button(
+        self.point_tool = button(POINT_TOOL.label, POINT_TOOL.help, lambda: self.tool_chosen.emit("points"))
+        self.box_tool = button(BOX_TOOL.label, BOX_TOOL.help, lambda: self.tool_chosen.emit("boxes"))
+        self.area_tool = button(AREA_TOOL.label, AREA_TOOL.help, lambda: self.tool_chosen.emit("areas"))
+        self.stroke_tool = button(
             STROKE_TOOL.label, STROKE_TOOL.help, lambda: self.tool_chosen.emit("strokes")
         )
         self._tool_buttons = {
@@ -321,19 +321,19 @@ class AnnotatePanel(QWidget):
             tool.setCheckable(True)
             self._tools.addButton(tool)
         self.box_tool.setStyleSheet(f"QPushButton {{ border-left: 6px solid {BOX_COLOUR}; }}")
-        self.polarity = _button("", POLARITY.help, self.polarity_requested.emit)
-        self.next = _button(NEXT.label, NEXT.help, self.next_requested.emit)
-        self.commit = _button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
-        self.clear = _button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
-        self.undo = _button(UNDO.label, UNDO.help, self.undo_requested.emit)
-        self.redo = _button(REDO.label, REDO.help, self.redo_requested.emit)
-        self.predict = _button(PREDICT.label, PREDICT.help, self.predict_requested.emit)
+        self.polarity = button("", POLARITY.help, self.polarity_requested.emit)
+        self.next = button(NEXT.label, NEXT.help, self.next_requested.emit)
+        self.commit = button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
+        self.clear = button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
+        self.undo = button(UNDO.label, UNDO.help, self.undo_requested.emit)
+        self.redo = button(REDO.label, REDO.help, self.redo_requested.emit)
+        self.predict = button(PREDICT.label, PREDICT.help, self.predict_requested.emit)
         self.score.setAlignment(Qt.AlignmentFlag.AlignCenter)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.HLine)
         grid.addWidget(self.point_tool, 0, 0)
         grid.addWidget(self.box_tool, 0, 1)
-        self.use_label = _button(LABEL.label, LABEL.help, self.label_requested.emit)
+        self.use_label = button(LABEL.label, LABEL.help, self.label_requested.emit)
         self.overlap = OverlapChoice()
         grid.addWidget(self.area_tool, 1, 0)
         grid.addWidget(self.stroke_tool, 1, 1)
@@ -374,13 +374,6 @@ class AnnotatePanel(QWidget):
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
         self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
-
-
-def _button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _checked: clicked())
-    return button
 
 
 def _style(widget: QWidget, sheet: str) -> None:

@@ -29,6 +29,7 @@ from napari_sam.widgets.coordinates import (
 )
 from napari_sam.widgets.laying import Overlay
 from napari_sam.widgets.made_layers import PREVIEW_COLOURS, MadeLayers, lay_labels
+from napari_sam.widgets.own_layers import is_overlay
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 _MANY_COLOURS = label_colormap(64)
@@ -152,9 +153,9 @@ class SessionLayers:
         self.labels.refresh()
 
     def labels_chosen(self) -> Labels:
-        """The active Labels layer, else that of the session."""
+        """The active Labels layer, else that of the session; what is only laid over the image is none."""
         active = self._viewer.layers.selection.active
-        return active if isinstance(active, Labels) and active is not self._preview.layer else self.labels
+        return active if isinstance(active, Labels) and not is_overlay(active) else self.labels
 
     def show_several(self, previews: Sequence[Preview]) -> None:
         """Lay the masks of several objects of one plane over it, each in a colour of its own."""

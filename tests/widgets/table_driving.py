@@ -1,0 +1,57 @@
+"""A user's hands on the objects table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
+
+from napari_sam.widgets.objects_table import ObjectsWidget
+from widgets.driving import wait_until
+
+
+def cell(widget: ObjectsWidget, row: int, title: str) -> str:
+    titles = [
+        widget.proxy.headerData(i, Qt.Orientation.Horizontal) for i in range(widget.proxy.columnCount())
+    ]
+    column = next(i for i, x in enumerate(titles) if x.startswith(title))
+    return str(widget.proxy.index(row, column).data())
+
+
+def labels_shown(widget: ObjectsWidget) -> list[str]:
+    return [cell(widget, row, "Label") for row in range(widget.proxy.rowCount())]
+
+
+def click(widget: ObjectsWidget, row: int, twice: bool = False) -> None:
+    """Click on a row with the mouse."""
+    viewport = widget.table.viewport()
+    assert viewport is not None
+    place = widget.table.visualRect(widget.proxy.index(row, 0)).center()
+    press = QTest.mouseDClick if twice else QTest.mouseClick
+    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+    if twice:
+        press(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+
+
+def push(button: QWidget) -> None:
+    """Press a button with the mouse."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def choose(menu: QMenu, text: str) -> None:
+    """Take the entry of a menu that begins with these words."""
+    menu.aboutToShow.emit()
+    (action,) = (x for x in menu.actions() if x.text().startswith(text))
+    assert action.isEnabled()
+    action.trigger()
+
+
+def export(table: ObjectsWidget, title: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file by the menu, and wait until it is there."""
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(file), ""))
+    choose(table.exports, title)
+    wait_until(lambda: not table.exports.is_busy)
+    assert table.status.text() == f"Written: {file}"
