@@ -20,12 +20,12 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.tiles import predict_plane
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.objects.editing import Objects
 from napari_sam.plane_prompts import PlanePrompt, PlanePrompts
 from napari_sam.planes import Plane, Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response, shown_first
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.replay import Replay, replay_labels
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache

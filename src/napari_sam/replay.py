@@ -13,9 +13,9 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane, Planes
 from napari_sam.previews import shown_first
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.recorded_image import image_of
 from napari_sam.replay_report import Replay, ReplayedObject, compared
 from napari_sam.runs import MaskRuns

@@ -14,8 +14,8 @@ from napari_sam.inference.automatic import (
     propose,
 )
 from napari_sam.inference.proposals import Proposals
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.planes import Plane
+from napari_sam.progress import Progress, ignore_progress
 
 
 def propose_plane(

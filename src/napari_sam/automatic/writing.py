@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks, lies_outside
-from napari_sam.inference.decoding import between
 from napari_sam.inference.prompts import Prompt
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.storage.changes import Labels, region_of, to_block
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges

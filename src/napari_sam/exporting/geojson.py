@@ -12,7 +12,7 @@ import shapely
 from napari_sam.exporting.json_lists import separated
 from napari_sam.exporting.outlines import outline
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Category, ObjectInfo

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore

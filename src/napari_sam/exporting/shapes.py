@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam.exporting.outlines import closed_paths
 from napari_sam.exporting.planes_of import annotated_planes
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.snapshot import snapshot
 

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.contrast import stretched
-from napari_sam.inference.decoding import Decoded, Limits, between, decode_points
+from napari_sam.inference.decoding import Decoded, Limits, decode_points
 from napari_sam.inference.finding import objects_of, objects_of_tiles
 from napari_sam.inference.grid import GridCrop, layer_crops, layer_grids
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import GRID, LEARNED, Proposals, Selection
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, between, ignore_progress
 
 _POINTS_PER_SIDE = 32
 # A mask that comes so near to the border of a crop, where the plane goes on, is taken to be cut off. In

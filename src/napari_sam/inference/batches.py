@@ -9,7 +9,7 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import PlanePrediction, predict_plane
 from napari_sam.inference.tiling import Tile
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, ignore_progress
 
 # So many prompts are decoded at once: further ones cost as much each, and memory.
 _AT_ONCE = 16

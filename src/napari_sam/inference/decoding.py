@@ -19,9 +19,9 @@ from napari_sam.inference.point_decoder import PointDecoder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.windows import POINT_WINDOW, Windows, cut_off, window_sides
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import PassingMasks
 from napari_sam.model.upscaling import UPSCALING
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, PixelBox
 
 # On a CPU so many parts of the points may be decoded side by side, each of so many points together.
@@ -296,8 +296,3 @@ def _stable(
 def _least(limits: Limits) -> float:
     """Give what a score must exceed."""
     return limits.score if limits.score > 0 else -inf
-
-
-def between(progress: Progress, start: float, stop: float) -> Progress:
-    """Report the progress of a part of the work, that from ``start`` to ``stop``."""
-    return lambda done: progress(start + (stop - start) * done)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from napari_sam.inference.decoding import Decoded, Limits, between, decode_objects
+from napari_sam.inference.decoding import Decoded, Limits, decode_objects
 from napari_sam.inference.learned_prompts import learned_points
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.runs import PixelBox
 
 # The share of the progress before objects are looked for enlarged.

@@ -19,9 +19,9 @@ from napari_sam.inference.prepared import LastPrepared, Points, Prepared
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding, Prediction
 from napari_sam.inference.tiling import Tiling
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import CANDIDATES, SINGLE
 from napari_sam.model.sam import Sam
+from napari_sam.progress import Progress, ignore_progress
 from napari_sam.weights.loading import ModelIdentity
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import Progress, ignore_progress
+from napari_sam.progress import Progress, ignore_progress
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import (
-    MLPBlock,
-    Pause,
-    Progress,
-    TokenLinear,
-    go_on,
-    ignore_progress,
-    in_pieces,
-    neck,
-    pause_of,
-)
+from napari_sam.model.layers import MLPBlock, Pause, TokenLinear, go_on, in_pieces, neck, pause_of
+from napari_sam.progress import Progress, ignore_progress
 
 # Queries of one head whose relative position bias is built at once: 8 MB of it for SAM's 4096 keys.
 _QUERIES_PER_BLOCK = 512

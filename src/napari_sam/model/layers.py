@@ -11,14 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Told the share of the encoder's blocks that are done, 0 to 1; raising in it stops the encoding.
-Progress = Callable[[float], None]
+from napari_sam.progress import Progress
+
 # Called between the parts of a block, each a fraction of a second on a CPU; raising in it stops the encoding.
 Pause = Callable[[], None]
-
-
-def ignore_progress(done: float) -> None:
-    """Take a report of progress and do nothing with it."""
 
 
 def go_on() -> None:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from napari_sam.model.folding import fold_norms
 from napari_sam.model.image_encoder import ViTConfig
-from napari_sam.model.layers import Progress, TokenLinear, ignore_progress
+from napari_sam.model.layers import TokenLinear
 from napari_sam.model.sam import Sam, SamConfig
+from napari_sam.progress import Progress, ignore_progress
 
 FULL = "float32"
 _HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}

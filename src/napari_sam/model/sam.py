@@ -13,7 +13,6 @@ from napari_sam.model.close_up import CloseUp, bounded, features_of, views_of
 from napari_sam.model.conv_encoder import ConvConfig, ConvEncoder
 from napari_sam.model.factored import FactoredImage
 from napari_sam.model.image_encoder import ImageEncoderViT, ViTConfig
-from napari_sam.model.layers import Progress, ignore_progress
 from napari_sam.model.mask_decoder import MASK_TOKENS, MaskDecoder
 from napari_sam.model.prompt_encoder import POSITIVE, PromptEncoder
 from napari_sam.model.proposal_head import SUBPIXELS, ProposalHead
@@ -22,6 +21,7 @@ from napari_sam.model.tiny_vit import TinyViT, TinyViTConfig
 from napari_sam.model.two_way_transformer import DecoderConfig, ImageTokens
 from napari_sam.model.upscaling import UPSCALING
 from napari_sam.model.votes import drawn_boxes, drawn_points, voted_boxes
+from napari_sam.progress import Progress, ignore_progress
 
 # Mean and standard deviation of ImageNet's red, green and blue, on the scale 0-255.
 _PIXEL_MEAN = (123.675, 116.28, 103.53)

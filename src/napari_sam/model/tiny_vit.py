@@ -13,16 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_sam.model.layers import (
-    Pause,
-    Progress,
-    TokenLinear,
-    gelu,
-    go_on,
-    ignore_progress,
-    neck,
-    pause_of,
-)
+from napari_sam.model.layers import Pause, TokenLinear, gelu, go_on, neck, pause_of
+from napari_sam.progress import Progress, ignore_progress
 
 # The classifier that TinyViT was trained with. Nothing uses it, but checkpoints hold it.
 _CLASSES = 1000

@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, encode_labels
 from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin, origin_to_row
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
 from napari_sam.storage.schema import check_version, migrate, version_of
-from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.view import LedgerView
 
 
@@ -122,7 +122,7 @@ class Ledger(LedgerView):
         finally:
             self._db.execute("PRAGMA synchronous = FULL")
 
-    def record(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
+    def record(self, draft: Draft, into: int | None = None, progress: Progress = ignore_progress) -> Step:
         """Write a step in one transaction, as pending; what was undone before cannot be redone then.
 
         Parameters
@@ -145,10 +145,10 @@ class Ledger(LedgerView):
             else:
                 number = into
             self._add_changes(number, draft.changes, progress)
-            for (label, position), mask in told(draft.masks.items(), progress, 0.3, 0.6):
+            for (label, position), mask in reporting(draft.masks.items(), progress, 0.3, 0.6):
                 self._put_mask(number, label, position, mask)
             self._put_objects(number, {label for label, _ in draft.masks}, draft.objects)
-            for origin in told(draft.origins, progress, 0.6, 1):
+            for origin in reporting(draft.origins, progress, 0.6, 1):
                 self._put_origin(number, origin, time)
             highest = max((label for label, _ in draft.masks), default=0)
             self._db.execute(
@@ -221,7 +221,7 @@ class Ledger(LedgerView):
 
     def _add_changes(self, step: int, changes: Sequence[Change], progress: Progress) -> None:
         first = self._db.execute("SELECT count(*) FROM changes WHERE step = ?", (step,)).fetchone()[0]
-        for number, change in enumerate(told(changes, progress, 0, 0.3), first):
+        for number, change in enumerate(reporting(changes, progress, 0, 0.3), first):
             region = json.dumps([(x.start, x.stop) for x in change.region])
             blobs = encode_labels(change.before), encode_labels(change.after)
             self._db.execute("INSERT INTO changes VALUES (?, ?, ?, ?, ?)", (step, number, region, *blobs))

@@ -12,6 +12,7 @@ from typing import Any, Final
 import zarr
 
 from napari_sam.planes import Plane
+from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Position, changed_masks
 from napari_sam.storage.chunks import Chunks
@@ -19,7 +20,6 @@ from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.repair import Repair, repair_regions
-from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.volumes import UNREADABLE, Region, remainders
 
 BRUSH: Final = "brush"
@@ -49,7 +49,7 @@ class StepWriter:
         """Whether a step was refused, and the disk refused also to take it back."""
         return self._take_back is not None
 
-    def write(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
+    def write(self, draft: Draft, into: int | None = None, progress: Progress = ignore_progress) -> Step:
         """Do a step, or go on with the last one, whose number is ``into``.
 
         Raises
@@ -65,7 +65,7 @@ class StepWriter:
             if len(draft.changes) == 1:  # nobody else writes: what was read before is there still
                 self.chunks.put(draft.changes[0].region, draft.changes[0].after)
             else:  # of several blocks one may hold what another has changed since
-                self.chunks.apply(told(draft.changes, progress, 0.6, 1))
+                self.chunks.apply(reporting(draft.changes, progress, 0.6, 1))
             self.chunks.force()
         except BaseException:  # the disk refuses, or the user has enough of it
             last = None if into is None else len(draft.changes)
@@ -148,9 +148,9 @@ class StepWriter:
         self.chunks.force()
         (self._ledger.undo if forward else self._ledger.redo)(step)
 
-    def _with_masks(self, draft: Draft, into: int | None, progress: Progress = silent) -> Draft:
+    def _with_masks(self, draft: Draft, into: int | None, progress: Progress = ignore_progress) -> Draft:
         """Add the masks that the changes leave, and note what the brush began."""
-        masks = changed_masks(told(draft.changes, progress, 0, 1), self._ledger.mask)
+        masks = changed_masks(reporting(draft.changes, progress, 0, 1), self._ledger.mask)
         origins = list(draft.origins)
         if draft.kind == BRUSH:
             origins += self._brushed({key: mask for key, mask in masks.items() if mask is not None}, into)

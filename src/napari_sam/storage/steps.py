@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from psygnal import Signal
 
+from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LEDGER, MISUSES, LabelsError, is_damage, reason_of, what_to_do
@@ -19,7 +20,6 @@ from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Draft, ObjectInfo, Step
 from napari_sam.storage.repair import Repair
 from napari_sam.storage.step_writer import BRUSH, StepWriter
-from napari_sam.storage.telling import Progress, silent, told
 from napari_sam.storage.turns import WriteTurn
 
 
@@ -118,7 +118,7 @@ class RecordedVolume:
         changes: Sequence[Change],
         *,
         origins: Sequence[Origin] = (),
-        progress: Progress = silent,
+        progress: Progress = ignore_progress,
     ) -> Step:
         """Do one step as `write`, in a thread of its own.
 
@@ -208,10 +208,10 @@ class RecordedVolume:
                 self._writer.move(step, forward)
         return step
 
-    def _write(self, draft: Draft, into: int | None = None, progress: Progress = silent) -> Step:
+    def _write(self, draft: Draft, into: int | None = None, progress: Progress = ignore_progress) -> Step:
         self.check_writable()
         with self.writing():
-            for change in told(draft.changes, progress, 0, 0.1):
+            for change in reporting(draft.changes, progress, 0, 0.1):
                 self.check_label(int(change.after.max(initial=0)))
             with self._explained():
                 return self._writer.write(draft, into, lambda done: progress(0.1 + 0.9 * done))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.writing import Annotated, WrittenMasks, write_masks
-from napari_sam.model.layers import Progress
+from napari_sam.progress import Progress
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob

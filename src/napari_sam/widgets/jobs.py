@@ -10,7 +10,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam import workers
-from napari_sam.model.layers import Progress
+from napari_sam.progress import Progress
 
 
 class JobCancelled(Exception):

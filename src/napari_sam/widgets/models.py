@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from napari_sam.model.layers import Progress
+from napari_sam.progress import Progress
 from napari_sam.weights.catalogue import CATALOGUE, readable_size
 from napari_sam.weights.download import fetch
 from napari_sam.weights.folder import is_here

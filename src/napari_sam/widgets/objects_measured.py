@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from napari_sam.annotation import Session
-from napari_sam.model.layers import Progress
 from napari_sam.objects.measuring import ObjectRow, read_objects
+from napari_sam.progress import Progress
 from napari_sam.storage.snapshot import snapshot
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob

@@ -6,7 +6,7 @@ from collections import deque
 
 from qtpy.QtCore import QTimer
 
-from napari_sam.model.layers import Progress
+from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Step
 from napari_sam.storage.volumes import Region
