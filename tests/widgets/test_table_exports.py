@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sam.widgets import objects_exports
 from napari_sam.widgets.objects_table import ObjectsWidget
-from widgets.driving import wait_until
-from widgets.table_driving import choose
+from widgets.driving import User, wait_until
+from widgets.table_driving import cell, choose
 
 OUTLINES = "SAM outlines"
 
@@ -56,3 +57,33 @@ def test_a_second_export_is_refused_while_one_is_written(
     choose(table.exports, "COCO")
     wait_until(lambda: table.status.text() == f"Written: {tmp_path / 'second.json'}")
     assert {file.name for file in tmp_path.glob("*.*") if file.is_file()} == {"first.csv", "second.json"}
+
+
+def test_outlines_lie_where_the_objects_lay_when_they_were_asked_for(
+    user: User, table: ObjectsWidget, may_go_on: threading.Event
+) -> None:
+    table.table.selectRow(0)
+    table.category.setText("nucleus")
+    table.classify.click()
+    wait_until(lambda: cell(table, 0, "Category") == "nucleus")
+    choose(table.exports, "Outlines as a Shapes")
+    user.session.objects.add_category("nucleus", "#102030")
+    may_go_on.set()
+    wait_until(lambda: OUTLINES in user.viewer.layers)
+    layer = user.layer(OUTLINES)
+    np.testing.assert_array_equal(layer.scale, user.image.scale)
+    np.testing.assert_array_equal(layer.translate, user.image.translate)
+    np.testing.assert_allclose(layer.edge_color[0][:3], np.array([0xE6, 0x9F, 0x00]) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_next_open", [False, True], ids=["none", "another"])
+def test_outlines_of_a_session_that_has_ended_are_laid_on_no_other(
+    user: User, table: ObjectsWidget, may_go_on: threading.Event, tmp_path: Path, is_next_open: bool
+) -> None:
+    choose(table.exports, "Outlines as a Shapes")
+    user.widget.stop()
+    if is_next_open:
+        user.start(tmp_path / "others.zarr")
+    may_go_on.set()
+    wait_until(lambda: "has ended; start it and ask again" in table.status.text())
+    assert OUTLINES not in user.viewer.layers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Labels
@@ -26,6 +28,34 @@ from napari_sam.widgets.jobs import LatestJob
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
 _BUSY = "Another export has not ended yet; wait until it has, or stop it, and try again."
+
+
+@dataclass(frozen=True, eq=False)
+class _Outlines:
+    """Outlines that were asked for, with what they belong to: another session may run when they are there.
+
+    Attributes
+    ----------
+    store
+        Whose objects these are; not the session, which its thread would keep with its model.
+    place, colours
+        Where the labels lay then, as napari's layers take it, and the colours of the categories by name.
+    polygons
+        The outlines, once they are made.
+    """
+
+    store: LabelsStore
+    place: dict[str, Any]
+    colours: dict[str, str]
+    polygons: Sequence[ObjectPolygon] = ()
+
+    def made(self, labels: set[int], progress: Progress) -> _Outlines:
+        """Give the outlines of some objects, or all, as the store on the disk has them."""
+        opened = LabelsStore.open(self.store.path, read_only=True)
+        try:
+            return replace(self, polygons=list(object_polygons(opened, progress, labels or None)))
+        finally:
+            opened.close()
 
 
 class ExportMenu(QMenu):
@@ -111,8 +141,12 @@ class ExportMenu(QMenu):
             self._start(partial(_export, store, path if path.suffix else Path(name + form.suffix), form.key))
 
     def _start_outlines(self) -> None:
-        if self.session is not None and self._may_start():
-            self._start(partial(_outlines, self.session.store.path, set(self.chosen())))
+        labels = self._labels_layer()
+        if self.session is None or labels is None or not self._may_start():
+            return
+        place = transform_of(labels, world_units(self._viewer))
+        colours = {category.name: category.colour for category in self.session.objects.categories()}
+        self._start(partial(_Outlines(self.session.store, place, colours).made, set(self.chosen())))
 
     def _start(self, work: Callable[[Progress], object]) -> None:
         self._stop.setEnabled(True)
@@ -131,7 +165,7 @@ class ExportMenu(QMenu):
     def _on_idle(self) -> None:
         self._stop.setEnabled(False)
 
-    def _on_finished(self, made: Path | list[ObjectPolygon]) -> None:
+    def _on_finished(self, made: Path | _Outlines) -> None:
         if isinstance(made, Path):
             self.told.emit(f"Written: {made}")
         else:
@@ -139,12 +173,16 @@ class ExportMenu(QMenu):
 
     # Layers
 
-    def _add_outlines(self, polygons: list[ObjectPolygon]) -> None:
-        labels = self._labels_layer()
-        if labels is None or self.session is None or not polygons:
+    def _add_outlines(self, outlines: _Outlines) -> None:
+        polygons, colours = outlines.polygons, outlines.colours
+        if self.session is None or outlines.store is not self.session.store:
+            self.told.emit(
+                "The annotation whose objects were to be outlined has ended; start it and ask again."
+            )
+            return
+        if not polygons:
             self.told.emit("There are no objects to be outlined.")
             return
-        colours = {category.name: category.colour for category in self.session.objects.categories()}
         self._viewer.add_shapes(
             [polygon.vertices for polygon in polygons],
             shape_type="polygon",
@@ -156,7 +194,7 @@ class ExportMenu(QMenu):
             face_color="transparent",
             edge_color=[colours.get(polygon.category, _NO_CATEGORY) for polygon in polygons],
             edge_width=0.5,
-            **transform_of(labels, world_units(self._viewer)),
+            **outlines.place,
         )
         self.told.emit(f"{len(polygons)} outlines are in the layer {OUTLINES!r}.")
 
@@ -196,13 +234,5 @@ def _export(store: Path, path: Path, form: str, progress: Progress) -> Path:
     opened = LabelsStore.open(store, read_only=True)
     try:
         return export_labels(opened, path, form, overwrite=True, progress=progress)
-    finally:
-        opened.close()
-
-
-def _outlines(store: Path, labels: set[int], progress: Progress) -> list[ObjectPolygon]:
-    opened = LabelsStore.open(store, read_only=True)
-    try:
-        return list(object_polygons(opened, progress, labels or None))
     finally:
         opened.close()
