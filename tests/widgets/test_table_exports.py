@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QFileDialog
+from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from napari_sam.widgets import objects_exports
 from napari_sam.widgets.objects_table import ObjectsWidget
@@ -87,3 +87,53 @@ def test_outlines_of_a_session_that_has_ended_are_laid_on_no_other(
     may_go_on.set()
     wait_until(lambda: "has ended; start it and ask again" in table.status.text())
     assert OUTLINES not in user.viewer.layers
+
+
+@pytest.mark.parametrize(
+    ("title", "typed", "written"),
+    [
+        pytest.param("Table of measures", "mine", "mine.csv", id="no ending"),
+        pytest.param("Labels as TIFF", "exp.2024", "exp.2024.ome.tif", id="a point in the name"),
+        pytest.param("COCO", "mine.csv", "mine.csv.json", id="the ending of another format"),
+    ],
+)
+def test_a_file_gets_the_ending_of_its_format(
+    table: ObjectsWidget,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    title: str,
+    typed: str,
+    written: str,
+) -> None:
+    answer(monkeypatch, tmp_path / typed)
+    choose(table.exports, title)
+    wait_until(lambda: not table.exports.is_busy)
+    assert table.status.text() == f"Written: {tmp_path / written}"
+    assert (tmp_path / written).is_file() and not (tmp_path / typed).exists()
+
+
+def test_a_file_is_replaced_only_where_the_user_was_asked(
+    table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("years of work")
+    asked = []
+
+    def reply(_parent: object, _title: str, text: str) -> QMessageBox.StandardButton:
+        asked.append(text)
+        return QMessageBox.StandardButton.Yes if len(asked) > 1 else QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", reply)
+    answer(monkeypatch, tmp_path / "mine")
+    choose(table.exports, "Table of measures")
+    assert not table.exports.is_busy and file.read_text() == "years of work"
+    choose(table.exports, "Table of measures")
+    wait_until(lambda: not table.exports.is_busy)
+    assert file.read_text().startswith("label,")
+    assert asked == [f"{file} exists already. Do you want to replace it?"] * 2
+
+    file.write_text("years of work")
+    answer(monkeypatch, file)  # the dialog itself has asked
+    choose(table.exports, "Table of measures")
+    wait_until(lambda: not table.exports.is_busy)
+    assert file.read_text().startswith("label,") and len(asked) == 2

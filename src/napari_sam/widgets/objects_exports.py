@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.exporting.formats import FORMATS, ExportFormat, export_labels
@@ -136,9 +136,20 @@ class ExportMenu(QMenu):
         name, _ = QFileDialog.getSaveFileName(
             self.parentWidget(), f"Export: {form.title}", str(proposed), f"*{form.suffix}"
         )
-        if name:
-            path = Path(name)
-            self._start(partial(_export, store, path if path.suffix else Path(name + form.suffix), form.key))
+        if not name:
+            return
+        path, asked = form.named(Path(name)), Path(name)
+        # The dialog has asked about the name that was typed, and about no other.
+        overwrite = path == asked or (path.is_file() and self._may_replace(path))
+        if overwrite or not path.is_file():
+            self._start(partial(_export, store, path, form.key, overwrite))
+
+    def _may_replace(self, path: Path) -> bool:
+        """Ask whether a file that is there may be replaced."""
+        answer = QMessageBox.question(
+            self.parentWidget(), "Export", f"{path} exists already. Do you want to replace it?"
+        )
+        return answer == QMessageBox.StandardButton.Yes
 
     def _start_outlines(self) -> None:
         labels = self._labels_layer()
@@ -230,9 +241,9 @@ class ExportMenu(QMenu):
         )
 
 
-def _export(store: Path, path: Path, form: str, progress: Progress) -> Path:
+def _export(store: Path, path: Path, form: str, overwrite: bool, progress: Progress) -> Path:
     opened = LabelsStore.open(store, read_only=True)
     try:
-        return export_labels(opened, path, form, overwrite=True, progress=progress)
+        return export_labels(opened, path, form, overwrite=overwrite, progress=progress)
     finally:
         opened.close()
