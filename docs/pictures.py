@@ -57,6 +57,7 @@ def main() -> None:
         session.objects.rename(2, "metaphase")
         table = ObjectsWidget(demo.viewer)
         demo.viewer.window.add_dock_widget(table, name="Segment Anything: objects", area="bottom")
+        _wait(lambda: not table.is_busy)
         _wait_ms(500)
         table.table.selectRow(1)
         _wait_ms(200)

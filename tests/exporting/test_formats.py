@@ -234,6 +234,20 @@ def test_the_ending_of_the_name_says_which_format(
     assert export_labels(store, tmp_path / name).read_bytes().startswith(begins)
 
 
+@pytest.mark.parametrize(
+    ("format_", "typed", "name"),
+    [
+        pytest.param("csv", "mine", "mine.csv", id="none"),
+        pytest.param("csv", "MINE.CSV", "MINE.CSV", id="capitals"),
+        pytest.param("tiff", "exp.2024", "exp.2024.ome.tif", id="another"),
+        pytest.param("tiff", "exp.tif", "exp.tif", id="a shorter one"),
+        pytest.param("categories-tiff", "exp.OME.TIFF", "exp.OME.TIFF", id="a longer one"),
+    ],
+)
+def test_a_name_gets_the_suffix_of_its_format(format_: str, typed: str, name: str) -> None:
+    assert FORMATS[format_].named(Path("folder") / typed) == Path("folder") / name
+
+
 def test_an_ending_that_says_nothing_is_refused(store: LabelsStore, tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"ending of 'a.png' stands for no format; choose one of .tif"):
         export_labels(store, tmp_path / "a.png")

@@ -42,12 +42,20 @@ class ExportFormat:
         What the file's name ends in.
     write
         Writes a new file or folder.
+    also
+        Other endings that say the same.
     """
 
     key: str
     title: str
     suffix: str
     write: _Write
+    also: tuple[str, ...] = ()
+
+    def named(self, path: Path) -> Path:
+        """Give ``path`` with the suffix after it, unless its name has one of the endings already."""
+        endings = (self.suffix, *self.also)
+        return path if path.name.lower().endswith(endings) else path.with_name(path.name + self.suffix)
 
 
 def export_labels(
@@ -173,15 +181,16 @@ def _own_planes(
         progress(number / count)
 
 
+_TIFF = (".tif", ".tiff")
 FORMATS = {
     x.key: x
     for x in (
-        ExportFormat("tiff", "Labels as TIFF", ".ome.tif", _labels_tiff),
+        ExportFormat("tiff", "Labels as TIFF", ".ome.tif", _labels_tiff, _TIFF),
         ExportFormat("coco", "COCO JSON", ".json", _text(coco_lines)),
         ExportFormat("geojson", "GeoJSON for QuPath", ".geojson", _text(geojson_lines)),
         ExportFormat("shapes", "Polygons as napari's CSV", ".csv", _text(shapes_lines)),
         ExportFormat("csv", "Table of measures as CSV", ".csv", _table),
-        ExportFormat("categories-tiff", "Categories as TIFF", ".ome.tif", _categories_tiff),
+        ExportFormat("categories-tiff", "Categories as TIFF", ".ome.tif", _categories_tiff, _TIFF),
         ExportFormat("categories-zarr", "Categories as OME-Zarr", ".zarr", _categories_zarr),
     )
 }

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.exporting.formats import FORMATS, ExportFormat, export_labels
 from napari_sam.exporting.shapes import ObjectPolygon, object_polygons
-from napari_sam.model.layers import Progress
 from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
 from napari_sam.widgets.connections import Connections
@@ -26,6 +28,34 @@ from napari_sam.widgets.jobs import LatestJob
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
 _BUSY = "Another export has not ended yet; wait until it has, or stop it, and try again."
+
+
+@dataclass(frozen=True, eq=False)
+class _Outlines:
+    """Outlines that were asked for, with what they belong to: another session may run when they are there.
+
+    Attributes
+    ----------
+    store
+        Whose objects these are; not the session, which its thread would keep with its model.
+    place, colours
+        Where the labels lay then, as napari's layers take it, and the colours of the categories by name.
+    polygons
+        The outlines, once they are made.
+    """
+
+    store: LabelsStore
+    place: dict[str, Any]
+    colours: dict[str, str]
+    polygons: Sequence[ObjectPolygon] = ()
+
+    def made(self, labels: set[int], progress: Progress) -> _Outlines:
+        """Give the outlines of some objects, or all, as the store on the disk has them."""
+        opened = LabelsStore.open(self.store.path, read_only=True)
+        try:
+            return replace(self, polygons=list(object_polygons(opened, progress, labels or None)))
+        finally:
+            opened.close()
 
 
 class ExportMenu(QMenu):
@@ -72,9 +102,17 @@ class ExportMenu(QMenu):
         return self._job.is_busy
 
     def show_categories(self) -> None:
-        """Show the categories as they are by now, in the layer that was made of them."""
+        """Show the categories as they are by now, in the layers that were made of the session's labels.
+
+        They may have been made in an earlier session.
+        """
+        path = None if self.session is None else self.session.store.path
         for layer in self._viewer.layers:
-            if isinstance(layer.data, CategoryLabels) and self.session is not None:
+            if (
+                self.session is not None
+                and isinstance(layer.data, CategoryLabels)
+                and layer.data.store.path == path
+            ):
                 layer.colormap = self._colours(self.session)
                 layer.refresh()
 
@@ -106,13 +144,28 @@ class ExportMenu(QMenu):
         name, _ = QFileDialog.getSaveFileName(
             self.parentWidget(), f"Export: {form.title}", str(proposed), f"*{form.suffix}"
         )
-        if name:
-            path = Path(name)
-            self._start(partial(_export, store, path if path.suffix else Path(name + form.suffix), form.key))
+        if not name:
+            return
+        path, asked = form.named(Path(name)), Path(name)
+        # The dialog has asked about the name that was typed, and about no other.
+        overwrite = path == asked or (path.is_file() and self._may_replace(path))
+        if overwrite or not path.is_file():
+            self._start(partial(_export, store, path, form.key, overwrite))
+
+    def _may_replace(self, path: Path) -> bool:
+        """Ask whether a file that is there may be replaced."""
+        answer = QMessageBox.question(
+            self.parentWidget(), "Export", f"{path} exists already. Do you want to replace it?"
+        )
+        return answer == QMessageBox.StandardButton.Yes
 
     def _start_outlines(self) -> None:
-        if self.session is not None and self._may_start():
-            self._start(partial(_outlines, self.session.store.path, set(self.chosen())))
+        labels = self._labels_layer()
+        if self.session is None or labels is None or not self._may_start():
+            return
+        place = transform_of(labels, world_units(self._viewer))
+        colours = {category.name: category.colour for category in self.session.objects.categories()}
+        self._start(partial(_Outlines(self.session.store, place, colours).made, set(self.chosen())))
 
     def _start(self, work: Callable[[Progress], object]) -> None:
         self._stop.setEnabled(True)
@@ -131,7 +184,7 @@ class ExportMenu(QMenu):
     def _on_idle(self) -> None:
         self._stop.setEnabled(False)
 
-    def _on_finished(self, made: Path | list[ObjectPolygon]) -> None:
+    def _on_finished(self, made: Path | _Outlines) -> None:
         if isinstance(made, Path):
             self.told.emit(f"Written: {made}")
         else:
@@ -139,12 +192,16 @@ class ExportMenu(QMenu):
 
     # Layers
 
-    def _add_outlines(self, polygons: list[ObjectPolygon]) -> None:
-        labels = self._labels_layer()
-        if labels is None or self.session is None or not polygons:
+    def _add_outlines(self, outlines: _Outlines) -> None:
+        polygons, colours = outlines.polygons, outlines.colours
+        if self.session is None or outlines.store is not self.session.store:
+            self.told.emit(
+                "The annotation whose objects were to be outlined has ended; start it and ask again."
+            )
+            return
+        if not polygons:
             self.told.emit("There are no objects to be outlined.")
             return
-        colours = {category.name: category.colour for category in self.session.objects.categories()}
         self._viewer.add_shapes(
             [polygon.vertices for polygon in polygons],
             shape_type="polygon",
@@ -156,7 +213,7 @@ class ExportMenu(QMenu):
             face_color="transparent",
             edge_color=[colours.get(polygon.category, _NO_CATEGORY) for polygon in polygons],
             edge_width=0.5,
-            **transform_of(labels, world_units(self._viewer)),
+            **outlines.place,
         )
         self.told.emit(f"{len(polygons)} outlines are in the layer {OUTLINES!r}.")
 
@@ -192,17 +249,9 @@ class ExportMenu(QMenu):
         )
 
 
-def _export(store: Path, path: Path, form: str, progress: Progress) -> Path:
+def _export(store: Path, path: Path, form: str, overwrite: bool, progress: Progress) -> Path:
     opened = LabelsStore.open(store, read_only=True)
     try:
-        return export_labels(opened, path, form, overwrite=True, progress=progress)
-    finally:
-        opened.close()
-
-
-def _outlines(store: Path, labels: set[int], progress: Progress) -> list[ObjectPolygon]:
-    opened = LabelsStore.open(store, read_only=True)
-    try:
-        return list(object_polygons(opened, progress, labels or None))
+        return export_labels(opened, path, form, overwrite=overwrite, progress=progress)
     finally:
         opened.close()

@@ -122,7 +122,7 @@ class ObjectsWidget(DockedWidget):
     def refresh(self) -> None:
         """Measure the objects in another thread, and show them then; what is selected stays selected."""
         if self._session is not None:
-            self._measurer.measure(self._session)
+            self._measurer.measure(self._session.store)
 
     def selected(self) -> list[ObjectRow]:
         """Give the selected objects, by label."""
