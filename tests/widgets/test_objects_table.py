@@ -206,6 +206,23 @@ def test_categories_have_their_colours_in_table_and_layer(
     np.testing.assert_allclose(layer.get_color(1), [0x10 / 255, 0x20 / 255, 0x30 / 255, 1], atol=1e-6)
 
 
+def test_the_layer_of_the_categories_outlives_the_annotation(user: User, table: ObjectsWidget) -> None:
+    click(table, 1)
+    table.category.setText("nucleus")
+    push(table.classify)
+    choose(table.exports, "Categories as a Labels")
+    layer, expected = user.layer("SAM categories"), user.session.labels[:] == 2
+    user.widget.stop()
+    user.viewer.dims.set_point(0, user.image.data_to_world([1, 0, 0])[0])
+    np.testing.assert_array_equal(np.asarray(layer.data), expected)
+    user.panel.start.click()
+    user.settle()
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
+    assert user.widget._choice._seen is not None, "the start was not broken off"
+    user.session.undo()
+    assert not np.asarray(layer.data).any()
+
+
 def test_every_format_is_written_from_the_menu(
     user: User, table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
