@@ -209,22 +209,27 @@ class Objects:
                 f"of the image's shape {tuple(self._store.array.shape)}."
             )
         with self._store.writing():
-            new_labels, numbers = self._store.new_labels(), dict[int, int]()
-            changes, origins = PackedChanges(), []
-            for position, found in groupby(objects_in(labels), key=itemgetter(0)):
-                region = (*(slice(x, x + 1) for x in position), *(slice(0, n) for n in labels.shape[-2:]))
-                before = self._store.block(region)
-                after = before.copy()
-                for _, origin in found:
-                    there = after.reshape(labels.shape[-2:])[origin.mask.index]
-                    free = origin.mask.mask() & (there == 0)
-                    if free.any():
-                        if origin.label not in numbers:
-                            numbers[origin.label] = next(new_labels)
-                        there[free] = new = numbers[origin.label]
-                        origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
-                changes.add(region, before, after)
+            changes, origins = self._to_import(labels)
             return self._store.write("import", changes, origins=origins) if changes else None
+
+    def _to_import(self, labels: Any) -> tuple[PackedChanges, list[Origin]]:
+        """Give what `import_labels` writes; nothing but that stays in memory."""
+        new_labels, numbers = self._store.new_labels(), dict[int, int]()
+        changes, origins = PackedChanges(), []
+        for position, found in groupby(objects_in(labels), key=itemgetter(0)):
+            region = (*(slice(x, x + 1) for x in position), *(slice(0, n) for n in labels.shape[-2:]))
+            before = self._store.block(region)
+            after = before.copy()
+            for _, origin in found:
+                there = after.reshape(labels.shape[-2:])[origin.mask.index]
+                free = origin.mask.mask() & (there == 0)
+                if free.any():
+                    if origin.label not in numbers:
+                        numbers[origin.label] = next(new_labels)
+                    there[free] = new = numbers[origin.label]
+                    origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
+            changes.add(region, before, after)
+        return changes, origins
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
         chosen = list(dict.fromkeys(int(label) for label in labels))
