@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
@@ -32,6 +32,9 @@ from napari_sam.storage.volumes import objects_in
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
 # Other programs are told colours as three numbers, which names do not give.
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
+
+# Makes other labels of a part of a plane: told these, the masks that are edited, and the part's first pixel.
+PlaneEdit = Callable[[Labels, Mapping[int, MaskRuns], tuple[int, int]], Labels]
 
 
 class Objects:
@@ -254,11 +257,9 @@ class Objects:
     ) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
         with self._store.writing():
-            changes = PackedChanges()
-            for position, masks in self._masks_of(new).items():
-                region = _around(position, list(masks.values()), self._store.array.shape)
-                before = self._store.block(region)
-                changes.add(region, before, _renumbered(before, {label: new[label] for label in masks}))
+            changes = self._changes_of(
+                new, lambda plane, masks, _: _renumbered(plane, {label: new[label] for label in masks})
+            )
             label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
             return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
 
@@ -266,14 +267,21 @@ class Objects:
         """Give objects other forms by one rule: one block for each plane, around all of them."""
         chosen = self._checked(labels if isinstance(labels, Iterable) else [labels])
         with self._store.writing():
-            changes = PackedChanges()
-            for position, masks in self._masks_of(chosen).items():
-                region = _around(position, list(masks.values()), self._store.array.shape, margin)
-                before = self._store.block(region)
-                corner = (region[-2].start, region[-1].start)
-                after = reshaped(before.reshape(before.shape[-2:]), masks, form, margin, corner)
-                changes.add(region, before, after.reshape(before.shape))
+            changes = self._changes_of(
+                chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
+            )
             return self._store.write(kind, changes, label=chosen[0]) if changes else None
+
+    def _changes_of(self, labels: Iterable[int], edit: PlaneEdit, margin: int = 0) -> PackedChanges:
+        """Give what an edit makes of objects, plane by plane; nothing but that stays in memory."""
+        changes = PackedChanges()
+        for position, masks in self._masks_of(labels).items():
+            region = _around(position, list(masks.values()), self._store.array.shape, margin)
+            before = self._store.block(region)
+            corner = (region[-2].start, region[-1].start)
+            after = edit(before.reshape(before.shape[-2:]), masks, corner)
+            changes.add(region, before, after.reshape(before.shape))
+        return changes
 
     def _masks_of(self, labels: Iterable[int]) -> dict[Position, dict[int, MaskRuns]]:
         """Give the masks of objects plane by plane."""
