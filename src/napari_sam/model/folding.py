@@ -12,7 +12,7 @@ def fold_norms(module: nn.Module) -> None:
     """Multiply the batch norms of ``module`` into its convolutions, in place.
 
     The numbers stay but for rounding. Without the norms every map is read and written once less; nano's
-    close-ups take a sixth less time, its encoder and that of MobileSAM a twenty-fifth (two cores of a CPU).
+    close-ups take a sixth less time, its encoder and that of MobileSAM a twenty-fifth (one core of a CPU).
     """
     for parent in list(module.modules()):
         for (name, conv), (behind, norm) in pairwise(list(parent.named_children())):
