@@ -18,6 +18,7 @@ from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.docked import DockedWidget
+from napari_sam.widgets.made_layers import labels_layer
 from napari_sam.widgets.made_prompts import is_made_for_prompts
 from napari_sam.widgets.masks_layer import MasksLayer
 from napari_sam.widgets.regions import region_on
@@ -79,18 +80,13 @@ class AutomaticWidget(DockedWidget):
         if self._controller is not None:
             self._controller.close()
             self._controller = None
-        self._labels = None if session is None else self._labels_of(session)
+        self._labels = None if session is None else labels_layer(self._viewer, session.store)
         if session is None or self._labels is None:
             self.panel.show_status("Start an annotation first: Segment Anything: annotate, in the same menu.")
             return
         self._controller = AutomaticController(
             session, self.panel, MasksLayer(self._viewer, self._labels), self._region_on, self._add_tracks
         )
-
-    def _labels_of(self, session: Session) -> Labels | None:
-        """Find the layer of the session's labels, which lies exactly on the image."""
-        shown = (x for x in self._viewer.layers if getattr(x.data, "store", None) is session.store)
-        return next(shown, None)
 
     def _region_on(self, plane: Plane) -> NDArray[np.bool_] | None:
         layer = self.panel.writing.region()

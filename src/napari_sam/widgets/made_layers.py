@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap, direct_colormap
 
 from napari_sam.annotation import Session
+from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.widgets.coordinates import (
@@ -77,6 +78,12 @@ def make_layers(
     yield (prompt_boxes := made_boxes(viewer, frame, boxes))
     yield (hover := _on_one_plane(viewer, frame, session, "SAM hover", _OUTLINE_COLOURS, contour=1))
     return MadeLayers(labels, preview, prompt_points, prompt_boxes, hover)
+
+
+def labels_layer(viewer: ViewerModel, store: LabelsStore) -> Labels | None:
+    """Find the layer that shows the labels of a store."""
+    shown = (x for x in viewer.layers if isinstance(x.data, RecordedLabels) and x.data.store is store)
+    return next(shown, None)
 
 
 def lay_labels(labels: Labels, viewer: ViewerModel, frame: Image | ChannelsTogether) -> None:

@@ -24,6 +24,7 @@ from napari_sam.storage.ome import plain_name
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.made_layers import labels_layer
 
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
@@ -242,11 +243,7 @@ class ExportMenu(QMenu):
         return colours | {category.number: category.colour for category in session.objects.categories()}
 
     def _labels_layer(self) -> Labels | None:
-        """Find the layer that shows the store."""
-        store = None if self.session is None else self.session.store
-        return next(
-            (x for x in self._viewer.layers if store and getattr(x.data, "store", None) is store), None
-        )
+        return None if self.session is None else labels_layer(self._viewer, self.session.store)
 
 
 def _export(store: Path, path: Path, form: str, overwrite: bool, progress: Progress) -> Path:

@@ -25,7 +25,8 @@ from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.forms import button
-from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu
+from napari_sam.widgets.made_layers import labels_layer
+from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, one_of
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_measured import ObjectsMeasurer
 from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
@@ -211,7 +212,7 @@ class ObjectsWidget(DockedWidget):
         self._edit(lambda session, labels: session.objects.classify(labels, name))
 
     def _on_refine(self) -> None:
-        self._edit(lambda session, labels: session.take_up(*labels[:1]) if labels else _none_selected())
+        self._edit(lambda session, labels: session.take_up(one_of(labels)))
 
     def _edit(self, edit: Edit) -> None:
         """Do it with the selected labels; what is wrong is said below the table."""
@@ -239,10 +240,7 @@ class ObjectsWidget(DockedWidget):
         except ValueError as error:
             self.status.setText(str(error))
             return
-        labels = next(
-            (x for x in self._viewer.layers if getattr(x.data, "store", None) is self._session.store), None
-        )
-        if labels is not None:
+        if (labels := labels_layer(self._viewer, self._session.store)) is not None:
             # Since napari 0.9 the camera belongs to the viewer's scene.
             camera = getattr(self._viewer, "scene", self._viewer).camera
             camera.center = [labels.data_to_world(row.centre)[axis] for axis in displayed]
@@ -265,10 +263,6 @@ class ObjectsWidget(DockedWidget):
             titles.setStretchLastSection(True)
         table.doubleClicked.connect(self._on_row_chosen)
         return table
-
-
-def _none_selected() -> None:
-    raise ValueError("No object is selected; click on a row of the table.")
 
 
 def _menu_button(text: str, tip: str, menu: QMenu) -> QPushButton:
