@@ -61,12 +61,16 @@ class Prompt:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Prompt):
             return NotImplemented
-        if self._places != other._places or (self.mask is None) != (other.mask is None):
-            return False
-        return self.mask is other.mask or np.array_equal(self.mask, other.mask)  # type: ignore[arg-type]
+        return self._places == other._places and self.has_same_mask(other)
 
     def __hash__(self) -> int:
         return hash(self._places)
+
+    def has_same_mask(self, other: Prompt) -> bool:
+        """Whether both have no mask, or the same one pixel by pixel."""
+        if self.mask is None or other.mask is None:
+            return self.mask is other.mask
+        return self.mask is other.mask or np.array_equal(self.mask, other.mask)
 
     @property
     def _places(self) -> tuple[object, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.automatic_outputs import StackPage, WritePage
 from napari_sam.widgets.automatic_settings import FindPage, SelectPage
+from napari_sam.widgets.footer import Footer
 from napari_sam.widgets.forms import button, combo
 
 
@@ -56,16 +56,13 @@ class AutomaticPanel(QWidget):
         self.accept_all = button("Accept all", tip, self.accept_all_requested.emit)
         tip = "Take the shown masks away; what is written stays."
         self.clear = button("Clear", tip, self.clear_requested.emit)
-        self.activity = Activity()
-        self.activity.cancel_requested.connect(self.cancel_requested)
+        self.footer = Footer()
+        self.footer.cancel_requested.connect(self.cancel_requested)
+        self.status, self.activity = self.footer.status, self.footer.activity
         self.progress, self.cancel = self.activity.bar, self.activity.cancel
         self.cancel.setToolTip("End what the bar shows; what is done is kept.")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._has_masks = self.is_writing = False
         self._lay_out()
-        self.footer = self._footer()
         self.show_session(False)
         self.show_progress(None)
         self.show_count(None)
@@ -101,8 +98,7 @@ class AutomaticPanel(QWidget):
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""
-        self.status.setText(text)
-        self.status.setStyleSheet("color: #ff8a8a;" if problem else "")
+        self.footer.show_status(text, problem)
 
     def _enable_masks(self) -> None:
         for each in (self.commit, self.accept_all, self.clear):
@@ -125,13 +121,3 @@ class AutomaticPanel(QWidget):
         grid.setColumnStretch(1, 1)
         layout.addLayout(grid)
         layout.addStretch(1)
-
-    def _footer(self) -> QWidget:
-        """Put what is said and done now into one widget, to be laid below the panel."""
-        footer = QWidget()
-        layout = QVBoxLayout(footer)
-        layout.setContentsMargins(8, 0, 8, 4)
-        layout.setSpacing(0)
-        layout.addWidget(self.activity)
-        layout.addWidget(self.status)
-        return footer

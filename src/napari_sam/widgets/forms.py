@@ -42,3 +42,9 @@ def button(text: str, tip: str, clicked: Callable[[], None]) -> QPushButton:
     made.setToolTip(tip)
     made.clicked.connect(lambda _checked: clicked())
     return made
+
+
+def restyle(widget: QWidget, sheet: str) -> None:
+    """Give a widget its style sheet, if it is another one: Qt lays the whole panel out again for each."""
+    if widget.styleSheet() != sheet:
+        widget.setStyleSheet(sheet)

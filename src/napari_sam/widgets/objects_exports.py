@@ -107,14 +107,11 @@ class ExportMenu(QMenu):
 
         They may have been made in an earlier session.
         """
-        path = None if self.session is None else self.session.store.path
+        if (session := self.session) is None:
+            return
         for layer in self._viewer.layers:
-            if (
-                self.session is not None
-                and isinstance(layer.data, CategoryLabels)
-                and layer.data.store.path == path
-            ):
-                layer.colormap = self._colours(self.session)
+            if isinstance(layer.data, CategoryLabels) and layer.data.store.path == session.store.path:
+                layer.colormap = self._colours(session)
                 layer.refresh()
 
     def close_menu(self) -> None:

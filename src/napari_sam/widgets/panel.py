@@ -25,8 +25,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam.model.precision import FULL
 from napari_sam.weights.checkpoint import SUFFIXES
-from napari_sam.widgets.activity import Activity
-from napari_sam.widgets.forms import button
+from napari_sam.widgets.footer import Footer
+from napari_sam.widgets.forms import button, restyle
 from napari_sam.widgets.made_prompts import BOX_COLOUR, NEGATIVE_COLOUR, POSITIVE_COLOUR
 from napari_sam.widgets.overlap import OverlapChoice
 from napari_sam.widgets.seen import SeenView
@@ -108,11 +108,9 @@ class AnnotatePanel(QWidget):
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
         tip = "Load the model and open the labels."
         self.start = button("Start annotating", tip, self.start_requested.emit)
-        self.status = QLabel("Choose an image and start.")
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.activity = Activity()
-        self.activity.cancel_requested.connect(self.cancel_requested)
+        self.footer = Footer("Choose an image and start.")
+        self.footer.cancel_requested.connect(self.cancel_requested)
+        self.status, self.activity = self.footer.status, self.footer.activity
         self.progress, self.cancel = self.activity.bar, self.activity.cancel
         self.score = QLabel("-")
         self.live = QCheckBox("Preview at every change")
@@ -135,7 +133,6 @@ class AnnotatePanel(QWidget):
         self.seen = SeenView()
         layout.addWidget(self.seen)
         layout.addStretch(1)
-        self.footer = self._footer()
         self.axes.native.editingFinished.connect(lambda: self.axes_typed.emit(self.axes.value))
         self.model.changed.connect(lambda _: self._on_model_changed())
         self._on_model_changed()
@@ -188,7 +185,7 @@ class AnnotatePanel(QWidget):
         """Show what the next click means."""
         what, colour = ("object", POSITIVE_COLOUR) if positive else ("background", NEGATIVE_COLOUR)
         self.polarity.setText(f"Add {what} [{POLARITY.key}]")
-        _style(self.polarity, f"QPushButton {{ border-left: 6px solid {colour}; }}")
+        restyle(self.polarity, f"QPushButton {{ border-left: 6px solid {colour}; }}")
 
     def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
         """Show the score of the mask, and which of how many candidates it is."""
@@ -248,8 +245,7 @@ class AnnotatePanel(QWidget):
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""
-        self.status.setText(text)
-        _style(self.status, "color: #ff8a8a;" if problem else "")
+        self.footer.show_status(text, problem)
 
     def _settings(self) -> QFormLayout:
         form = QFormLayout()
@@ -355,16 +351,6 @@ class AnnotatePanel(QWidget):
         self.show_preview(None)
         return box
 
-    def _footer(self) -> QWidget:
-        """Put what is said and done now into one widget, to be laid below the panel."""
-        footer = QWidget()
-        layout = QVBoxLayout(footer)
-        layout.setContentsMargins(8, 0, 8, 4)
-        layout.setSpacing(0)
-        layout.addWidget(self.activity)
-        layout.addWidget(self.status)
-        return footer
-
     def _toggle_tool(self) -> None:
         """Go on to the next tool; from napari's own to points."""
         names = list(self._tool_buttons)
@@ -374,12 +360,6 @@ class AnnotatePanel(QWidget):
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
         self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
-
-
-def _style(widget: QWidget, sheet: str) -> None:
-    """Give a widget its style sheet, if it is another one: Qt lays the whole panel out again for each."""
-    if widget.styleSheet() != sheet:
-        widget.setStyleSheet(sheet)
 
 
 def _check(shortcut: Shortcut, on: bool) -> QCheckBox:

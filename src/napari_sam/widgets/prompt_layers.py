@@ -168,7 +168,7 @@ class PromptLayers:
             if (current.points, current.labels) != (prompt.points, prompt.labels):
                 self._write_points(plane, prompt)
                 gone |= {shape.number for shape in shapes if shape.is_stroke}
-            if current.box != prompt.box or not _same(current.mask, prompt.mask):
+            if current.box != prompt.box or not current.has_same_mask(prompt):
                 gone |= {shape.number for shape in shapes if not shape.is_stroke}
                 box = None
                 self._masks.pop(plane, None)
@@ -288,7 +288,3 @@ class _Shape:
 def _pairs(positions: NDArray[np.float64], plane: Plane) -> tuple[Point, ...]:
     """Give (row, column) on the plane of (N, n) positions in the image."""
     return tuple((float(row), float(column)) for row, column in positions[:, list(plane.displayed)])
-
-
-def _same(one: Mask | None, other: Mask | None) -> bool:
-    return one is other or (one is not None and other is not None and np.array_equal(one, other))
