@@ -182,6 +182,12 @@ class TestPlanes:
             preview,
         )
 
+    def test_have_whole_numbers(self, session: Session) -> None:
+        session.go_to(z=np.int64(2))
+        with pytest.raises(TypeError, match=r"z=0\.9 is no index of a plane; give a whole number"):
+            session.go_to(z=0.9)  # type: ignore[arg-type]
+        assert session.plane.position == (2, 0, 0)
+
     def test_keep_their_own_prompts(self, session: Session) -> None:
         session.add_point(A)
         session.go_to(z=3)

@@ -7,6 +7,7 @@ Neither Qt nor napari is known here. The widget and a script call the same metho
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,8 @@ class Session:
         ------
         ValueError
             For an axis that the image has not, or that is displayed, or an index outside it.
+        TypeError
+            If an index is no whole number.
         """
         indices = list(self._plane.position)
         for axis, index in position.items():
@@ -119,7 +122,10 @@ class Session:
                 raise ValueError(
                     f"{axis!r} is no axis to move along; this plane moves along {free or 'none'}."
                 )
-            indices[number] = index
+            try:
+                indices[number] = operator.index(index)
+            except TypeError:
+                raise TypeError(f"{axis}={index!r} is no index of a plane; give a whole number.") from None
         self.show(Plane.at(self._plane.displayed, indices))
 
     def show(self, plane: Plane) -> None:

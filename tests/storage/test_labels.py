@@ -384,6 +384,7 @@ class TestCommit:
             pytest.param(np.full(SHAPE[1:], -1), "-1 is no label; write numbers from 1 on", id="an array"),
             pytest.param(-1, "-1 is no label", id="a number"),
             pytest.param(np.array([[1.0], [np.nan]] * 3), "nan is no label", id="not a number"),
+            pytest.param(1.7, "1.7 is no label; write whole numbers, such as 1", id="broken"),
             pytest.param(np.int64(2**32), "hold no label beyond 4294967295", id="too high"),
         ],
     )

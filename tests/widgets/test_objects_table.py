@@ -175,6 +175,7 @@ def test_the_edits_of_the_menu(user: User, table: ObjectsWidget, monkeypatch: py
     for _ in range(4):
         user.press("Ctrl+Z")
     assert user.session.labels[0, row, column] == 0
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
     table.table.selectAll()
     steps = len(user.session.store.ledger.steps())
     choose(table.edits, "Smooth")

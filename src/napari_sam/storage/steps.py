@@ -243,6 +243,8 @@ class RecordedVolume:
             raise LabelsError(
                 f"{low} is no label; write numbers from 1 on for objects, and 0 for background."
             )
+        if numbers.dtype.kind == "f" and (broken := numbers[numbers != np.trunc(numbers)]).size:
+            raise LabelsError(f"{broken[0]} is no label; write whole numbers, such as {int(broken[0])}.")
         self.check_label(high)
 
     @property
