@@ -20,9 +20,9 @@ from prompt_quality import objects_of
 from quality import BENCHMARKS, images_of
 
 from napari_sam import Predictor, Prompt, load_predictor
+from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
 from napari_sam.training.data import AnnotatedImage
-from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 from napari_sam.training.validation import iou
 
 _IN_A_ROW = 4

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from prompt_quality import objects_of
 
 from napari_sam import Predictor, Prompt, load_predictor
+from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS
 from napari_sam.training.data import AnnotatedImage, read_set
-from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 from napari_sam.training.validation import iou
 from seeded import predictor_of, seeded_image, seeded_model
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
 from napari_sam.training.data import AnnotatedImage, read_set
-from napari_sam.training.prompts_of_masks import innermost_point, tight_box
 from napari_sam.training.validation import iou
 
 _AGREE = 0.95

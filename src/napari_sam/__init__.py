@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
     from napari_sam.linking import Linking, link, suited_linking
     from napari_sam.planes import Plane, Planes
+    from napari_sam.propagating.writing import propagate
     from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
 
@@ -56,6 +57,7 @@ _HOMES = {
     "planes_along": "automatic.stack",
     "precisions": "inference.loading",
     "predict_plane": "inference.tiles",
+    "propagate": "propagating.writing",
     "propose": "inference.automatic",
     "propose_plane": "automatic.proposing",
     "records": "inference.records",
@@ -90,6 +92,7 @@ __all__ = [
     "planes_along",
     "precisions",
     "predict_plane",
+    "propagate",
     "propose",
     "propose_plane",
     "records",

@@ -60,6 +60,10 @@ class Plane:
         """Make the plane through ``position``, whatever that says along the displayed axes."""
         return cls(displayed, tuple(0 if axis in displayed else int(x) for axis, x in enumerate(position)))
 
+    def moved(self, axis: int, index: int) -> Plane:
+        """Give the plane at another index along one of the axes that are not displayed."""
+        return Plane(self.displayed, (*self.position[:axis], index, *self.position[axis + 1 :]))
+
     def index(self, rows: slice = slice(None), columns: slice = slice(None)) -> tuple[int | slice, ...]:
         """Give the index into the array of these rows and columns; `to_plane` orders what it returns."""
         by_axis = dict(zip(self.displayed, (rows, columns), strict=True))

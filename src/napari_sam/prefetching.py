@@ -91,7 +91,7 @@ def neighbours(plane: Plane, shape: Sequence[int], travel: Travel, reach: int = 
         return []
     here = plane.position[travel.axis]
     steps = [sign * n * travel.direction for n in range(1, reach + 1) for sign in (1, -1)]
-    return [_at(plane, travel.axis, here + x) for x in steps if 0 <= here + x < shape[travel.axis]]
+    return [plane.moved(travel.axis, here + x) for x in steps if 0 <= here + x < shape[travel.axis]]
 
 
 def whole_stack(plane: Plane, shape: Sequence[int], travel: Travel) -> Iterator[Plane]:
@@ -101,7 +101,7 @@ def whole_stack(plane: Plane, shape: Sequence[int], travel: Travel) -> Iterator[
     for indices in product(*ranges):
         base = plane
         for axis, index in zip(others, indices, strict=True):
-            base = _at(base, axis, index)
+            base = base.moved(axis, index)
         if travel.axis in plane.displayed:
             yield base
             continue
@@ -110,7 +110,7 @@ def whole_stack(plane: Plane, shape: Sequence[int], travel: Travel) -> Iterator[
         if travel.direction < 0:
             ahead, behind = range(here, -1, -1), range(here + 1, last)
         for index in (*ahead, *behind):
-            yield _at(base, travel.axis, index)
+            yield base.moved(travel.axis, index)
 
 
 @dataclass
@@ -327,9 +327,3 @@ class Prefetcher:
                 wanted = wanted or plane == self._plane or plane in around
             if self._closed or not wanted:
                 raise _Stopped
-
-
-def _at(plane: Plane, axis: int, index: int) -> Plane:
-    position = list(plane.position)
-    position[axis] = index
-    return Plane(plane.displayed, tuple(position))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from napari_sam.inference.prompts_of_masks import tight_box
 from napari_sam.model.sam import CONFIGS
 from napari_sam.training import crops
 from napari_sam.training.chance import Chance
@@ -24,7 +25,6 @@ from napari_sam.training.crops import (
 )
 from napari_sam.training.data import AnnotatedImage
 from napari_sam.training.images import Placement, TrainingImages
-from napari_sam.training.prompts_of_masks import tight_box
 from napari_sam.training.recipe import Layout
 
 CONFIG = CONFIGS["nano"]

@@ -17,15 +17,7 @@ from filelock import FileLock
 from napari_sam.axes import check_axes
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import (
-    Change,
-    Labels,
-    Overlap,
-    from_block,
-    paintable,
-    region_of,
-    to_block,
-)
+from napari_sam.storage.changes import Labels, Overlap
 from napari_sam.storage.chunks import legible
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
@@ -42,6 +34,7 @@ from napari_sam.storage.opening import (
     reason_of,
 )
 from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.painting import repainted
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
 from napari_sam.storage.sections import Sections
@@ -258,6 +251,18 @@ class LabelsStore(RecordedVolume):
         with legible(self.path):
             return plane.to_plane(np.asarray(self.array[plane.index()]))
 
+    def mask_of(self, plane: Plane, label: int) -> MaskRuns | None:
+        """Find what an object has on a plane, whichever way that lies in the array; None for nothing.
+
+        Raises
+        ------
+        LabelsError
+            If a chunk of it is damaged.
+        """
+        if plane.displayed == (self.array.ndim - 2, self.array.ndim - 1):
+            return self.ledger.mask(label, plane.position[:-2])
+        return MaskRuns.of(self.read(plane) == label)
+
     # Steps
 
     def commit(
@@ -297,38 +302,20 @@ class LabelsStore(RecordedVolume):
             raise ValueError(f"The mask has dtype {mask.dtype}; give a boolean one, such as labels == 3.")
         if mask.shape != (shape := plane.shape(self.array.shape)):
             raise ValueError(f"The mask has shape {mask.shape}, the plane {shape}; give a mask of the plane.")
-        if label is not None and overlap == "inside" and inside == label:
-            raise ValueError(
-                f"The object {label} cannot be refined inside itself; choose another overlap, or leave the "
-                "label out to cut a new object out of it."
-            )
         runs = MaskRuns.of(mask)
         if runs is None:
             raise ValueError("The mask is empty; there is nothing to commit.")
         with self.writing():
-            own = None if label is None else self._own_mask(plane, label)
+            if label is not None and self.ledger.object(label) is None:
+                raise ValueError(
+                    f"There is no object {label}; choose one that is there, or leave the label out."
+                )
+            own = None if label is None else self.mask_of(plane, label)
             number = self.next_label if label is None else label
-            rows, columns = _union(runs, own)
-            region = region_of(plane, rows, columns)
-            block = self.block(region)
-            before = from_block(plane, block)
-            after = np.where(before == number, 0, before).astype(before.dtype)
-            free = paintable(after, mask[rows, columns], overlap, inside)
-            if not free.any():
-                raise ValueError(_nothing_left(before, mask[rows, columns], overlap, inside))
-            after[free] = number
-            change = Change(region, block, to_block(plane, after))
+            change = repainted(self.block, plane, runs, number, own, overlap, inside)
             origins = [] if making is None else [Origin(number, plane, runs, making)]
             kind = "commit" if label is None else "refine"
             return self.write(kind, [change], label=number, origins=origins)
-
-    def _own_mask(self, plane: Plane, label: int) -> MaskRuns | None:
-        """Find what an object has on a plane, whichever way that lies in the array."""
-        if self.ledger.object(label) is None:
-            raise ValueError(f"There is no object {label}; choose one that is there, or leave the label out.")
-        if plane.displayed == (self.array.ndim - 2, self.array.ndim - 1):
-            return self.ledger.mask(label, plane.position[:-2])
-        return MaskRuns.of(self.read(plane) == label)
 
 
 def _let_go(ledger: Ledger, lock: FileLock | None, turn: WriteTurn) -> None:
@@ -336,20 +323,3 @@ def _let_go(ledger: Ledger, lock: FileLock | None, turn: WriteTurn) -> None:
     ledger.close()
     if lock is not None:
         lock.release()
-
-
-def _union(one: MaskRuns, other: MaskRuns | None) -> tuple[slice, slice]:
-    boxes = np.array([x.box for x in (one, other) if x is not None])
-    low, high = boxes.min(axis=0).tolist(), boxes.max(axis=0).tolist()
-    return slice(low[0], high[2]), slice(low[1], high[3])
-
-
-def _nothing_left(
-    before: Labels, mask: np.typing.NDArray[np.bool_], overlap: Overlap, inside: int | None
-) -> str:
-    if overlap == "inside":
-        return f"No pixel of the mask lies in the object {inside}; choose another object, or another overlap."
-    return (
-        f"The mask covers only what is already annotated (label {before[mask][0]}); "
-        "erase that first, or let the new object replace it."
-    )

@@ -140,9 +140,14 @@ def origin_to_row(origin: Origin, time: str) -> dict[str, Any]:
     }
 
 
+def plane_from_row(row: Any) -> Plane:
+    """Give the plane of a row of the table ``origins``."""
+    rows, columns = json.loads(row["displayed"])
+    return Plane((rows, columns), tuple(json.loads(row["position"])))
+
+
 def origin_from_row(row: Any) -> Origin:
     """Give the origin of a row of the table ``origins``."""
-    rows, columns = json.loads(row["displayed"])
     making = Making(
         row["source"],
         decode_prompt(row["prompt"], row["prompt_mask"]),
@@ -154,7 +159,7 @@ def origin_from_row(row: Any) -> Origin:
     )
     return Origin(
         row["label"],
-        Plane((rows, columns), tuple(json.loads(row["position"]))),
+        plane_from_row(row),
         MaskRuns((row["row0"], row["column0"], row["row1"], row["column1"]), row["area"], row["runs"]),
         making,
         row["time"],

@@ -117,6 +117,7 @@ class RecordedVolume:
         kind: str,
         changes: Sequence[Change],
         *,
+        label: int | None = None,
         origins: Sequence[Origin] = (),
         progress: Progress = ignore_progress,
     ) -> Step:
@@ -126,7 +127,7 @@ class RecordedVolume:
 
         Parameters
         ----------
-        kind, changes, origins
+        kind, changes, label, origins
             See `write`.
         progress
             Told the share that is done; what it raises ends the write, and the labels are as they were. Only
@@ -139,7 +140,7 @@ class RecordedVolume:
         """
         with self.writing():
             self.end_stroke()
-            return self._write(Draft(kind, None, changes, origins=origins), progress=progress)
+            return self._write(Draft(kind, label, changes, origins=origins), progress=progress)
 
     def paint(self, region: tuple[slice, ...], after: Labels) -> None:
         """Record and write what a brush or a script painted; a stroke is one step, until `end_stroke`.

@@ -12,7 +12,7 @@ import numpy as np
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns, decode_labels
 from napari_sam.storage.changes import Change, Labels, LazyChanges, Position
-from napari_sam.storage.origins import Origin, Source, origin_from_row
+from napari_sam.storage.origins import Origin, Source, origin_from_row, plane_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
 # What holds now, copied under the same names, which SQLite then finds first; the copies lie in a file of its
@@ -181,6 +181,15 @@ class LedgerView:
         """Give of all `origins` the label, source and score alone: prompts take long to be decoded."""
         rows = self._db.execute("SELECT label, source, score FROM origins_now ORDER BY label, since")
         return map(tuple, rows)
+
+    def made_by(self, source: Source, label: int) -> dict[Plane, MaskRuns]:
+        """The masks that a source gave an object, by plane; their prompts would take long to be decoded."""
+        rows = self._db.execute(
+            "SELECT displayed, position, row0, column0, row1, column1, area, runs FROM origins_now"
+            " WHERE label = ? AND source = ?",
+            (label, source),
+        )
+        return {plane_from_row(row): _mask(row) for row in rows}
 
     def made_otherwise(
         self, source: Source, label: int, planes: Sequence[Plane], step: int | None

@@ -26,6 +26,7 @@ from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
+from napari_sam.widgets.propagation import Propagator
 from napari_sam.widgets.reading_ahead import ReadingAhead
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
@@ -76,6 +77,7 @@ class SessionController:
             show_none=self._on_session_preview_changed,
             predict_anew=self._predict_anew,
         )
+        self._propagator = Propagator(session, panel, partial(tell, panel))
         self._stack = StackBinding(session, panel.stack, panel.seen)
         self._ahead = ReadingAhead(session.store)
         self._settle = QTimer()
@@ -95,6 +97,7 @@ class SessionController:
         self._read_prompts()
         self._greeting = ""
         self._stack.start()
+        self._show_travelled()
 
     @property
     def is_busy(self) -> bool:
@@ -102,7 +105,7 @@ class SessionController:
         computing = (
             self._layers.is_busy or self._settle.isActive() or self._job.is_busy or self._hover.is_busy
         )
-        return computing or self._history.is_busy or self._each.is_writing
+        return computing or self._history.is_busy or self._each.is_writing or self._propagator.is_busy
 
     def close(self) -> None:
         """Let go of everything; all layers but the preview stay, and what was committed is on disk."""
@@ -111,6 +114,7 @@ class SessionController:
         self._connections.close()
         self._job.close()
         self._history.close()
+        self._propagator.close()
         self._picker.close()
         self._stack.close()
         self._ahead.close()
@@ -145,6 +149,7 @@ class SessionController:
             (self._tools.changed, self._on_tool_changed),
             (panel.next_requested, session.next_candidate),
             (panel.commit_requested, self._on_commit_requested),
+            (panel.propagate_requested, self._on_propagate_requested),
             (panel.clear_requested, self._on_clear_requested),
             (panel.undo_requested, self._on_undo_requested),
             (panel.redo_requested, self._on_redo_requested),
@@ -155,7 +160,7 @@ class SessionController:
             (panel.each.toggled, self._on_each_changed),
             (panel.label_requested, self._on_label_requested),
             (self._settle.timeout, self._compute),
-            (job.progressed, panel.show_progress),
+            (job.progressed, self._on_job_progressed),
             (job.finished, self._on_job_finished),
             (job.failed, self._on_job_failed),
             (job.idle, self._on_job_idle),
@@ -171,6 +176,7 @@ class SessionController:
             self._layers.show_plane(self.session.plane)
         finally:
             self._following = False
+        self._show_travelled()
         self._panel.show_status(self._where())
         self._read_prompts()
         self._settle.start()
@@ -250,6 +256,10 @@ class SessionController:
         """Give the session what the layers hold for its plane."""
         self.session.set_prompt(self._layers.prompts.read(self.session.plane))
 
+    def _show_travelled(self) -> None:
+        axis = self._stack.travelled
+        self._panel.show_travelled(None if axis is None else self.session.planes.axes[axis])
+
     def _where(self) -> str:
         """Say which plane is shown, after what is said first of all."""
         sentences = [self._greeting] if self._greeting else []
@@ -289,6 +299,25 @@ class SessionController:
             tell(self._panel, str(error), problem=True)
             return
         tell(self._panel, f"Committed as label {label}.")
+
+    def _on_propagate_requested(self) -> None:
+        """Commit what is previewed, and propagate it; else the object that is selected in the labels."""
+        axis, session = self._stack.travelled, self.session
+        if axis is None or not self._may_write() or not self._is_shown():
+            return
+        if self._each.is_shown:
+            tell(self._panel, "These are several objects; untick One object per prompt to propagate one.")
+            return
+        try:
+            if session.preview is None:
+                overlap, inside = self._panel.overlap.of_several()
+                label = int(self._layers.labels.selected_label)
+            else:
+                overlap, inside = self._panel.overlap.of(session)
+                label = session.commit(overlap, inside)
+            self._propagator.add(label, session.planes.axes[axis], overlap, inside)
+        except (ValueError, OSError) as error:
+            tell(self._panel, str(error), problem=True)
 
     def _may_write(self) -> bool:
         """Whether nothing is being written; if it is, say so."""
@@ -343,6 +372,9 @@ class SessionController:
         if self._each.is_writing:
             self._each.stop()
             return
+        if self._propagator.is_busy:
+            self._propagator.cancel()
+            return
         self._job.cancel()
         tell(self._panel, "Stopped. Move to another plane, or press Predict, to go on.")
 
@@ -384,5 +416,10 @@ class SessionController:
     def _on_job_failed(self, error: Exception) -> None:
         tell(self._panel, str(error) or type(error).__name__, problem=True)
 
+    def _on_job_progressed(self, done: float) -> None:
+        if not self._propagator.is_busy:
+            self._panel.show_progress(done)
+
     def _on_job_idle(self) -> None:
-        self._panel.show_progress(None)
+        if not self._propagator.is_busy:
+            self._panel.show_progress(None)

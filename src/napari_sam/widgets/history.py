@@ -18,7 +18,7 @@ from napari_sam.widgets.jobs import LatestJob
 # Steps of more blocks, which are planes mostly, would keep the window waiting.
 _FEW_BLOCKS = 2
 # Kinds of steps that are no nouns by themselves.
-_CALLED = {"automatic": "commit of automatic masks"}
+_CALLED = {"automatic": "commit of automatic masks", "propagate": "propagation"}
 # Edits of any number of objects.
 _OF_SEVERAL = ("delete", "classify", "fill holes", "remove islands", "smooth")
 

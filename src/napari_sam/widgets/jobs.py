@@ -76,11 +76,14 @@ class LatestJob(QObject):
     def cancel(self) -> None:
         """Drop the waiting job, and end the running one at its next report of progress."""
         with self._wake:
+            was_to_begin = self._waiting is not None and self._running is None
             self._waiting = None
             if self._running is not None:
                 self._running.cancelled.set()
             self._turn_back(list(self._coming))
             self._wake.notify()
+        if was_to_begin:  # no thread will tell it
+            self._emit(self.idle)
 
     def close(self) -> None:
         """Cancel everything; the thread ends by itself, and nothing is emitted any more."""

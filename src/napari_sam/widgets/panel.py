@@ -65,6 +65,7 @@ LABEL = Shortcut("U", "Use label", "Take the selected object of the Labels layer
 POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the object or beside it.")
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
+PROPAGATE = Shortcut("Shift+C", "Commit along", "Write the object on this plane, and wherever it goes on.")
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
 # In a Labels layer that is not the session's these two are napari's own: see `own_strokes`.
 UNDO = Shortcut("Ctrl+Z", "Undo", "Take the last step back: commit, edit or brush stroke; prompts return.")
@@ -80,6 +81,7 @@ class AnnotatePanel(QWidget):
     polarity_requested = Signal()
     next_requested = Signal()
     commit_requested = Signal()
+    propagate_requested = Signal()
     clear_requested = Signal()
     undo_requested = Signal()
     redo_requested = Signal()
@@ -146,6 +148,7 @@ class AnnotatePanel(QWidget):
             (POLARITY, self.polarity_requested.emit),
             (NEXT, self.next_requested.emit),
             (COMMIT, self.commit_requested.emit),
+            (PROPAGATE, self.propagate_requested.emit),
             (CLEAR, self.clear_requested.emit),
             (UNDO, self.undo_requested.emit),
             (REDO, self.redo_requested.emit),
@@ -190,6 +193,7 @@ class AnnotatePanel(QWidget):
     def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
         """Show the score of the mask, and which of how many candidates it is."""
         self.commit.setEnabled(score is not None)
+        self.propagate.setEnabled(True)
         self.next.setEnabled(score is not None and count > 1)
         if score is None:
             self.score.setText("no mask yet")
@@ -201,9 +205,16 @@ class AnnotatePanel(QWidget):
     def show_several(self, count: int, least: float, most: float) -> None:
         """Show that several objects can be committed, and the range of their scores."""
         self.commit.setEnabled(True)
+        self.propagate.setEnabled(False)
         self.next.setEnabled(False)
         between = f"{least:.2f}" if count == 1 else f"{least:.2f} to {most:.2f}"
         self.score.setText(f"{count} object{'s' if count > 1 else ''}, score {between}")
+
+    def show_travelled(self, axis: str | None) -> None:
+        """Show along which axis an object is propagated; None where there is none."""
+        self.propagate.setVisible(axis is not None)
+        if axis is not None:
+            self.propagate.setText(f"{PROPAGATE.text} {axis}  [{PROPAGATE.key}]")
 
     def show_models(self, models: list[tuple[str, str]]) -> None:
         """Offer models, as (what the user reads, key), keeping the choice."""
@@ -320,6 +331,7 @@ class AnnotatePanel(QWidget):
         self.polarity = button("", POLARITY.help, self.polarity_requested.emit)
         self.next = button(NEXT.label, NEXT.help, self.next_requested.emit)
         self.commit = button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
+        self.propagate = button(PROPAGATE.label, PROPAGATE.help, self.propagate_requested.emit)
         self.clear = button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
         self.undo = button(UNDO.label, UNDO.help, self.undo_requested.emit)
         self.redo = button(REDO.label, REDO.help, self.redo_requested.emit)
@@ -344,9 +356,10 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.score, 8, 0, 1, 2)
         grid.addWidget(self.next, 9, 0)
         grid.addWidget(self.commit, 9, 1)
-        grid.addWidget(self.undo, 10, 0)
-        grid.addWidget(self.redo, 10, 1)
-        grid.addWidget(self.overlap, 11, 0, 1, 2)
+        grid.addWidget(self.propagate, 10, 0, 1, 2)
+        grid.addWidget(self.undo, 11, 0)
+        grid.addWidget(self.redo, 11, 1)
+        grid.addWidget(self.overlap, 12, 0, 1, 2)
         self.show_polarity(True)
         self.show_preview(None)
         return box

@@ -108,15 +108,16 @@ class StackBinding(QObject):
             )
 
     @property
-    def _axis(self) -> int | None:
-        """The axis that the strip shows: the one that the user moved along last; None where there is none.
-
-        That is an image of one plane, or of planes so large that prompts choose their tiles.
-        """
+    def travelled(self) -> int | None:
+        """The axis that the user moved along last; None where the image is but one plane."""
         plane, planes = self._session.plane, self._session.planes
         axis = (self._prefetcher.travel or Travel.default(plane, planes.shape, planes.axes)).axis
-        alone = axis in plane.displayed
-        return None if alone or self._session.embedder.whole(plane) is None else axis
+        return None if axis in plane.displayed else axis
+
+    @property
+    def _axis(self) -> int | None:
+        """The axis that the strip shows; None also for planes so large that prompts choose their tiles."""
+        return None if self._session.embedder.whole(self._session.plane) is None else self.travelled
 
     def _on_plane_changed(self) -> None:
         if self._session.plane.displayed != self._displayed:

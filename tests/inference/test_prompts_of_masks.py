@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from napari_sam.training.prompts_of_masks import innermost_point, tight_box
+from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 
 
 @pytest.mark.parametrize(

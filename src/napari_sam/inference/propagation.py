@@ -1,0 +1,107 @@
+"""From an object's mask on one plane to its mask on the next, and whether the object is there at all.
+
+A mask, its box and its innermost point say together what is meant, and give the best mask on the next plane.
+They give one on every plane, though, also where the object has ended. So the next plane is asked a second
+time, without the box: where nothing is left the score is low, like that of a click on the ground, or the mask
+is another object's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.inference.predictor import Predictor
+from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
+from napari_sam.inference.results import Embedding
+from napari_sam.inference.tiles import predict_plane
+from napari_sam.inference.tiling import Tile
+from napari_sam.runs import MaskRuns
+
+# Masks that have less in common are those of two objects.
+_LEAST_OVERLAP = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """An object on a plane beside one where it was known.
+
+    Attributes
+    ----------
+    mask
+        Its pixels.
+    score
+        The model's own estimate of the mask's IoU.
+    before
+        The mask on the plane before.
+    presence
+        How surely the object is there at all; see `presence`.
+    """
+
+    mask: MaskRuns
+    score: float
+    before: MaskRuns
+    presence: float
+
+
+def section_prompt(before: NDArray[np.bool_]) -> Prompt:
+    """Give the prompt of an object on the plane next to one on which it has the (H, W) mask ``before``."""
+    return Prompt([innermost_point(before)], box=tight_box(before), mask=before)
+
+
+def next_section(
+    predictor: Predictor,
+    shape: tuple[int, int],
+    before: MaskRuns,
+    embed: Callable[[Tile], Embedding],
+) -> Section | None:
+    """Find an object on the plane next to one where its mask is known.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    shape
+        (H, W) of the planes.
+    before
+        The mask on the plane before.
+    embed
+        Gives the embedding of a tile of the plane; see `predict_plane`.
+
+    Returns
+    -------
+    Section or None
+        None where the mask has no pixel.
+    """
+    found = predict_plane(predictor, shape, section_prompt(before.on(shape)), embed)
+    runs = MaskRuns.of(found.mask(found.best))
+    if runs is None:
+        return None
+    there = presence(predictor, shape, before, embed)
+    return Section(runs, float(found.scores[found.best]), before, there)
+
+
+def presence(
+    predictor: Predictor,
+    shape: tuple[int, int],
+    mask: MaskRuns,
+    embed: Callable[[Tile], Embedding],
+) -> float:
+    """Tell how surely an object with about this mask is on a plane: a score.
+
+    It is that of the mask which the prompt gives without its box, and 0 where that is another object's.
+    For the parameters see `next_section`.
+    """
+    whole = mask.on(shape)
+    prompt = section_prompt(whole)
+    found = predict_plane(predictor, shape, Prompt(prompt.points, mask=whole), embed)
+    is_other = _iou(found.mask(found.best), whole) < _LEAST_OVERLAP
+    return 0.0 if is_other else float(found.scores[found.best])
+
+
+def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))

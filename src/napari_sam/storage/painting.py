@@ -1,0 +1,100 @@
+"""What changes where an object gets a mask: the pixels that it may have, and no others on that plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam.planes import Plane
+from napari_sam.runs import MaskRuns
+from napari_sam.storage.changes import (
+    Change,
+    Labels,
+    Overlap,
+    from_block,
+    paintable,
+    region_of,
+    to_block,
+)
+
+# Reads a block of the labels.
+ReadBlock = Callable[[tuple[slice, ...]], Labels]
+
+
+def repainted(
+    block: ReadBlock,
+    plane: Plane,
+    mask: MaskRuns,
+    label: int,
+    own: MaskRuns | None = None,
+    overlap: Overlap = "keep",
+    inside: int | None = None,
+) -> Change:
+    """Give what changes where an object gets ``mask`` on a plane, instead of what it has there.
+
+    Parameters
+    ----------
+    block
+        See `RecordedVolume.block`.
+    plane, mask
+        Where, and the pixels.
+    label, own
+        The object, and its mask on that plane if it has one.
+    overlap, inside
+        What becomes of pixels of other objects; see `paintable`.
+
+    Raises
+    ------
+    ValueError
+        If nothing of the mask is left, or the object is to be refined inside itself.
+    """
+    if overlap == "inside" and inside == label:
+        raise ValueError(
+            f"The object {label} cannot be refined inside itself; choose another overlap, or leave the label "
+            "out to cut a new object out of it."
+        )
+    rows, columns = _union(mask, own)
+    region = region_of(plane, rows, columns)
+    there = block(region)
+    before = from_block(plane, there)
+    after = np.where(before == label, 0, before).astype(before.dtype)
+    wanted = _within(mask, rows, columns)
+    free = paintable(after, wanted, overlap, inside)
+    if not free.any():
+        raise ValueError(_nothing_left(before, wanted, overlap, inside))
+    after[free] = label
+    return Change(region, there, to_block(plane, after))
+
+
+def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
+    """Give what changes where an object loses the mask that it has on a plane."""
+    region = region_of(plane, *own.index)
+    there = block(region)
+    return Change(region, there, np.where(there == label, 0, there).astype(there.dtype))
+
+
+def _union(one: MaskRuns, other: MaskRuns | None) -> tuple[slice, slice]:
+    boxes = np.array([x.box for x in (one, other) if x is not None])
+    low, high = boxes.min(axis=0).tolist(), boxes.max(axis=0).tolist()
+    return slice(low[0], high[2]), slice(low[1], high[3])
+
+
+def _within(mask: MaskRuns, rows: slice, columns: slice) -> NDArray[np.bool_]:
+    """Decode a mask within a box around it."""
+    wider = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
+    row0, column0, row1, column1 = mask.box
+    wider[row0 - rows.start : row1 - rows.start, column0 - columns.start : column1 - columns.start] = (
+        mask.mask()
+    )
+    return wider
+
+
+def _nothing_left(before: Labels, mask: NDArray[np.bool_], overlap: Overlap, inside: int | None) -> str:
+    if overlap == "inside":
+        return f"No pixel of the mask lies in the object {inside}; choose another object, or another overlap."
+    return (
+        f"The mask covers only what is already annotated (label {before[mask][0]}); "
+        "erase that first, or let the new object replace it."
+    )

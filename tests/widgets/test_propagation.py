@@ -1,0 +1,142 @@
+"""A click, Shift+C, and the object is on all its planes, while the user goes on with the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from widgets.conftest import SHAPE, disc
+from widgets.driving import User, wait_until
+
+LENGTH = 6
+# Centre (row, column) and radius of the discs on each plane: two cones that grow narrower and end.
+FIRST, SECOND = (50, 60), (120, 150)
+RADII = (20, 18, 15, 12)
+
+
+@pytest.fixture
+def stack() -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    clean = np.full((LENGTH, *SHAPE), 40.0)
+    for plane, radius in zip(clean, RADII, strict=False):
+        plane[disc(FIRST, radius) | disc(SECOND, radius)] = 180
+    return np.clip(clean + rng.normal(0, 4, (LENGTH, *SHAPE)), 0, 255).astype(np.uint8)
+
+
+def planes_of(user: User, label: int) -> list[int]:
+    found: list[int] = np.flatnonzero((user.session.labels[:] == label).any((1, 2))).tolist()
+    return found
+
+
+def request(user: User) -> None:
+    """Ask for a propagation, and do not wait for it."""
+    user.panel.propagate.click()
+
+
+def test_a_click_and_a_key_make_an_object_of_all_its_planes(user: User) -> None:
+    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+    user.click(0, *FIRST)
+    user.press("Shift+C")
+    assert user.status == "Label 1 was found on 3 more planes, z 1 to z 3."
+    assert planes_of(user, 1) == [0, 1, 2, 3]
+    assert user.session.prompt.is_empty and not user.layer("SAM preview").visible
+    assert not user.panel.progress.isVisible()
+    shown = np.asarray(user.layer("cells labels").data)
+    np.testing.assert_array_equal(shown, user.session.labels[:])
+
+    user.go_to(0, 2)
+    user.press("Ctrl+Z")
+    assert user.status == "The propagation of label 1 was taken back."
+    assert planes_of(user, 1) == [0]
+    user.press("Ctrl+Z")
+    assert planes_of(user, 1) == [] and user.session.plane.position[0] == 0
+    assert len(user.session.prompt.points) == 1
+    user.press("Ctrl+Shift+Z")
+    user.press("Ctrl+Shift+Z")
+    assert planes_of(user, 1) == [0, 1, 2, 3]
+
+
+def test_what_is_selected_is_propagated_where_nothing_is_prompted(user: User) -> None:
+    user.press("Shift+C")
+    assert "The object 1 has no pixel on the plane z 0" in user.status
+    user.session.labels[1] = 7 * disc(FIRST, 18)
+    user.session.store.end_stroke()
+    user.go_to(0, 1)
+    user.layer("cells labels").selected_label = 7
+    user.press("Shift+C")
+    assert planes_of(user, 7) == [0, 1, 2, 3]
+
+
+def test_the_next_object_waits_for_the_one_before(user: User) -> None:
+    user.click(0, *FIRST)
+    request(user)
+    assert user.session.prompt.is_empty, "the next one can be clicked at once"
+    user.layer("SAM points").add([0, *SECOND])
+    wait_until(lambda: user.session.preview is not None)
+    request(user)
+    user.settle()
+    assert planes_of(user, 1) == planes_of(user, 2) == [0, 1, 2, 3]
+    kinds = [step.kind for step in user.session.store.ledger.steps()]
+    assert sorted(kinds) == ["commit", "commit", "propagate", "propagate"]
+
+
+def test_stopped_the_object_stays_on_its_plane(user: User) -> None:
+    user.click(0, *FIRST)
+    request(user)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    assert user.status == "Stopped; label 1 stays as it was."
+    assert planes_of(user, 1) == [0]
+    user.press("Shift+C")
+    assert planes_of(user, 1) == [0, 1, 2, 3]
+
+
+def test_several_objects_are_not_propagated_together(user: User) -> None:
+    user.press("N")
+    user.click(0, *FIRST)
+    user.click(0, *SECOND)
+    assert not user.panel.propagate.isEnabled()
+    user.press("Shift+C")
+    assert "untick One object per prompt" in user.status
+    assert not user.session.labels[:].any()
+
+
+def test_a_single_plane_has_no_such_button(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user = open_window(stack[0])
+    user.start(tmp_path / "cells.zarr")
+    assert not user.panel.propagate.isVisible()
+    user.click(*FIRST)
+    user.press("Shift+C")
+    assert not user.session.labels[:].any()
+
+
+def test_the_axis_is_the_one_that_was_moved_along_last(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user = open_window(np.stack([stack[:3], stack[:3]]), axis_labels=("t", "z", "y", "x"))
+    user.start(tmp_path / "cells.zarr")
+    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+    user.go_to(1, 0)
+    user.go_to(0, 1)
+    assert user.panel.propagate.text() == "Commit along t  [Shift+C]"
+    user.click(1, 0, *FIRST)
+    user.press("Shift+C")
+    assert user.status == "Label 1 was found on t 0, z 0."
+    user.go_to(1, 1)
+    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+
+
+def test_an_annotation_that_is_stopped_in_the_middle_leaves_the_click(user: User) -> None:
+    user.click(0, *FIRST)
+    session = user.session
+    request(user)
+    user.widget.stop()
+    wait_until(lambda: not user.widget.is_busy)
+    there = np.flatnonzero((np.asarray(session.store.array[:]) == 1).any((1, 2))).tolist()
+    assert there in ([0], [0, 1, 2, 3]), "all or nothing"
