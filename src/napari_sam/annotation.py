@@ -317,11 +317,12 @@ class Session:
         ValueError
             If there is no such object, or that plane has an unfinished prompt, which would be lost.
         """
-        origins = self.store.ledger.origins(label)
-        makings = {x.plane: x.making for x in origins if not x.making.prompt.is_empty}
-        plane = self._plane
-        if plane not in makings and not (self.store.read(plane) == label).any():
-            plane = next(iter(makings), None) or plane_through(self.store.ledger, label, plane)
+        plane, ledger = self._plane, self.store.ledger
+        origin = ledger.origin(label, plane)
+        if (origin is None or origin.making.prompt.is_empty) and self.store.mask_of(plane, label) is None:
+            prompted = (x for x in ledger.each_origin(label) if not x.making.prompt.is_empty)
+            origin = next(prompted, None)
+            plane = plane_through(ledger, label, plane) if origin is None else origin.plane
         before = self._plane
         self.show(plane)  # first: whoever shows the plane may know of prompts there that came, or went
         if self._prompts[plane].is_unfinished:
@@ -329,7 +330,8 @@ class Session:
             name = self.planes.name_of(plane)
             where = f"plane {name}" if name else "image"
             raise ValueError(f"Commit or clear the prompt of the {where} first; then take up another object.")
-        if (making := makings.get(plane)) is not None:
+        if origin is not None and not origin.making.prompt.is_empty:
+            making = origin.making
             # Earlier versions recorded points of a grid beside thin planes, which nobody can predict from.
             prompt = making.prompt.onto(plane.shape(self.planes.shape))
             taken = PlanePrompt(prompt, making.candidate, label, given=True)

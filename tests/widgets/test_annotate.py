@@ -648,7 +648,15 @@ def test_nothing_is_cut_off_in_larger_letters(user: User, font_size: Callable[[i
 
 
 def no_button_is_cut_off(panel: AnnotatePanel) -> None:
-    of_rows = (panel.commit, panel.next, panel.undo, panel.redo, panel.polarity, panel.predict)
+    of_rows = (
+        panel.commit,
+        panel.propagate,
+        panel.next,
+        panel.undo,
+        panel.redo,
+        panel.polarity,
+        panel.predict,
+    )
     for button in (*of_rows, panel.start):
         assert button.width() >= button.sizeHint().width()
         assert panel.rect().contains(button.geometry().center())

@@ -38,10 +38,10 @@ def request(user: User) -> None:
 
 
 def test_a_click_and_a_key_make_an_object_of_all_its_planes(user: User) -> None:
-    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+    assert user.panel.propagate.text() == "Along z  [Shift+C]"
     user.click(0, *FIRST)
     user.press("Shift+C")
-    assert user.status == "Label 1 was found on 3 more planes, z 1 to z 3."
+    assert user.status == "Label 1 is on 3 more planes, z 1 to z 3."
     assert planes_of(user, 1) == [0, 1, 2, 3]
     assert user.session.prompt.is_empty and not user.layer("SAM preview").visible
     assert not user.panel.progress.isVisible()
@@ -105,13 +105,14 @@ def test_several_objects_are_not_propagated_together(user: User) -> None:
     assert not user.session.labels[:].any()
 
 
-def test_a_single_plane_has_no_such_button(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+@pytest.mark.parametrize("axes", ["yx", "pyx"])
+def test_one_plane_or_separate_fields_have_no_such_button(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, axes: str
 ) -> None:
-    user = open_window(stack[0])
+    user = open_window(stack[0] if axes == "yx" else stack, axis_labels=tuple(axes))
     user.start(tmp_path / "cells.zarr")
     assert not user.panel.propagate.isVisible()
-    user.click(*FIRST)
+    user.click(*(() if axes == "yx" else (3,)), *FIRST)
     user.press("Shift+C")
     assert not user.session.labels[:].any()
 
@@ -121,15 +122,15 @@ def test_the_axis_is_the_one_that_was_moved_along_last(
 ) -> None:
     user = open_window(np.stack([stack[:3], stack[:3]]), axis_labels=("t", "z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
-    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+    assert user.panel.propagate.text() == "Along z  [Shift+C]"
     user.go_to(1, 0)
     user.go_to(0, 1)
-    assert user.panel.propagate.text() == "Commit along t  [Shift+C]"
+    assert user.panel.propagate.text() == "Along t  [Shift+C]"
     user.click(1, 0, *FIRST)
     user.press("Shift+C")
-    assert user.status == "Label 1 was found on t 0, z 0."
+    assert user.status == "Label 1 is on t 0, z 0."
     user.go_to(1, 1)
-    assert user.panel.propagate.text() == "Commit along z  [Shift+C]"
+    assert user.panel.propagate.text() == "Along z  [Shift+C]"
 
 
 def test_an_annotation_that_is_stopped_in_the_middle_leaves_the_click(user: User) -> None:

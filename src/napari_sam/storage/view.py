@@ -177,6 +177,14 @@ class LedgerView:
         rows = self._db.execute(f"SELECT * FROM origins_now{where} ORDER BY label, since", values)  # noqa: S608
         return map(origin_from_row, rows)
 
+    def origin(self, label: int, plane: Plane) -> Origin | None:
+        """How one plane of an object was made; None if it was not made on that plane."""
+        row = self._db.execute(
+            "SELECT * FROM origins_now WHERE label = ? AND displayed = ? AND position = ?",
+            (label, json.dumps(plane.displayed), json.dumps(plane.position)),
+        ).fetchone()
+        return None if row is None else origin_from_row(row)
+
     def sources(self) -> Iterator[tuple[int, Source, float | None]]:
         """Give of all `origins` the label, source and score alone: prompts take long to be decoded."""
         rows = self._db.execute("SELECT label, source, score FROM origins_now ORDER BY label, since")

@@ -33,6 +33,8 @@ from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.taking_away import together
 from napari_sam.widgets.tools import ToolChoice
 
+# Along positions and channels no object goes on.
+_APART = ("p", "c")
 # While the slider moves, planes that are only passed are not encoded.
 _SETTLE_MS = 60
 
@@ -97,7 +99,7 @@ class SessionController:
         self._read_prompts()
         self._greeting = ""
         self._stack.start()
-        self._show_travelled()
+        self._panel.show_propagation(self._propagated_along)
 
     @property
     def is_busy(self) -> bool:
@@ -176,7 +178,7 @@ class SessionController:
             self._layers.show_plane(self.session.plane)
         finally:
             self._following = False
-        self._show_travelled()
+        self._panel.show_propagation(self._propagated_along)
         self._panel.show_status(self._where())
         self._read_prompts()
         self._settle.start()
@@ -256,9 +258,12 @@ class SessionController:
         """Give the session what the layers hold for its plane."""
         self.session.set_prompt(self._layers.prompts.read(self.session.plane))
 
-    def _show_travelled(self) -> None:
+    @property
+    def _propagated_along(self) -> str | None:
+        """The axis along which objects go on: the one that was moved along last, or none."""
         axis = self._stack.travelled
-        self._panel.show_travelled(None if axis is None else self.session.planes.axes[axis])
+        letter = None if axis is None else self.session.planes.axes[axis]
+        return None if letter in _APART else letter
 
     def _where(self) -> str:
         """Say which plane is shown, after what is said first of all."""
@@ -302,7 +307,7 @@ class SessionController:
 
     def _on_propagate_requested(self) -> None:
         """Commit what is previewed, and propagate it; else the object that is selected in the labels."""
-        axis, session = self._stack.travelled, self.session
+        axis, session = self._propagated_along, self.session
         if axis is None or not self._may_write() or not self._is_shown():
             return
         if self._each.is_shown:
@@ -315,7 +320,7 @@ class SessionController:
             else:
                 overlap, inside = self._panel.overlap.of(session)
                 label = session.commit(overlap, inside)
-            self._propagator.add(label, session.planes.axes[axis], overlap, inside)
+            self._propagator.add(label, axis, overlap, inside)
         except (ValueError, OSError) as error:
             tell(self._panel, str(error), problem=True)
 

@@ -65,7 +65,9 @@ LABEL = Shortcut("U", "Use label", "Take the selected object of the Labels layer
 POLARITY = Shortcut("Q", "Click adds", "Whether the next click lies on the object or beside it.")
 NEXT = Shortcut("W", "Next candidate", "A click may mean a part or the whole: show the next of three masks.")
 COMMIT = Shortcut("C", "Commit", "Write the mask into the labels as a new object; what is there stays.")
-PROPAGATE = Shortcut("Shift+C", "Commit along", "Write the object on this plane, and wherever it goes on.")
+PROPAGATE = Shortcut(
+    "Shift+C", "Along", "Commit, and carry the object on along {0} to all planes that it is on."
+)
 CLEAR = Shortcut("K", "Clear", "Take the prompts of this plane away.")
 # In a Labels layer that is not the session's these two are napari's own: see `own_strokes`.
 UNDO = Shortcut("Ctrl+Z", "Undo", "Take the last step back: commit, edit or brush stroke; prompts return.")
@@ -210,11 +212,12 @@ class AnnotatePanel(QWidget):
         between = f"{least:.2f}" if count == 1 else f"{least:.2f} to {most:.2f}"
         self.score.setText(f"{count} object{'s' if count > 1 else ''}, score {between}")
 
-    def show_travelled(self, axis: str | None) -> None:
+    def show_propagation(self, axis: str | None) -> None:
         """Show along which axis an object is propagated; None where there is none."""
         self.propagate.setVisible(axis is not None)
         if axis is not None:
             self.propagate.setText(f"{PROPAGATE.text} {axis}  [{PROPAGATE.key}]")
+            self.propagate.setToolTip(PROPAGATE.help.format(axis))
 
     def show_models(self, models: list[tuple[str, str]]) -> None:
         """Offer models, as (what the user reads, key), keeping the choice."""
@@ -331,7 +334,7 @@ class AnnotatePanel(QWidget):
         self.polarity = button("", POLARITY.help, self.polarity_requested.emit)
         self.next = button(NEXT.label, NEXT.help, self.next_requested.emit)
         self.commit = button(COMMIT.label, COMMIT.help, self.commit_requested.emit)
-        self.propagate = button(PROPAGATE.label, PROPAGATE.help, self.propagate_requested.emit)
+        self.propagate = button("", "", self.propagate_requested.emit)
         self.clear = button(CLEAR.label, CLEAR.help, self.clear_requested.emit)
         self.undo = button(UNDO.label, UNDO.help, self.undo_requested.emit)
         self.redo = button(REDO.label, REDO.help, self.redo_requested.emit)
@@ -347,19 +350,21 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.stroke_tool, 1, 1)
         grid.addWidget(self.polarity, 2, 0)
         grid.addWidget(self.use_label, 2, 1)
-        grid.addWidget(self.live, 3, 0, 1, 2)
+        predicting = QHBoxLayout()
+        predicting.addWidget(self.live, 1)
+        predicting.addWidget(self.predict)
+        grid.addLayout(predicting, 3, 0, 1, 2)
         grid.addWidget(self.hover, 4, 0, 1, 2)
         grid.addWidget(self.each, 5, 0, 1, 2)
-        grid.addWidget(self.predict, 6, 0)
-        grid.addWidget(self.clear, 6, 1)
-        grid.addWidget(line, 7, 0, 1, 2)
-        grid.addWidget(self.score, 8, 0, 1, 2)
-        grid.addWidget(self.next, 9, 0)
-        grid.addWidget(self.commit, 9, 1)
-        grid.addWidget(self.propagate, 10, 0, 1, 2)
-        grid.addWidget(self.undo, 11, 0)
-        grid.addWidget(self.redo, 11, 1)
-        grid.addWidget(self.overlap, 12, 0, 1, 2)
+        grid.addWidget(line, 6, 0, 1, 2)
+        grid.addWidget(self.score, 7, 0, 1, 2)
+        grid.addWidget(self.next, 8, 0)
+        grid.addWidget(self.clear, 8, 1)
+        grid.addWidget(self.commit, 9, 0)
+        grid.addWidget(self.propagate, 9, 1)
+        grid.addWidget(self.undo, 10, 0)
+        grid.addWidget(self.redo, 10, 1)
+        grid.addWidget(self.overlap, 11, 0, 1, 2)
         self.show_polarity(True)
         self.show_preview(None)
         return box

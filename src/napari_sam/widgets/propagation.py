@@ -113,4 +113,4 @@ class Propagator:
             return f"Label {label} was not found on the planes beside it."
         first, last = (self._session.planes.name_of(plane) for plane in (planes[0], planes[-1]))
         where = first if len(planes) == 1 else f"{len(planes)} more planes, {first} to {last}"
-        return f"Label {label} was found on {where}."
+        return f"Label {label} is on {where}."
