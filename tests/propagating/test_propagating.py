@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ SHAPE = (12, 96, 112)
 # Centre (z, row, column) and radius in planes, and how many pixels a plane is thick.
 SPHERE, OTHER = ((5, 40, 36), 4), ((5, 60, 84), 3)
 THICKNESS = 4
-FLAT = (5, slice(70, 86), slice(10, 26))
+FLATS = (5, slice(70, 86), slice(10, 26)), (8, slice(70, 86), slice(40, 56))
 
 
 def ball(centre: tuple[int, int, int], radius: float) -> NDArray[np.bool_]:
@@ -33,10 +34,11 @@ def ball(centre: tuple[int, int, int], radius: float) -> NDArray[np.bool_]:
 
 @pytest.fixture(scope="module")
 def stack() -> NDArray[np.uint8]:
-    """Two bright spheres in faint noise, the first with sections on the planes 1 to 9, and a flat square."""
+    """Two bright spheres in faint noise, the first with sections on the planes 1 to 9, and flat squares."""
     rng = np.random.default_rng(0)
     clean = 40 + 140 * (ball(*SPHERE) | ball(*OTHER))
-    clean[FLAT] = 180
+    for flat in FLATS:
+        clean[flat] = 180
     return np.clip(clean + rng.normal(0, 4, SHAPE), 0, 255).astype(np.uint8)
 
 
@@ -129,6 +131,61 @@ def test_what_is_corrected_is_propagated_anew_and_what_lay_behind_goes(session: 
     assert iou(after[6] == 1, ball(*OTHER)[6]) > 0.6, "an earlier propagation is replaced"
     assert not (after[9] == 1).any(), "and none is left behind the new end"
     np.testing.assert_array_equal(after[5], before[5], "the click stays, and ends it")
+    made_on = {x.plane.position[0] for x in session.store.ledger.origins(1)}
+    assert made_on == set(planes_of(session, 1))
+    session.undo()
+    np.testing.assert_array_equal(session.labels[:], before)
+
+
+def test_what_lies_between_a_correction_and_the_next_fixed_plane_stays(session: Session) -> None:
+    propagate(session, 1)
+    before = session.labels[:]
+    flat = np.zeros(SHAPE, bool)
+    flat[FLATS[1]] = True  # nothing like the object: the search from it ends at once
+    session.store.commit(Plane((1, 2), (8, 0, 0)), flat[8], label=1)
+    session.go_to(z=8)
+    assert propagate(session, 1) == ()
+    np.testing.assert_array_equal(session.labels[6:8], before[6:8])
+
+
+def test_what_the_user_has_erased_stays_erased(session: Session) -> None:
+    propagate(session, 1)
+    last = planes_of(session, 1)[-1]
+    session.labels[last] = 0
+    session.store.end_stroke()
+    propagate(session, 1)
+    assert planes_of(session, 1)[-1] == last - 1
+
+
+def test_pixels_that_others_took_fix_nothing(session: Session) -> None:
+    propagate(session, 1)
+    other = np.zeros(SHAPE[1:], bool)
+    other[38:41, 34:37] = True
+    session.store.commit(Plane((1, 2), (7, 0, 0)), other, overlap="replace")
+    before = session.labels[:]
+    planes = [plane.position[0] for plane in propagate(session, 1)]
+    assert planes[-1] == planes_of(session, 1)[-1] > 7
+    np.testing.assert_array_equal(session.labels[:], before, "and it is found as it was")
+
+
+def test_a_write_of_another_thread_is_waited_for(session: Session) -> None:
+    writes, may_end = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with session.store.writing():
+            writes.set()
+            may_end.wait(60)
+
+    other = threading.Thread(target=write)
+    other.start()
+    assert writes.wait(60)
+
+    def let_it_end(done: float) -> None:
+        if done >= 0.9:  # the search is over
+            may_end.set()
+
+    assert propagate(session, 1, progress=let_it_end)
+    other.join()
 
 
 def test_what_was_changed_since_is_no_earlier_propagation(session: Session) -> None:
@@ -199,7 +256,7 @@ def test_an_object_that_is_gone_meanwhile_is_not_written(session: Session) -> No
 
 def test_one_that_is_on_one_plane_alone_is_no_step(session: Session) -> None:
     flat = np.zeros(SHAPE, bool)
-    flat[FLAT] = True
+    flat[FLATS[0]] = True
     label = session.store.commit(session.plane, flat[5]).label
     assert label == 2
     assert propagate(session, label) == ()
@@ -210,6 +267,11 @@ def test_one_that_is_on_one_plane_alone_is_no_step(session: Session) -> None:
     ("arguments", "message"),
     [
         pytest.param({"label": 4}, "The object 4 has no pixel on the plane z 5; go to one", id="label"),
+        pytest.param({"label": 0}, "The object 0 has no pixel", id="background"),
+        pytest.param({"overlap": "inside"}, "give overlap='inside' and the label", id="inside nothing"),
+        pytest.param(
+            {"overlap": "inside", "inside": 1}, "cannot be propagated inside itself", id="inside it"
+        ),
         pytest.param({"axis": "t"}, r"'t' is no axis to propagate along; .* moves along \['z'\]", id="axis"),
         pytest.param({"axis": "y"}, r"'y' is no axis to propagate along", id="displayed"),
         pytest.param({"reach": 0}, "The reach is 0 planes; give 1 or more", id="reach"),
@@ -220,11 +282,26 @@ def test_what_cannot_be_is_told(session: Session, arguments: dict[str, object], 
         request_propagation(session, **{"label": 1, **arguments})  # type: ignore[arg-type]
 
 
+def test_the_reach_is_a_whole_number(session: Session) -> None:
+    with pytest.raises(TypeError, match=r"The reach is 2\.5; give a whole number of planes"):
+        request_propagation(session, 1, reach=2.5)  # type: ignore[arg-type]
+
+
+def test_along_positions_objects_go_on_only_if_that_is_asked_for(
+    stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    with closing(open_session(stack, "pyx", labels=tmp_path / "cells.zarr", cache=tmp_path)) as session:
+        session.store.commit(session.plane, ball(*SPHERE)[5])
+        with pytest.raises(ValueError, match=r"no axis along which objects go on; name one of \['p'\]"):
+            request_propagation(session, 1)
+        assert len(request_propagation(session, 1, axis="p").sides[1]) == len(stack) - 1
+
+
 def test_an_image_of_one_plane_has_nowhere_to_go(tmp_path: Path) -> None:
     image = np.zeros((48, 56), np.uint8)
     with closing(open_session(image, labels=tmp_path / "cells.zarr", cache=tmp_path)) as session:
         session.store.commit(session.plane, np.ones(image.shape, bool))
-        with pytest.raises(ValueError, match="This image is one plane"):
+        with pytest.raises(ValueError, match="This image has no axis along which objects go on"):
             request_propagation(session, 1)
 
 

@@ -95,14 +95,26 @@ def test_stopped_the_object_stays_on_its_plane(user: User) -> None:
     assert planes_of(user, 1) == [0, 1, 2, 3]
 
 
-def test_several_objects_are_not_propagated_together(user: User) -> None:
+def test_several_objects_are_committed_and_propagated_one_after_the_other(user: User) -> None:
     user.press("N")
     user.click(0, *FIRST)
     user.click(0, *SECOND)
-    assert not user.panel.propagate.isEnabled()
     user.press("Shift+C")
-    assert "untick One object per prompt" in user.status
-    assert not user.session.labels[:].any()
+    assert user.status == "Of 2 objects 2 are on other planes too."
+    assert planes_of(user, 1) == planes_of(user, 2) == [0, 1, 2, 3]
+    assert len(user.layer("SAM points").data) == 0
+
+
+def test_a_stop_is_for_those_that_wait_too(user: User) -> None:
+    user.press("N")
+    user.click(0, *FIRST)
+    user.click(0, *SECOND)
+    user.panel.propagate.click()
+    wait_until(lambda: "objects are looked for" in user.status)
+    user.panel.cancel_requested.emit()
+    user.settle()
+    assert user.status == "Stopped; label 1 stays as it was, as do those that waited."
+    assert planes_of(user, 1) == planes_of(user, 2) == [0]
 
 
 @pytest.mark.parametrize("axes", ["yx", "pyx"])
@@ -131,6 +143,45 @@ def test_the_axis_is_the_one_that_was_moved_along_last(
     assert user.status == "Label 1 is on t 0, z 0."
     user.go_to(1, 1)
     assert user.panel.propagate.text() == "Along z  [Shift+C]"
+
+
+def test_positions_and_channels_are_no_way_for_objects(
+    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    user = open_window(np.stack([stack[:2], stack[:2]]), axis_labels=("p", "z", "y", "x"))
+    user.start(tmp_path / "cells.zarr")
+    user.go_to(1, 0)
+    user.go_to(0, 1)
+    assert user.panel.propagate.text() == "Along z  [Shift+C]"
+    user.click(1, 0, *FIRST)
+    user.press("Shift+C")
+    assert user.status == "Label 1 is on p 1, z 1."
+
+
+def test_a_prompt_whose_mask_is_not_there_yet_is_no_other_object(user: User) -> None:
+    user.click(0, *FIRST)
+    user.press("C")
+    user.panel.live.setChecked(False)
+    user.click(0, *SECOND)
+    user.press("Shift+C")
+    assert user.status == "There is no mask of the prompt yet: press Predict first."
+    assert planes_of(user, 1) == [0]
+    user.press("J")
+    user.press("Shift+C")
+    assert planes_of(user, 2) == [0, 1, 2, 3] and planes_of(user, 1) == [0]
+
+
+def test_what_is_no_longer_there_is_told(user: User) -> None:
+    user.click(0, *FIRST)
+    user.press("Shift+C")
+    user.session.labels[2] = 0
+    user.session.labels[2, 5:9, 5:9] = 1  # the object ends here, so says the user
+    user.session.store.end_stroke()
+    user.go_to(0, 2)
+    user.press("Shift+C")
+    assert user.status.startswith("Label 1 does not go on to the planes beside it.")
+    assert user.status.endswith("It is no longer on z 3.")
+    assert planes_of(user, 1) == [0, 1, 2]
 
 
 def test_an_annotation_that_is_stopped_in_the_middle_leaves_the_click(user: User) -> None:

@@ -9,7 +9,7 @@ is another object's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,8 @@ class Section:
         Its pixels.
     score
         The model's own estimate of the mask's IoU.
-    before
-        The mask on the plane before.
+    before, prompt
+        The mask on the plane before, and the point and the box that were the prompt together with it.
     presence
         How surely the object is there at all; see `presence`.
     """
@@ -45,12 +45,8 @@ class Section:
     mask: MaskRuns
     score: float
     before: MaskRuns
+    prompt: Prompt
     presence: float
-
-
-def section_prompt(before: NDArray[np.bool_]) -> Prompt:
-    """Give the prompt of an object on the plane next to one on which it has the (H, W) mask ``before``."""
-    return Prompt([innermost_point(before)], box=tight_box(before), mask=before)
 
 
 def next_section(
@@ -67,8 +63,8 @@ def next_section(
         The model.
     shape
         (H, W) of the planes.
-    before
-        The mask on the plane before.
+    before, prompt
+        The mask on the plane before, and the point and the box that were the prompt together with it.
     embed
         Gives the embedding of a tile of the plane; see `predict_plane`.
 
@@ -77,12 +73,14 @@ def next_section(
     Section or None
         None where the mask has no pixel.
     """
-    found = predict_plane(predictor, shape, section_prompt(before.on(shape)), embed)
+    mask = before.on(shape)
+    prompt = _prompt(mask)
+    found = predict_plane(predictor, shape, replace(prompt, mask=mask), embed)
     runs = MaskRuns.of(found.mask(found.best))
     if runs is None:
         return None
     there = presence(predictor, shape, before, embed)
-    return Section(runs, float(found.scores[found.best]), before, there)
+    return Section(runs, float(found.scores[found.best]), before, prompt, there)
 
 
 def presence(
@@ -97,10 +95,13 @@ def presence(
     For the parameters see `next_section`.
     """
     whole = mask.on(shape)
-    prompt = section_prompt(whole)
-    found = predict_plane(predictor, shape, Prompt(prompt.points, mask=whole), embed)
+    found = predict_plane(predictor, shape, Prompt([innermost_point(whole)], mask=whole), embed)
     is_other = _iou(found.mask(found.best), whole) < _LEAST_OVERLAP
     return 0.0 if is_other else float(found.scores[found.best])
+
+
+def _prompt(mask: NDArray[np.bool_]) -> Prompt:
+    return Prompt([innermost_point(mask)], box=tight_box(mask))
 
 
 def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from napari_sam.annotation import Session
 from napari_sam.inference.propagation import Section, next_section, presence
+from napari_sam.inference.results import Embedding
+from napari_sam.inference.tiling import Tile
 from napari_sam.planes import Plane
 from napari_sam.prefetching import Travel
 from napari_sam.progress import Progress, between, ignore_progress
-from napari_sam.runs import MaskRuns
+from napari_sam.propagating.fixed import FixedPlanes
+from napari_sam.storage.changes import Overlap, paintable
 
 # An object has ended where its presence is less than this share of the highest on its planes before, or less
 # than this at all. Chosen on four of the eight volumes that the page of the stacks reports.
 _SHARE, _LEAST = 0.7, 0.3
+# Along positions and channels no object goes on.
+_APART = ("p", "c")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PropagationRequest:
     """What is to be propagated, and where to.
 
     Attributes
     ----------
-    label, plane, mask
-        The object, and its mask on the plane that it is propagated from.
+    label, plane
+        The object, and the plane that it is propagated from.
     sides
         The planes before and behind that one, the nearest first.
-    earlier
-        The masks that it was given by a propagation before, by plane: where it still has just these they are
-        replaced. On others that it has pixels on the propagation ends.
+    overlap, inside
+        What becomes of pixels of other objects; see `Session.commit`.
     """
 
     label: int
     plane: Plane
-    mask: MaskRuns
     sides: tuple[tuple[Plane, ...], tuple[Plane, ...]]
-    earlier: Mapping[Plane, MaskRuns]
-
-    def is_fixed(self, plane: Plane, own: MaskRuns | None) -> bool:
-        """Whether what the object has on a plane was made otherwise, or changed since, and stays."""
-        return own is not None and self.earlier.get(plane) != own
+    overlap: Overlap = "keep"
+    inside: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,60 +55,71 @@ class Propagation:
     sides: tuple[tuple[Section, ...], ...]
 
 
-def propagation_axis(session: Session) -> int | None:
-    """Give the axis along which objects of the shown plane are propagated if none is named: z, else t.
+def goes_on_along(axis: str) -> bool:
+    """Whether objects go on along an axis with this letter."""
+    return axis.lower() not in _APART
 
-    None where the image is but one plane.
-    """
-    travel = Travel.default(session.plane, session.planes.shape, session.planes.axes)
-    return None if travel.axis in session.plane.displayed else travel.axis
+
+def propagation_axis(plane: Plane, shape: Sequence[int], axes: str) -> str | None:
+    """Give the axis along which objects go on: z, else t, else the longest; None if there is none."""
+    apart = [n if goes_on_along(axis) else 1 for n, axis in zip(shape, axes, strict=True)]
+    axis = Travel.default(plane, apart, axes).axis
+    return None if axis in plane.displayed else axes[axis]
 
 
 def request_propagation(
-    session: Session, label: int, axis: str | None = None, reach: int | None = None
+    session: Session,
+    label: int,
+    axis: str | None = None,
+    reach: int | None = None,
+    overlap: Overlap = "keep",
+    inside: int | None = None,
+    plane: Plane | None = None,
 ) -> PropagationRequest:
-    """Freeze what is to be propagated: what an object has on the shown plane.
+    """Say what is to be propagated, once it is known to be possible.
 
     Parameters
     ----------
     session, label
         The object is one of its labels.
     axis
-        Letter of the axis along which the planes lie; see `propagation_axis`.
+        Letter of the axis along which the planes lie; see `propagation_axis` for what it is if left out.
     reach
         To so many planes on each side at most; to all if left out.
+    overlap, inside
+        What becomes of pixels of other objects; see `Session.commit`.
+    plane
+        Where to begin; on the shown one if left out.
 
     Raises
     ------
     ValueError
-        If the object has no pixel on the shown plane, or there is no such axis to move along, or the reach is
-        not positive.
+        If the object has no pixel on that plane, or there is no such axis to move along, or the reach is not
+        positive, or ``overlap`` and ``inside`` do not belong together.
+    TypeError
+        If the reach is no whole number.
     LabelsError
         If the labels can only be read.
     """
-    store, plane = session.store, session.plane
+    store, plane = session.store, plane or session.plane
     store.check_writable()
-    if reach is not None and reach < 1:
-        raise ValueError(f"The reach is {reach} planes; give 1 or more.")
-    along = _axis(session, axis)
-    mask = store.mask_of(plane, label)
-    if mask is None:
+    along = _axis(session, plane, axis)
+    nothing = np.zeros((1, 1), np.bool_)
+    paintable(nothing.astype(np.uint32), nothing, overlap, inside)
+    if inside == label:
+        raise ValueError(f"The object {label} cannot be propagated inside itself; choose another overlap.")
+    if store.ledger.object(label) is None or store.mask_of(plane, label) is None:
         where = session.planes.name_of(plane)
         raise ValueError(f"The object {label} has no pixel on the plane {where}; go to one where it has.")
     here, length = plane.position[along], session.planes.shape[along]
-    reach = length if reach is None else reach
+    reach = length if reach is None else _checked_reach(reach)
     before = range(here - 1, max(-1, here - 1 - reach), -1)
     behind = range(here + 1, min(length, here + 1 + reach))
-    return PropagationRequest(
-        label,
-        plane,
-        mask,
-        (
-            tuple(plane.moved(along, index) for index in before),
-            tuple(plane.moved(along, index) for index in behind),
-        ),
-        store.ledger.made_by("propagated", label),
+    sides = (
+        tuple(plane.moved(along, index) for index in before),
+        tuple(plane.moved(along, index) for index in behind),
     )
+    return PropagationRequest(label, plane, sides, overlap, inside)
 
 
 def run_propagation(
@@ -115,56 +129,85 @@ def run_propagation(
 
     Planes that are not encoded yet are encoded on the way, and pause while the user waits for anything else.
     ``progress`` is told the share of the planes that is done; what it raises ends the run.
+
+    Raises
+    ------
+    ValueError
+        If the object has no pixel on its plane any more.
     """
-    shape, embedder = request.plane.shape(session.planes.shape), session.embedder
-    embed = partial(embedder.embed, request.plane, progress=partial(_tell, progress, 0.0), background=True)
-    surest = presence(session.predictor, shape, request.mask, embed)
+    search = _Search(session, request, partial(_tell, progress, 0.0))
     total = max(1, sum(map(len, request.sides)))
     sides, done = [], 0
     for planes in request.sides:
         told = between(progress, done / total, (done + len(planes)) / total)
-        sides.append(tuple(_sections(session, request, planes, surest, told)))
+        sides.append(tuple(search.along(planes, told)))
         done += len(planes)
     return Propagation(request, tuple(sides))
 
 
-def _axis(session: Session, letter: str | None) -> int:
-    """Find an axis to move along, by its letter."""
-    axes, displayed = session.planes.axes, session.plane.displayed
-    number = propagation_axis(session) if letter is None else axes.find(letter.lower())
-    free = [x for i, x in enumerate(axes) if i not in displayed and session.planes.shape[i] > 1]
-    if number is None or (letter is not None and letter.lower() not in free):
-        which = "This image is one plane" if letter is None else f"{letter!r} is no axis to propagate along"
-        raise ValueError(f"{which}; this plane moves along {free or 'none'}.")
-    return number
+class _Search:
+    """Carry the mask of one object on."""
+
+    def __init__(self, session: Session, request: PropagationRequest, progress: Progress) -> None:
+        self._predictor, self._embedder = session.predictor, session.embedder
+        self._shape = request.plane.shape(session.planes.shape)
+        self._fixed = FixedPlanes(session.store, request.label)
+        mask = session.store.mask_of(request.plane, request.label)
+        if mask is None:
+            raise ValueError(f"The object {request.label} is gone from its plane; it was not propagated.")
+        self._mask = mask
+        self._surest = presence(self._predictor, self._shape, mask, self._embed(request.plane, progress))
+
+    def along(self, planes: Sequence[Plane], progress: Progress) -> Iterator[Section]:
+        """Give the sections on these planes, until the object ends."""
+        mask, surest = self._mask, self._surest
+        for number, plane in enumerate(planes):
+            told = number / len(planes)
+            progress(told)
+            if self._fixed.has(plane):
+                return
+            embed = self._embed(plane, partial(_tell, progress, told))
+            section = next_section(self._predictor, self._shape, mask, embed)
+            if section is None or section.presence < max(_LEAST, _SHARE * surest):
+                return
+            yield section
+            mask, surest = section.mask, max(surest, section.presence)
+
+    def _embed(self, plane: Plane, progress: Progress) -> Callable[[Tile], Embedding]:
+        """Embed tiles of a plane, each once: its pixels are read to see whether they have changed."""
+        made: dict[Tile, Embedding] = {}
+
+        def embed(tile: Tile) -> Embedding:
+            if tile not in made:
+                made[tile] = self._embedder.embed(plane, tile, progress, background=True)
+            return made[tile]
+
+        return embed
 
 
-def _sections(
-    session: Session,
-    request: PropagationRequest,
-    planes: Sequence[Plane],
-    surest: float,
-    progress: Progress,
-) -> Iterator[Section]:
-    """Carry the mask on, plane by plane, until the object ends."""
-    shape, embedder = request.plane.shape(session.planes.shape), session.embedder
-    mask = request.mask
-    for number, plane in enumerate(planes):
-        told = number / len(planes)
-        progress(told)
-        if request.is_fixed(plane, session.store.mask_of(plane, request.label)):
-            return
-        section = next_section(
-            session.predictor,
-            shape,
-            mask,
-            partial(embedder.embed, plane, progress=partial(_tell, progress, told), background=True),
+def _axis(session: Session, plane: Plane, letter: str | None) -> int:
+    """Find the axis to move along, by its letter if one is given."""
+    axes, shape = session.planes.axes, session.planes.shape
+    free = [x for i, x in enumerate(axes) if i not in plane.displayed and shape[i] > 1]
+    if letter is not None and letter.lower() not in free:
+        raise ValueError(
+            f"{letter!r} is no axis to propagate along; this plane moves along {free or 'none'}."
         )
-        if section is None or section.presence < max(_LEAST, _SHARE * surest):
-            return
-        surest = max(surest, section.presence)
-        yield section
-        mask = section.mask
+    letter = letter or propagation_axis(plane, shape, axes)
+    if letter is None:
+        named = f"; name one of {free} to do it all the same" if free else ""
+        raise ValueError(f"This image has no axis along which objects go on{named}.")
+    return axes.index(letter.lower())
+
+
+def _checked_reach(reach: int) -> int:
+    try:
+        number = operator.index(reach)
+    except TypeError:
+        raise TypeError(f"The reach is {reach!r}; give a whole number of planes.") from None
+    if number < 1:
+        raise ValueError(f"The reach is {number} planes; give 1 or more.")
+    return number
 
 
 def _tell(progress: Progress, done: float, _encoded: float) -> None:

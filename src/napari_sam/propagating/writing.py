@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 
 from napari_sam.annotation import Session
-from napari_sam.inference.propagation import Section, section_prompt
+from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.propagation import Section
 from napari_sam.planes import Plane
 from napari_sam.progress import Progress, between, ignore_progress
-from napari_sam.propagating.finding import Propagation, request_propagation, run_propagation
+from napari_sam.propagating.finding import (
+    Propagation,
+    PropagationRequest,
+    request_propagation,
+    run_propagation,
+)
+from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Overlap, from_block, paintable, region_of
-from napari_sam.storage.origins import Origin
+from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.painting import erased, repainted
 from napari_sam.storage.records import Step
 
 KIND = "propagate"
-# So much of the work is the search for the sections; the rest is writing them.
-_SEARCH = 0.95
+# Which shares of the progress are the search, and the planning of what is written.
+_SEARCH, _PLANNING = 0.9, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +41,14 @@ class WrittenPropagation:
     step
         Of the kind ``"propagate"``; None where nothing was to be changed.
     planes
-        Those on which the object was written, in their order.
+        Those on which the object was found, in their order.
+    erased
+        Those from which it is gone: an earlier propagation had gone farther.
     """
 
     step: Step | None
     planes: tuple[Plane, ...]
+    erased: tuple[Plane, ...]
 
 
 def propagate(
@@ -51,27 +63,24 @@ def propagate(
     """Give an object of the shown plane its masks on the planes before and behind, and wait for it.
 
     From the shown plane on, each mask is the prompt of the next plane (see `next_section`), until the object
-    ends there, or comes to a plane on which it has a mask already that was not propagated, or was changed
-    since: what is corrected by hand stays, and can be propagated from.
+    ends there, or comes to a plane on which it is fixed: it has a mask there that was not propagated, or one
+    that was changed since. So what is corrected by hand stays, and can be propagated from.
 
     Parameters
     ----------
-    session, label, axis, reach
-        See `request_propagation`.
-    overlap, inside
-        What becomes of pixels of other objects; see `Session.commit`. Where others keep half or more of a
-        mask, the object ends.
+    session, label, axis, reach, overlap, inside
+        See `request_propagation`. Where other objects keep half or more of a mask, the object ends.
     progress
         Told the share that is done; what it raises ends the call, and nothing has changed then.
 
     Returns
     -------
     tuple of Plane
-        Those on which the object was written.
+        Those on which the object was found, beside the shown one.
 
     Raises
     ------
-    ValueError, LabelsError
+    ValueError, TypeError, LabelsError
         See `request_propagation` and `write_propagation`.
 
     Examples
@@ -81,33 +90,35 @@ def propagate(
     >>> session.predict()  # doctest: +SKIP
     >>> propagate(session, session.commit())  # doctest: +SKIP
     """
-    request = request_propagation(session, label, axis, reach)
-    found = run_propagation(session, request, between(progress, 0, _SEARCH))
-    written = write_propagation(session, found, overlap, inside, between(progress, _SEARCH, 1))
+    written = run_and_write(
+        session, request_propagation(session, label, axis, reach, overlap, inside), progress
+    )
     if written.step is not None:
         session.announce(written.step)
     return written.planes
 
 
+def run_and_write(
+    session: Session, request: PropagationRequest, progress: Progress = ignore_progress
+) -> WrittenPropagation:
+    """Find the sections of an object and write them, in any thread; see both of these."""
+    found = run_propagation(session, request, between(progress, 0, _SEARCH))
+    return write_propagation(session, found, between(progress, _SEARCH, 1))
+
+
 def write_propagation(
-    session: Session,
-    propagation: Propagation,
-    overlap: Overlap = "keep",
-    inside: int | None = None,
-    progress: Progress = ignore_progress,
+    session: Session, propagation: Propagation, progress: Progress = ignore_progress
 ) -> WrittenPropagation:
     """Write the sections of an object, in any thread; undo takes all back at once.
 
-    Masks of an earlier propagation are replaced, and those go that lie behind where the object ends now.
-    Whoever listens to the session belongs to another thread, which has to call `Session.announce`.
+    Masks of an earlier propagation are replaced. Where that had gone farther, what lies behind goes, unless
+    the object is fixed on a plane farther on. A write of another thread is waited for. Whoever listens to the
+    session belongs to another thread, which has to call `Session.announce`.
 
     Parameters
     ----------
     session, propagation
-        Where to, and what.
-    overlap, inside
-        What becomes of pixels of other objects; see `Session.commit`. Where others keep half or more of a
-        section, the object ends.
+        Where to, and what. Where other objects keep half or more of a section, the object ends.
     progress
         Told the share that is done; what it raises ends the call, and nothing has changed then.
 
@@ -116,71 +127,120 @@ def write_propagation(
     ValueError
         If the object is gone meanwhile.
     LabelsError
-        If the store cannot be written, or another thread writes; nothing has changed then.
+        If the store cannot be written; nothing has changed then.
     """
     store, request = session.store, propagation.request
     store.check_writable()
-    with store.writing():
+    with store.writing(waiting=lambda: progress(0.0)):
         if store.ledger.object(request.label) is None:
             raise ValueError(f"The object {request.label} is gone; it was not propagated.")
-        sections = _Sections(session, propagation, overlap, inside)
+        plan = _Plan(session, request)
         for planes, found in zip(request.sides, propagation.sides, strict=True):
-            sections.add(planes, found)
-        if not sections.changes:
-            return WrittenPropagation(None, ())
-        step = store.write_aside(
-            KIND, sections.changes, label=request.label, origins=sections.origins, progress=progress
-        )
-    written = sorted((x.plane for x in sections.origins), key=lambda plane: plane.position)
-    return WrittenPropagation(step, tuple(written))
+            plan.add(planes, found, lambda: progress(0.0))
+        step = None
+        if plan.changes:
+            step = store.write_aside(
+                KIND,
+                plan.changes,
+                label=request.label,
+                origins=plan.origins,
+                unmade=[(request.label, plane) for plane in plan.erased],
+                progress=between(progress, _PLANNING, 1),
+            )
+    return WrittenPropagation(step, _in_order(plan.origins.planes), _in_order(plan.erased))
 
 
-class _Sections:
-    """What is to be written of a propagation: the masks of one object on many planes."""
+def _in_order(planes: Sequence[Plane]) -> tuple[Plane, ...]:
+    return tuple(sorted(planes, key=lambda plane: plane.position))
 
-    def __init__(
-        self, session: Session, propagation: Propagation, overlap: Overlap, inside: int | None
-    ) -> None:
-        self._session, self._store = session, session.store
-        self._request = propagation.request
-        self._shape = self._request.plane.shape(session.planes.shape)
-        self._overlap: Overlap = overlap
-        self._inside = inside
-        self.changes, self.origins = PackedChanges(), list[Origin]()
 
-    def add(self, planes: tuple[Plane, ...], found: tuple[Section, ...]) -> None:
-        """Add the sections on one side; what the object has behind them of an earlier propagation goes."""
-        for number, plane in enumerate(planes):
+class _Plan:
+    """What is to be written: the masks of one object on many planes."""
+
+    def __init__(self, session: Session, request: PropagationRequest) -> None:
+        self._store, self._request = session.store, request
+        self._fixed = FixedPlanes(session.store, request.label)
+        self.changes = PackedChanges()
+        self.origins = _Origins(session, request)
+        self.erased: list[Plane] = []
+
+    def add(self, planes: Sequence[Plane], found: Sequence[Section], check: Callable[[], None]) -> None:
+        """Add the sections on one side; ``check`` is called on the way, to stop it."""
+        count = 0
+        for plane, section in zip(planes, found, strict=False):
+            check()
+            if self._fixed.has(plane) or not self._has_room(plane, section.mask):
+                break
+            self._paint(plane, section)
+            count += 1
+        behind = []
+        for plane in planes[count:]:
+            if not self._fixed.is_given(plane):
+                if self._fixed.has(plane):
+                    return  # the object goes on there: what lies between is not behind its end
+                break
+            behind.append(plane)
+        for plane in behind:
+            check()
             own = self._store.mask_of(plane, self._request.label)
-            if self._request.is_fixed(plane, own):
-                return
-            section = found[number] if number < len(found) else None
-            if section is not None and self._has_room(plane, section.mask):
-                self._paint(plane, section, own)
-                continue
-            found = ()  # the object ends here
-            if own is None:
-                return
-            self._change(erased(self._store.block, plane, self._request.label, own))
+            if own is not None:
+                self._change(erased(self._store.block, plane, self._request.label, own))
+                self.erased.append(plane)
 
     def _has_room(self, plane: Plane, mask: MaskRuns) -> bool:
         """Whether the object may have more than half of a mask."""
+        request = self._request
         there = from_block(plane, self._store.block(region_of(plane, *mask.index)))
-        others = np.where(there == self._request.label, 0, there).astype(there.dtype)
-        free = paintable(others, mask.mask(), self._overlap, self._inside)
+        others = np.where(there == request.label, 0, there).astype(there.dtype)
+        free = paintable(others, mask.mask(), request.overlap, request.inside)
         return 2 * int(np.count_nonzero(free)) > mask.area
 
-    def _paint(self, plane: Plane, section: Section, own: MaskRuns | None) -> None:
-        label = self._request.label
-        change = repainted(self._store.block, plane, section.mask, label, own, self._overlap, self._inside)
+    def _paint(self, plane: Plane, section: Section) -> None:
+        request, label = self._request, self._request.label
+        own = self._store.mask_of(plane, label)
+        change = repainted(
+            self._store.block, plane, section.mask, label, own, request.overlap, request.inside
+        )
         self._change(change)
-        corner = tuple(change.region[axis].start for axis in plane.displayed)
+        row, column = (change.region[axis].start for axis in plane.displayed)
         # What it is given, by which it is known later whether somebody has changed it.
-        given = MaskRuns.of(from_block(plane, change.after) == label, (corner[0], corner[1]))
+        given = MaskRuns.of(from_block(plane, change.after) == label, (row, column))
         assert given is not None, "there is room"
-        prompt = section_prompt(section.before.on(self._shape))
-        making = self._session.making("propagated", prompt, section.score)
-        self.origins.append(Origin(label, plane, given, making))
+        self.origins.add(plane, given, section)
 
     def _change(self, change: Change) -> None:
         self.changes.add(change.region, change.before, change.after)
+
+
+class _Origins(Sequence[Origin]):
+    """How the sections were made; a prompt is as large as its plane, so each is made when it is asked for."""
+
+    def __init__(self, session: Session, request: PropagationRequest) -> None:
+        self._label = request.label
+        self._shape = request.plane.shape(session.planes.shape)
+        self._making = session.making("propagated", Prompt(), None)
+        self._all: list[tuple[Plane, MaskRuns, Section]] = []
+
+    @property
+    def planes(self) -> list[Plane]:
+        """Those of the sections."""
+        return [plane for plane, _, _ in self._all]
+
+    def add(self, plane: Plane, given: MaskRuns, section: Section) -> None:
+        """Add one section, and the pixels of it that the object gets."""
+        self._all.append((plane, given, section))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> Origin: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Origin]: ...
+    def __getitem__(self, index: int | slice) -> Origin | list[Origin]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        plane, given, section = self._all[index]
+        prompt = replace(section.prompt, mask=section.before.on(self._shape))
+        making: Making = replace(self._making, prompt=prompt, score=section.score)
+        return Origin(self._label, plane, given, making)

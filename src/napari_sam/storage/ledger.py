@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from napari_sam.planes import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, encode_labels
 from napari_sam.storage.changes import Change, Position
@@ -150,6 +151,8 @@ class Ledger(LedgerView):
             self._put_objects(number, {label for label, _ in draft.masks}, draft.objects)
             for origin in reporting(draft.origins, progress, 0.6, 1):
                 self._put_origin(number, origin, time)
+            for label, plane in draft.unmade:
+                self._end_origin(number, label, plane)
             highest = max((label for label, _ in draft.masks), default=0)
             self._db.execute(
                 "UPDATE state SET cursor = ?, pending = ?, highest = max(highest, ?)",
@@ -247,10 +250,13 @@ class Ledger(LedgerView):
 
     def _put_origin(self, step: int, origin: Origin, time: str) -> None:
         row = {**origin_to_row(origin, time), "since": step}
-        key = (row["label"], row["displayed"], row["position"])
-        self._end("origins", step, "label = ? AND displayed = ? AND position = ?", key)
+        self._end_origin(step, origin.label, origin.plane)
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
         self._db.execute(f"INSERT INTO origins ({columns}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+
+    def _end_origin(self, step: int, label: int, plane: Plane) -> None:
+        key = (label, json.dumps(plane.displayed), json.dumps(plane.position))
+        self._end("origins", step, "label = ? AND displayed = ? AND position = ?", key)
 
     def _put_objects(self, step: int, touched: set[int], told: Sequence[ObjectInfo]) -> None:
         """Begin objects with their first pixels, end those that lost their last, enter what is told."""

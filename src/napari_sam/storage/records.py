@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Position
 from napari_sam.storage.origins import Origin
@@ -61,6 +62,8 @@ class Draft:
         As `changed_masks` gives them.
     origins
         New ones; each replaces that of the same label and plane.
+    unmade
+        Labels and planes of which the origin ends with the step.
     objects
         What is said of these objects from now on. Objects that get their first pixels need none, and those
         that lose their last go by themselves.
@@ -71,4 +74,5 @@ class Draft:
     changes: Sequence[Change] = ()
     masks: Mapping[tuple[int, Position], MaskRuns | None] = field(default_factory=dict)
     origins: Sequence[Origin] = ()
+    unmade: Sequence[tuple[int, Plane]] = ()
     objects: Sequence[ObjectInfo] = ()

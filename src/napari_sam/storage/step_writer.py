@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -151,10 +152,11 @@ class StepWriter:
     def _with_masks(self, draft: Draft, into: int | None, progress: Progress = ignore_progress) -> Draft:
         """Add the masks that the changes leave, and note what the brush began."""
         masks = changed_masks(reporting(draft.changes, progress, 0, 1), self._ledger.mask)
-        origins = list(draft.origins)
+        origins = draft.origins
         if draft.kind == BRUSH:
-            origins += self._brushed({key: mask for key, mask in masks.items() if mask is not None}, into)
-        return Draft(draft.kind, draft.label, draft.changes, masks, origins, draft.objects)
+            painted = {key: mask for key, mask in masks.items() if mask is not None}
+            origins = [*origins, *self._brushed(painted, into)]
+        return replace(draft, masks=masks, origins=origins)
 
     def _brushed(self, masks: Mapping[tuple[int, Position], MaskRuns], into: int | None) -> Iterator[Origin]:
         """Give the brush as the origin of the masks that nothing else has made."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import zarr
 from psygnal import Signal
 
+from napari_sam.planes import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
@@ -21,6 +23,9 @@ from napari_sam.storage.records import Draft, ObjectInfo, Step
 from napari_sam.storage.repair import Repair
 from napari_sam.storage.step_writer import BRUSH, StepWriter
 from napari_sam.storage.turns import WriteTurn
+
+# So often who waits for another thread's write looks whether that is done.
+_POLL_S = 0.02
 
 
 class RecordedVolume:
@@ -51,20 +56,29 @@ class RecordedVolume:
         self._identity = None if ledger.path is None else _identity(ledger.path)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         """Let no other thread write between what is read here and what is written of it.
 
         A step that the disk has left half done is finished, or taken back, first.
+
+        Parameters
+        ----------
+        waiting
+            Called again and again while another thread writes, until that is done; what it raises ends the
+            wait. Without it nobody waits.
 
         Raises
         ------
         LabelsError
             If another thread writes, or the disk still refuses.
         """
-        if not self._turn.take():
-            raise LabelsError(
-                f"The labels at {self.path} are being written; wait until that is done, or stop it."
-            )
+        while not self._turn.take():
+            if waiting is None:
+                raise LabelsError(
+                    f"The labels at {self.path} are being written; wait until that is done, or stop it."
+                )
+            waiting()
+            time.sleep(_POLL_S)
         try:
             if not self.read_only:
                 self.finish_pending()
@@ -119,6 +133,7 @@ class RecordedVolume:
         *,
         label: int | None = None,
         origins: Sequence[Origin] = (),
+        unmade: Sequence[tuple[int, Plane]] = (),
         progress: Progress = ignore_progress,
     ) -> Step:
         """Do one step as `write`, in a thread of its own.
@@ -129,6 +144,8 @@ class RecordedVolume:
         ----------
         kind, changes, label, origins
             See `write`.
+        unmade
+            Labels and planes of which the origin ends.
         progress
             Told the share that is done; what it raises ends the write, and the labels are as they were. Only
             what had been undone before may then be past redoing.
@@ -140,7 +157,8 @@ class RecordedVolume:
         """
         with self.writing():
             self.end_stroke()
-            return self._write(Draft(kind, label, changes, origins=origins), progress=progress)
+            draft = Draft(kind, label, changes, origins=origins, unmade=unmade)
+            return self._write(draft, progress=progress)
 
     def paint(self, region: tuple[slice, ...], after: Labels) -> None:
         """Record and write what a brush or a script painted; a stroke is one step, until `end_stroke`.

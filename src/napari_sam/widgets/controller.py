@@ -33,8 +33,6 @@ from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.taking_away import together
 from napari_sam.widgets.tools import ToolChoice
 
-# Along positions and channels no object goes on.
-_APART = ("p", "c")
 # While the slider moves, planes that are only passed are not encoded.
 _SETTLE_MS = 60
 
@@ -79,8 +77,10 @@ class SessionController:
             show_none=self._on_session_preview_changed,
             predict_anew=self._predict_anew,
         )
-        self._propagator = Propagator(session, panel, partial(tell, panel))
         self._stack = StackBinding(session, panel.stack, panel.seen)
+        self._propagator = Propagator(
+            session, panel, self._layers, self._each, partial(tell, panel), self._stack.note
+        )
         self._ahead = ReadingAhead(session.store)
         self._settle = QTimer()
         self._settle.setSingleShot(True)
@@ -99,7 +99,7 @@ class SessionController:
         self._read_prompts()
         self._greeting = ""
         self._stack.start()
-        self._panel.show_propagation(self._propagated_along)
+        self._panel.show_propagation(self._stack.objects_go_on_along)
 
     @property
     def is_busy(self) -> bool:
@@ -178,7 +178,7 @@ class SessionController:
             self._layers.show_plane(self.session.plane)
         finally:
             self._following = False
-        self._panel.show_propagation(self._propagated_along)
+        self._panel.show_propagation(self._stack.objects_go_on_along)
         self._panel.show_status(self._where())
         self._read_prompts()
         self._settle.start()
@@ -258,13 +258,6 @@ class SessionController:
         """Give the session what the layers hold for its plane."""
         self.session.set_prompt(self._layers.prompts.read(self.session.plane))
 
-    @property
-    def _propagated_along(self) -> str | None:
-        """The axis along which objects go on: the one that was moved along last, or none."""
-        axis = self._stack.travelled
-        letter = None if axis is None else self.session.planes.axes[axis]
-        return None if letter in _APART else letter
-
     def _where(self) -> str:
         """Say which plane is shown, after what is said first of all."""
         sentences = [self._greeting] if self._greeting else []
@@ -294,8 +287,7 @@ class SessionController:
         if self._each.is_shown:
             self._each.commit()
             return
-        if self.session.preview is None and (self._settle.isActive() or self._job.is_busy):
-            tell(self._panel, "The mask is still being computed; commit when it is shown.")
+        if self._is_computing():
             return
         try:
             overlap, inside = self._panel.overlap.of(self.session)
@@ -306,23 +298,21 @@ class SessionController:
         tell(self._panel, f"Committed as label {label}.")
 
     def _on_propagate_requested(self) -> None:
-        """Commit what is previewed, and propagate it; else the object that is selected in the labels."""
-        axis, session = self._propagated_along, self.session
-        if axis is None or not self._may_write() or not self._is_shown():
-            return
-        if self._each.is_shown:
-            tell(self._panel, "These are several objects; untick One object per prompt to propagate one.")
-            return
-        try:
-            if session.preview is None:
-                overlap, inside = self._panel.overlap.of_several()
-                label = int(self._layers.labels.selected_label)
-            else:
-                overlap, inside = self._panel.overlap.of(session)
-                label = session.commit(overlap, inside)
-            self._propagator.add(label, axis, overlap, inside)
-        except (ValueError, OSError) as error:
-            tell(self._panel, str(error), problem=True)
+        axis = self._stack.objects_go_on_along
+        if axis is None:
+            tell(self._panel, "This image has no axis along which objects go on; commit by C.")
+        elif self._may_write() and self._is_shown() and not self._is_computing():
+            self._propagator.commit_along(axis)
+
+    def _is_computing(self) -> bool:
+        """Whether the mask of the prompt is not there yet; if not, say so."""
+        session = self.session
+        if self._each.is_shown or session.prompt.is_empty or session.preview is not None:
+            return False
+        is_near = self._settle.isActive() or self._job.is_busy
+        how = "it is still being computed" if is_near else "press Predict first"
+        tell(self._panel, f"There is no mask of the prompt yet: {how}.")
+        return True
 
     def _may_write(self) -> bool:
         """Whether nothing is being written; if it is, say so."""

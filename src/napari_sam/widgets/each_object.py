@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
+from napari_sam.planes import Plane
 from napari_sam.several import SeveralRequest, SeveralResponse, request_several
 from napari_sam.widgets.finished import FinishedPrompts
 from napari_sam.widgets.panel import AnnotatePanel
@@ -44,6 +45,7 @@ class EachObject:
         self._committing = SeveralCommit(session, panel, self._on_committed)
         self._finished = FinishedPrompts(session.store.ledger)
         self._meant: list[Prompt] = []  # the prompts of what is being committed
+        self._then: Callable[[Plane, list[int]], None] | None = None
         self._asked: list[Prompt] = []  # those that were asked for last
 
     @property
@@ -98,15 +100,15 @@ class EachObject:
         if self._finished.forget_gone() and self.is_wanted:
             self._predict_anew()
 
-    def commit(self) -> None:
-        """Begin to write what is shown."""
+    def commit(self, then: Callable[[Plane, list[int]], None] | None = None) -> None:
+        """Begin to write what is shown; ``then`` is told the plane and the labels when all of it is."""
         assert self._shown is not None, "something is shown"
         try:
             overlap, inside = self._panel.overlap.of_several()
         except ValueError as error:
             self._tell(str(error), True)
             return
-        self._meant = self._layers.prompts.read_each(self._shown.request.plane)
+        self._meant, self._then = self._layers.prompts.read_each(self._shown.request.plane), then
         self._committing.write(self._shown, overlap, inside)
 
     def stop(self) -> None:
@@ -155,3 +157,6 @@ class EachObject:
             self._layers.prompts.write(plane, Prompt())
         left = f"; of {left_out} others no pixel was left to write" if left_out else ""
         self._tell(f"Committed {written} object{'s' * (written != 1)}{left}{stay}.", False)
+        labels = [label for _, label in outcome.finished if self._session.store.ledger.object(label)]
+        if self._then is not None and labels:
+            self._then(plane, labels)

@@ -195,7 +195,6 @@ class AnnotatePanel(QWidget):
     def show_preview(self, score: float | None, number: int = 0, count: int = 0) -> None:
         """Show the score of the mask, and which of how many candidates it is."""
         self.commit.setEnabled(score is not None)
-        self.propagate.setEnabled(True)
         self.next.setEnabled(score is not None and count > 1)
         if score is None:
             self.score.setText("no mask yet")
@@ -207,7 +206,6 @@ class AnnotatePanel(QWidget):
     def show_several(self, count: int, least: float, most: float) -> None:
         """Show that several objects can be committed, and the range of their scores."""
         self.commit.setEnabled(True)
-        self.propagate.setEnabled(False)
         self.next.setEnabled(False)
         between = f"{least:.2f}" if count == 1 else f"{least:.2f} to {most:.2f}"
         self.score.setText(f"{count} object{'s' if count > 1 else ''}, score {between}")

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from napari_sam.annotation import Session
-from napari_sam.progress import Progress, between
-from napari_sam.propagating.finding import PropagationRequest, request_propagation, run_propagation
-from napari_sam.propagating.writing import WrittenPropagation, write_propagation
+from napari_sam.planes import Plane
+from napari_sam.propagating.finding import PropagationRequest, request_propagation
+from napari_sam.propagating.writing import WrittenPropagation, run_and_write
 from napari_sam.storage.changes import Overlap
+from napari_sam.widgets.each_object import EachObject
 from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.write_job import WriteJob
-
-# So much of the work is the search for the sections; the rest is writing them.
-_SEARCH = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class _Wanted:
-    """An object that is to be propagated, and what becomes of pixels of others."""
-
-    request: PropagationRequest
-    overlap: Overlap
-    inside: int | None
 
 
 class Propagator:
@@ -34,13 +24,28 @@ class Propagator:
     ----------
     session, panel
         Whose objects, and where it is shown.
+    layers, each
+        What is selected, and the objects that are prompted together.
     tell
         Says something in the panel, and whether it is a problem.
+    note
+        Told the planes that have become ready on the way.
     """
 
-    def __init__(self, session: Session, panel: AnnotatePanel, tell: Callable[[str, bool], None]) -> None:
-        self._session, self._panel, self._tell = session, panel, tell
-        self._wanted: deque[_Wanted] = deque()  # the first one is at work
+    def __init__(
+        self,
+        session: Session,
+        panel: AnnotatePanel,
+        layers: SessionLayers,
+        each: EachObject,
+        tell: Callable[[str, bool], None],
+        note: Callable[..., None],
+    ) -> None:
+        self._session, self._panel, self._tell, self._note = session, panel, tell, note
+        self._layers, self._each = layers, each
+        self._wanted: deque[PropagationRequest] = deque()  # the first one is at work
+        self._dropped = 0  # how many waited when it was stopped
+        self._found: list[bool] = []  # whether each was, since there was nothing to do
         self._job = WriteJob[WrittenPropagation](self._on_progressed, self._on_ended, self._on_failed)
 
     @property
@@ -48,21 +53,27 @@ class Propagator:
         """Whether objects are being propagated, or wait for it."""
         return self._job.is_busy
 
-    def add(self, label: int, axis: str, overlap: Overlap, inside: int | None) -> None:
-        """Propagate an object of the shown plane after those that were asked for before.
-
-        Raises
-        ------
-        ValueError, LabelsError
-            See `request_propagation`.
-        """
-        self._wanted.append(_Wanted(request_propagation(self._session, label, axis), overlap, inside))
-        self._tell(f"Label {label} is looked for on the other planes ...", False)
-        if not self._job.is_busy:
-            self._start()
+    def commit_along(self, axis: str) -> None:
+        """Commit what is previewed and propagate it; else the object that is selected in the labels."""
+        session, choice = self._session, self._panel.overlap
+        try:
+            if self._each.is_shown:
+                self._each.commit(then=partial(self._add, axis, *choice.of_several()))
+                return
+            if session.preview is None:
+                overlap, inside = choice.of_several()
+                label = int(self._layers.labels.selected_label)
+            else:
+                overlap, inside = choice.of(session)
+                label = session.commit(overlap, inside)
+        except (ValueError, OSError) as error:
+            self._tell(str(error), True)
+            return
+        self._add(axis, overlap, inside, session.plane, [label])
 
     def cancel(self) -> None:
         """Stop; of the object at work nothing is written, and those that wait are left as they are."""
+        self._dropped = len(self._wanted) - 1
         while len(self._wanted) > 1:
             self._wanted.pop()
         self._job.cancel()
@@ -72,15 +83,28 @@ class Propagator:
         self._wanted.clear()
         self._job.close()
 
+    def _add(
+        self, axis: str, overlap: Overlap, inside: int | None, plane: Plane, labels: Sequence[int]
+    ) -> None:
+        """Propagate objects of a plane after those that were asked for before."""
+        session = self._session
+        try:
+            requests = [
+                request_propagation(session, label, axis, overlap=overlap, inside=inside, plane=plane)
+                for label in labels
+            ]
+        except (ValueError, OSError) as error:
+            self._tell(str(error), True)
+            return
+        self._wanted.extend(requests)
+        which = f"Label {labels[0]} is" if len(labels) == 1 else f"{len(labels)} objects are"
+        self._tell(f"{which} looked for on the other planes ...", False)
+        if not self._job.is_busy:
+            self._found.clear()
+            self._start()
+
     def _start(self) -> None:
-        session, wanted = self._session, self._wanted[0]
-
-        def work(progress: Progress) -> WrittenPropagation:
-            found = run_propagation(session, wanted.request, between(progress, 0, _SEARCH))
-            told = between(progress, _SEARCH, 1)
-            return write_propagation(session, found, wanted.overlap, wanted.inside, told)
-
-        self._job.start(work)
+        self._job.start(partial(run_and_write, self._session, self._wanted[0]))
         self._on_progressed(0.0)
 
     def _on_progressed(self, done: float) -> None:
@@ -88,29 +112,39 @@ class Propagator:
         self._panel.show_progress(done, f"propagating, {waiting} more" if waiting else "propagating")
 
     def _on_failed(self, error: Exception) -> None:
+        self._end()
         self._tell(str(error) or type(error).__name__, True)
-        self._go_on()
 
     def _on_ended(self, written: WrittenPropagation | None) -> None:
-        label = self._wanted[0].request.label
+        label = self._end().label
         if written is None:
-            self._tell(f"Stopped; label {label} stays as it was.", False)
-        else:
-            if written.step is not None:
-                self._session.announce(written.step)
-            self._tell(self._said_of(label, written), False)
-        self._go_on()
+            others = ", as do those that waited" if self._dropped else ""
+            self._tell(f"Stopped; label {label} stays as it was{others}.", False)
+            return
+        self._found.append(bool(written.planes))
+        self._note(*written.planes)
+        if written.step is not None:
+            self._session.announce(written.step)
+        self._tell(self._said(label, written), False)
 
-    def _go_on(self) -> None:
-        self._wanted.popleft()
+    def _end(self) -> PropagationRequest:
+        """Go on with the next one, if there is one."""
+        ended = self._wanted.popleft()
         self._panel.show_progress(None)
         if self._wanted:
             self._start()
+        return ended
 
-    def _said_of(self, label: int, written: WrittenPropagation) -> str:
-        planes = written.planes
-        if not planes:
-            return f"Label {label} was not found on the planes beside it."
+    def _said(self, label: int, written: WrittenPropagation) -> str:
+        """Say what came of the last object, or of several."""
+        if len(self._found) > 1:
+            return f"Of {len(self._found)} objects {sum(self._found)} are on other planes too."
+        gone = f" It is no longer on {self._range(written.erased)}." if written.erased else ""
+        if not written.planes:
+            return f"Label {label} does not go on to the planes beside it.{gone}"
+        count = f"{len(written.planes)} more planes, " if len(written.planes) > 1 else ""
+        return f"Label {label} is on {count}{self._range(written.planes)}.{gone}"
+
+    def _range(self, planes: Sequence[Plane]) -> str:
         first, last = (self._session.planes.name_of(plane) for plane in (planes[0], planes[-1]))
-        where = first if len(planes) == 1 else f"{len(planes)} more planes, {first} to {last}"
-        return f"Label {label} is on {where}."
+        return first if first == last else f"{first} to {last}"

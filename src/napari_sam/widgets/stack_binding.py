@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_sam.annotation import Session
 from napari_sam.planes import Plane
 from napari_sam.prefetching import Prefetcher, Report, Travel
+from napari_sam.propagating.finding import goes_on_along, propagation_axis
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.seen import SeenView
@@ -27,6 +28,7 @@ class StackBinding(QObject):
         self._view = view
         self._seen = seen
         self._displayed = session.plane.displayed
+        self._along: int | None = None
         self._ready = self._none_ready()
         self._dropped = session.embedder.cache.dropped
         # Those that became ready since the listing that runs has begun.
@@ -65,13 +67,15 @@ class StackBinding(QObject):
         self._seen.show_picture(None, "")
         self._seen.map.setVisible(False)
 
-    def note(self, plane: Plane) -> None:
-        """Learn that a plane, or a tile of it, has become ready."""
-        if plane.displayed == self._displayed:
+    def note(self, *planes: Plane) -> None:
+        """Learn that planes, or tiles of them, have become ready."""
+        alike = [plane for plane in planes if plane.displayed == self._displayed]
+        for plane in alike:
             self._ready[plane.position] = True
             self._new.add(plane)
+        if alike:
             self._list_again()
-            if plane == self._session.plane:
+            if self._session.plane in alike:
                 self.show_seen()
             self._show_strip()
 
@@ -108,16 +112,20 @@ class StackBinding(QObject):
             )
 
     @property
-    def travelled(self) -> int | None:
-        """The axis that the user moved along last; None where the image is but one plane."""
+    def objects_go_on_along(self) -> str | None:
+        """The axis, of those along which objects go on, that the user moved along last; None without any."""
         plane, planes = self._session.plane, self._session.planes
-        axis = (self._prefetcher.travel or Travel.default(plane, planes.shape, planes.axes)).axis
-        return None if axis in plane.displayed else axis
+        if self._along is not None and self._along not in plane.displayed:
+            return planes.axes[self._along]
+        return propagation_axis(plane, planes.shape, planes.axes)
 
     @property
     def _axis(self) -> int | None:
         """The axis that the strip shows; None also for planes so large that prompts choose their tiles."""
-        return None if self._session.embedder.whole(self._session.plane) is None else self.travelled
+        plane, planes = self._session.plane, self._session.planes
+        axis = (self._prefetcher.travel or Travel.default(plane, planes.shape, planes.axes)).axis
+        alone = axis in plane.displayed
+        return None if alone or self._session.embedder.whole(plane) is None else axis
 
     def _on_plane_changed(self) -> None:
         if self._session.plane.displayed != self._displayed:
@@ -125,6 +133,9 @@ class StackBinding(QObject):
             self._ready = self._none_ready()
             self._list()
         self._prefetcher.follow(self._session.plane)
+        travel = self._prefetcher.travel
+        if travel is not None and goes_on_along(self._session.planes.axes[travel.axis]):
+            self._along = travel.axis
         self.show()
 
     def _none_ready(self) -> NDArray[np.bool_]:
