@@ -175,11 +175,12 @@ class _Plan:
             count += 1
         behind = []
         for plane in planes[count:]:
-            if not self._fixed.is_given(plane):
-                if self._fixed.has(plane):
-                    return  # the object goes on there: what lies between is not behind its end
+            if self._fixed.is_given(plane):
+                behind.append(plane)
+            elif not self._fixed.has(plane):
                 break
-            behind.append(plane)
+            elif self._store.mask_of(plane, self._request.label) is not None:
+                return  # the object goes on there: what lies between is not behind its end
         for plane in behind:
             check()
             own = self._store.mask_of(plane, self._request.label)
