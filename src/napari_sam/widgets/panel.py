@@ -348,18 +348,15 @@ class AnnotatePanel(QWidget):
         grid.addWidget(self.stroke_tool, 1, 1)
         grid.addWidget(self.polarity, 2, 0)
         grid.addWidget(self.use_label, 2, 1)
-        predicting = QHBoxLayout()
-        predicting.addWidget(self.live, 1)
-        predicting.addWidget(self.predict)
-        grid.addLayout(predicting, 3, 0, 1, 2)
+        grid.addLayout(_row((self.live, 1), (self.predict, 0)), 3, 0, 1, 2)
         grid.addWidget(self.hover, 4, 0, 1, 2)
         grid.addWidget(self.each, 5, 0, 1, 2)
         grid.addWidget(line, 6, 0, 1, 2)
         grid.addWidget(self.score, 7, 0, 1, 2)
         grid.addWidget(self.next, 8, 0)
         grid.addWidget(self.clear, 8, 1)
-        grid.addWidget(self.commit, 9, 0)
-        grid.addWidget(self.propagate, 9, 1)
+        # Where there is no way to propagate, Commit takes its room.
+        grid.addLayout(_row((self.commit, 1), (self.propagate, 1)), 9, 0, 1, 2)
         grid.addWidget(self.undo, 10, 0)
         grid.addWidget(self.redo, 10, 1)
         grid.addWidget(self.overlap, 11, 0, 1, 2)
@@ -376,6 +373,14 @@ class AnnotatePanel(QWidget):
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
         self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
+
+
+def _row(*widgets: tuple[QWidget, int]) -> QHBoxLayout:
+    """Put widgets beside each other, each with its share of the room that is left."""
+    row = QHBoxLayout()
+    for widget, share in widgets:
+        row.addWidget(widget, share)
+    return row
 
 
 def _check(shortcut: Shortcut, on: bool) -> QCheckBox:
