@@ -23,10 +23,11 @@ class Told:
 
 @pytest.fixture
 def told(qapp: QApplication) -> Iterator[Told]:
+    before = set(threading.enumerate())
     made = Told()
     yield made
     made.job.close()
-    wait_until(lambda: not any(thread.name == "napari-sam" for thread in threading.enumerate()))
+    wait_until(lambda: not any(x.name == "napari-sam" for x in set(threading.enumerate()) - before))
 
 
 def test_what_was_written_is_told(told: Told) -> None:

@@ -63,8 +63,8 @@ def next_section(
         The model.
     shape
         (H, W) of the planes.
-    before, prompt
-        The mask on the plane before, and the point and the box that were the prompt together with it.
+    before
+        The mask on the plane before.
     embed
         Gives the embedding of a tile of the plane; see `predict_plane`.
 
