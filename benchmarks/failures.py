@@ -22,8 +22,8 @@ from quality import BENCHMARKS, images_of
 from napari_sam import Predictor, Prompt, load_predictor
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
+from napari_sam.matching import iou
 from napari_sam.training.data import AnnotatedImage
-from napari_sam.training.validation import iou
 
 _IN_A_ROW = 4
 # A picture shows this many times the sides of the object and the mask, and at least so many pixels.

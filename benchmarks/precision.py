@@ -27,10 +27,10 @@ from prompt_quality import objects_of
 from napari_sam import Predictor, Prompt, load_predictor
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
+from napari_sam.matching import iou
 from napari_sam.model.precision import FULL, offered, reduce_precision
 from napari_sam.model.sam import CONFIGS
 from napari_sam.training.data import AnnotatedImage, read_set
-from napari_sam.training.validation import iou
 from seeded import predictor_of, seeded_image, seeded_model
 
 

@@ -13,8 +13,8 @@ from skimage.transform import resize
 from napari_sam import Predictor, Prompt
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
+from napari_sam.matching import iou
 from napari_sam.training.data import AnnotatedImage
-from napari_sam.training.validation import iou
 
 TARGET, MOST_CLICKS = 0.85, 10
 _CLICKS_ON_BACKGROUND = 5

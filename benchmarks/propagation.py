@@ -25,6 +25,7 @@ from napari_sam.annotation import Session
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts_of_masks import tight_box
+from napari_sam.matching import iou
 from napari_sam.planes import Plane
 from napari_sam.propagating.writing import propagate
 from napari_sam.starting import open_session
@@ -80,10 +81,10 @@ def _result(session: Session, truth: NDArray[np.bool_], largest: int) -> Result:
     while session.undo() is not None:
         session.clear_prompt()
     return Result(
-        _iou(found[largest], truth[largest]),
-        _iou(found, truth),
+        iou(found[largest], truth[largest]),
+        iou(found, truth),
         (len(planes) + 1) / int(truth.any((1, 2)).sum()),
-        _iou(boxes, truth),
+        iou(boxes, truth),
         seconds,
     )
 
@@ -94,10 +95,6 @@ def _boxed(session: Session, z: int, section: NDArray[np.bool_]) -> NDArray[np.b
     preview = session.predict()
     assert preview is not None
     return preview.mask
-
-
-def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float((one & other).sum() / (one | other).sum())
 
 
 def main() -> None:

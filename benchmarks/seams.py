@@ -23,8 +23,8 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
+from napari_sam.matching import iou
 from napari_sam.training.data import AnnotatedImage, read_set
-from napari_sam.training.validation import iou
 
 _AGREE = 0.95
 # Pixels of the input per pixel of the encoder's coarsest map, and moves of an untiled image.

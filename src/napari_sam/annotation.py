@@ -319,7 +319,9 @@ class Session:
         """
         plane, ledger = self._plane, self.store.ledger
         origin = ledger.origin(label, plane)
-        if (origin is None or origin.making.prompt.is_empty) and self.store.mask_of(plane, label) is None:
+        if origin is not None and origin.making.prompt.is_empty:
+            origin = None
+        if origin is None and self.store.mask_of(plane, label) is None:
             prompted = (x for x in ledger.each_origin(label) if not x.making.prompt.is_empty)
             origin = next(prompted, None)
             plane = plane_through(ledger, label, plane) if origin is None else origin.plane
@@ -330,7 +332,7 @@ class Session:
             name = self.planes.name_of(plane)
             where = f"plane {name}" if name else "image"
             raise ValueError(f"Commit or clear the prompt of the {where} first; then take up another object.")
-        if origin is not None and not origin.making.prompt.is_empty:
+        if origin is not None:
             making = origin.making
             # Earlier versions recorded points of a grid beside thin planes, which nobody can predict from.
             prompt = making.prompt.onto(plane.shape(self.planes.shape))

@@ -14,6 +14,12 @@ LEAST_IOU = 0.5
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
 
+def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """Intersection over union of two masks; 1 if both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Matching:
     """Which objects of one image have a partner.

@@ -12,7 +12,8 @@ from napari_sam.planes import Plane
 from napari_sam.previews import Preview
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import pixel_box
-from napari_sam.storage.changes import Overlap, from_block, paintable, region_of
+from napari_sam.storage.changes import Overlap
+from napari_sam.storage.painting import room_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +137,9 @@ def _is_left(session: Session, preview: Preview, overlap: Overlap, inside: int |
     box = pixel_box(preview.mask)
     if box is None:
         return False
-    rows, columns = slice(box[0], box[2]), slice(box[1], box[3])
-    there = from_block(preview.plane, session.store.block(region_of(preview.plane, rows, columns)))
-    return bool(paintable(there, preview.mask[rows, columns], overlap, inside).any())
+    index = slice(box[0], box[2]), slice(box[1], box[3])
+    block, mask = session.store.block, preview.mask[index]
+    return room_for(block, preview.plane, index, mask, overlap=overlap, inside=inside) > 0
 
 
 def annotate_each(session: Session, prompts: Sequence[Prompt], overlap: Overlap = "keep") -> list[int]:

@@ -11,7 +11,7 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
-from napari_sam.training.validation import iou
+from napari_sam.matching import iou
 
 SHAPE = (300, 420)
 CENTRES = [(40, 60), (60, 330), (150, 200), (240, 90), (250, 360), (140, 60)]

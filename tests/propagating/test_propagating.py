@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
+from napari_sam.matching import iou
 from napari_sam.planes import Plane
 from napari_sam.propagating.finding import request_propagation, run_propagation
 from napari_sam.propagating.writing import propagate, write_propagation
@@ -64,10 +65,6 @@ def planes_of(session: Session, label: int) -> list[int]:
     """The planes on which an object has pixels."""
     found: list[int] = np.flatnonzero((session.labels[:] == label).any((1, 2))).tolist()
     return found
-
-
-def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    return float((found & truth).sum() / (found | truth).sum())
 
 
 def test_the_object_is_found_on_all_its_planes_and_ends_where_it_ends(session: Session) -> None:

@@ -15,6 +15,7 @@ from skimage.io import imread, imsave
 
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.matching import iou
 from napari_sam.model.sam import CONFIGS
 from napari_sam.training.chance import Chance
 from napari_sam.training.crops import Batch, sample_batch
@@ -25,7 +26,7 @@ from napari_sam.training.images import TrainingImages
 from napari_sam.training.nano import train
 from napari_sam.training.recipe import Layout, Recipe
 from napari_sam.training.trainer import Trainer, export
-from napari_sam.training.validation import iou, score_objects
+from napari_sam.training.validation import score_objects
 from napari_sam.weights.loading import load_model
 
 RECIPE = Recipe(

@@ -14,9 +14,9 @@ from napari.utils.colormaps import AVAILABLE_COLORMAPS
 from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
+from napari_sam.matching import iou
 from napari_sam.planes import Plane, Planes
 from napari_sam.starting import open_session
-from napari_sam.training.validation import iou
 from napari_sam.widgets.shown_channels import arrays_of, composite_of, layers_like
 from widgets.conftest import DISCS, SHAPE, disc
 from widgets.driving import User, wait_until

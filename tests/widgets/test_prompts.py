@@ -16,10 +16,10 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.inference.prompts import Prompt
+from napari_sam.matching import iou
 from napari_sam.planes import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.embeddings import Budget, default_folder
-from napari_sam.training.validation import iou
 from napari_sam.widgets import prompt_layers, several_commit
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache
 from widgets.conftest import SHAPE, Encoded, disc

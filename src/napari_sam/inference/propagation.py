@@ -8,18 +8,19 @@ is another object's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.prompts import Point, Prompt
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.inference.tiling import Tile
+from napari_sam.matching import iou
 from napari_sam.runs import MaskRuns
 
 # Masks that have less in common are those of two objects.
@@ -74,12 +75,12 @@ def next_section(
         None where the mask has no pixel.
     """
     mask = before.on(shape)
-    prompt = _prompt(mask)
+    prompt = Prompt([innermost_point(mask)], box=tight_box(mask))
     found = predict_plane(predictor, shape, replace(prompt, mask=mask), embed)
     runs = MaskRuns.of(found.mask(found.best))
     if runs is None:
         return None
-    there = presence(predictor, shape, before, embed)
+    there = _presence(predictor, mask, prompt.points, embed)
     return Section(runs, float(found.scores[found.best]), before, prompt, there)
 
 
@@ -95,14 +96,16 @@ def presence(
     For the parameters see `next_section`.
     """
     whole = mask.on(shape)
-    found = predict_plane(predictor, shape, Prompt([innermost_point(whole)], mask=whole), embed)
-    is_other = _iou(found.mask(found.best), whole) < _LEAST_OVERLAP
+    return _presence(predictor, whole, [innermost_point(whole)], embed)
+
+
+def _presence(
+    predictor: Predictor,
+    mask: NDArray[np.bool_],
+    points: Sequence[Point],
+    embed: Callable[[Tile], Embedding],
+) -> float:
+    height, width = mask.shape
+    found = predict_plane(predictor, (height, width), Prompt(points, mask=mask), embed)
+    is_other = iou(found.mask(found.best), mask) < _LEAST_OVERLAP
     return 0.0 if is_other else float(found.scores[found.best])
-
-
-def _prompt(mask: NDArray[np.bool_]) -> Prompt:
-    return Prompt([innermost_point(mask)], box=tight_box(mask))
-
-
-def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return float(np.count_nonzero(one & other) / np.count_nonzero(one | other))

@@ -22,9 +22,9 @@ class FixedPlanes:
         self._store, self._label = store, label
         self._given = store.ledger.made_by("propagated", label)
 
-    def is_given(self, plane: Plane) -> bool:
-        """Whether the object has its mask on a plane from a propagation, and stays not fixed there."""
-        return plane in self._given and not self.has(plane)
+    def was_given(self, plane: Plane) -> bool:
+        """Whether an earlier propagation has given the object a mask on a plane."""
+        return plane in self._given
 
     def has(self, plane: Plane) -> bool:
         """Whether the object is fixed on a plane.

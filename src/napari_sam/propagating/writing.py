@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
-
-import numpy as np
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
@@ -21,10 +18,10 @@ from napari_sam.propagating.finding import (
 )
 from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Overlap, from_block, paintable, region_of
+from napari_sam.storage.changes import Change, OneByOne, Overlap, from_block
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.packing import PackedChanges
-from napari_sam.storage.painting import erased, repainted
+from napari_sam.storage.painting import erased, repainted, room_for
 from napari_sam.storage.records import Step
 
 KIND = "propagate"
@@ -175,10 +172,10 @@ class _Plan:
             count += 1
         behind = []
         for plane in planes[count:]:
-            if self._fixed.is_given(plane):
+            if not self._fixed.has(plane):
+                if not self._fixed.was_given(plane):
+                    break
                 behind.append(plane)
-            elif not self._fixed.has(plane):
-                break
             elif self._store.mask_of(plane, self._request.label) is not None:
                 return  # the object goes on there: what lies between is not behind its end
         for plane in behind:
@@ -190,11 +187,9 @@ class _Plan:
 
     def _has_room(self, plane: Plane, mask: MaskRuns) -> bool:
         """Whether the object may have more than half of a mask."""
-        request = self._request
-        there = from_block(plane, self._store.block(region_of(plane, *mask.index)))
-        others = np.where(there == request.label, 0, there).astype(there.dtype)
-        free = paintable(others, mask.mask(), request.overlap, request.inside)
-        return 2 * int(np.count_nonzero(free)) > mask.area
+        request, block = self._request, self._store.block
+        room = room_for(block, plane, mask.index, mask.mask(), request.label, request.overlap, request.inside)
+        return 2 * room > mask.area
 
     def _paint(self, plane: Plane, section: Section) -> None:
         request, label = self._request, self._request.label
@@ -213,7 +208,7 @@ class _Plan:
         self.changes.add(change.region, change.before, change.after)
 
 
-class _Origins(Sequence[Origin]):
+class _Origins(OneByOne[Origin]):
     """How the sections were made; a prompt is as large as its plane, so each is made when it is asked for."""
 
     def __init__(self, session: Session, request: PropagationRequest) -> None:
@@ -234,13 +229,8 @@ class _Origins(Sequence[Origin]):
     def __len__(self) -> int:
         return len(self._all)
 
-    @overload
-    def __getitem__(self, index: int) -> Origin: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Origin]: ...
-    def __getitem__(self, index: int | slice) -> Origin | list[Origin]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def item(self, index: int) -> Origin:
+        """Make one of them."""
         plane, given, section = self._all[index]
         prompt = replace(section.prompt, mask=section.before.on(self._shape))
         making: Making = replace(self._making, prompt=prompt, score=section.score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ Labels = NDArray[np.integer[Any]]
 # The index along all axes but the last two: which of the array's own planes.
 Position = tuple[int, ...]
 Overlap = Literal["keep", "replace", "inside"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +66,21 @@ class Change:
             yield position, first, self.before[offset], self.after[offset]
 
 
-class LazyChanges(Sequence[Change]):
-    """Changes of which only the one that is asked for is in memory: all may be those of a whole stack."""
+class OneByOne(Sequence[T]):
+    """A sequence of which only the item that is asked for is in memory: all may be those of a whole stack."""
 
     @abstractmethod
-    def change(self, index: int) -> Change:
+    def item(self, index: int) -> T:
         """Give one of them."""
 
     @overload
-    def __getitem__(self, index: int) -> Change: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Change]: ...
-    def __getitem__(self, index: int | slice) -> Change | list[Change]:
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
         if isinstance(index, slice):
-            return [self.change(i) for i in range(len(self))[index]]
-        return self.change(index)
+            return [self.item(i) for i in range(len(self))[index]]
+        return self.item(index)
 
 
 def region_of(plane: Plane, rows: slice, columns: slice) -> tuple[slice, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from napari_sam.runs import decode_labels, encode_labels
-from napari_sam.storage.changes import Change, Labels, LazyChanges
+from napari_sam.storage.changes import Change, Labels, OneByOne
 
 
-class PackedChanges(LazyChanges):
+class PackedChanges(OneByOne[Change]):
     """Changes that are kept as run lengths."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class PackedChanges(LazyChanges):
     def __len__(self) -> int:
         return len(self._packed)
 
-    def change(self, index: int) -> Change:
+    def item(self, index: int) -> Change:
         """Give one of them, decoded."""
         region, before, after, dtype = self._packed[index]
         shape = tuple(x.stop - x.start for x in region)

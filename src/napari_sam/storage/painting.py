@@ -68,6 +68,34 @@ def repainted(
     return Change(region, there, to_block(plane, after))
 
 
+def room_for(
+    block: ReadBlock,
+    plane: Plane,
+    index: tuple[slice, slice],
+    mask: NDArray[np.bool_],
+    label: int | None = None,
+    overlap: Overlap = "keep",
+    inside: int | None = None,
+) -> int:
+    """Count the pixels of a mask that an object may have on a plane.
+
+    Parameters
+    ----------
+    block
+        See `RecordedVolume.block`.
+    plane, index, mask
+        Where: the rows and columns, and which of them. Nothing else of the labels is read.
+    label
+        The object: what it has there counts; None for a new one.
+    overlap, inside
+        What becomes of pixels of other objects; see `paintable`.
+    """
+    there = from_block(plane, block(region_of(plane, *index)))
+    if label is not None:
+        there = np.where(there == label, 0, there).astype(there.dtype)
+    return int(np.count_nonzero(paintable(there, mask, overlap, inside)))
+
+
 def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
     """Give what changes where an object loses the mask that it has on a plane."""
     region = region_of(plane, *own.index)

@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns, decode_labels
-from napari_sam.storage.changes import Change, Labels, LazyChanges, Position
+from napari_sam.storage.changes import Change, Labels, OneByOne, Position
 from napari_sam.storage.origins import Origin, Source, origin_from_row, plane_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
@@ -253,7 +253,7 @@ class LedgerView:
         return _step(self._db.execute("SELECT * FROM steps WHERE number = ?", (number,)).fetchone())
 
 
-class StoredChanges(LazyChanges):
+class StoredChanges(OneByOne[Change]):
     """The changes of a step, as they are on the disk."""
 
     def __init__(self, connection: sqlite3.Connection, step: int, dtype: np.dtype[Any]) -> None:
@@ -265,7 +265,7 @@ class StoredChanges(LazyChanges):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def change(self, index: int) -> Change:
+    def item(self, index: int) -> Change:
         """Give one of them, read."""
         row = self._db.execute(
             "SELECT * FROM changes WHERE step = ? AND number = ?", self._keys[index]

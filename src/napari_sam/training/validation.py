@@ -12,6 +12,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
 from napari_sam.inference.tiles import PlaneEmbeddings, predict_plane
+from napari_sam.matching import iou
 from napari_sam.training.data import AnnotatedImage
 
 
@@ -38,12 +39,6 @@ def score_objects(
             box, box_score = _prompted(predictor, embeddings, Prompt(box=tight_box(truth)), truth)
             scores.append(ObjectScore(click, box, click_score, box_score))
     return scores
-
-
-def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Intersection over union of two masks; 1 if both are empty."""
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def _prompted(
