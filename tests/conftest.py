@@ -23,6 +23,11 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let all tests of the widgets use napari's window; it takes five times as long."""
+    parser.addoption("--windows", action="store_true", help="open napari's window in every test of a widget")
+
+
 def pytest_configure() -> None:
     """Point every folder that belongs to the user into one that the tests own, before anything reads it."""
     root = Path(_FOLDERS.name)

@@ -1,4 +1,4 @@
-"""A napari window with a small stack of bright discs, and a user in front of it."""
+"""A small stack of bright discs in napari, and a user in front of it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from numpy.typing import NDArray
 from qtpy.QtCore import QSettings
 
 from napari_sam.starting import open_session
 from napari_sam.storage.embeddings import default_folder
 from napari_sam.widgets.objects_table import ObjectsWidget
+from widgets.desks import Desk, ViewerDesk, WindowDesk
 from widgets.driving import User, wait_until
 
 SHAPE = (192, 224)
@@ -79,14 +80,22 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Encoded:
 
 
 @pytest.fixture
-def open_window(make_napari_viewer: Callable[..., napari.Viewer]) -> Iterator[Callable[..., User]]:
-    """Open a shown window of 1280 x 800 with an image layer, and put a user in front of it."""
+def sit_down(request: pytest.FixtureRequest) -> Iterator[Callable[..., User]]:
+    """Put a user in front of an image layer: at a window of 1280 x 800 where the test is marked so."""
     users: list[User] = []
+    in_window = request.node.get_closest_marker("window") or request.config.getoption("windows")
+    surroundings = "make_napari_viewer" if in_window else "qtbot"
+    tool = request.getfixturevalue(surroundings)
 
     def make(image: NDArray[Any], **arguments: Any) -> User:
-        viewer = make_napari_viewer(show=True)
-        viewer.window.resize(1280, 800)
-        user = User(viewer, viewer.add_image(image, name="cells", **arguments))
+        desk: Desk
+        if in_window:
+            viewer = tool(show=True)
+            viewer.window.resize(1280, 800)
+            desk = WindowDesk(viewer)
+        else:
+            desk = ViewerDesk(ViewerModel(), tool)
+        user = User(desk, desk.viewer.add_image(image, name="cells", **arguments))
         users.append(user)
         return user
 
@@ -96,12 +105,10 @@ def open_window(make_napari_viewer: Callable[..., napari.Viewer]) -> Iterator[Ca
 
 
 @pytest.fixture
-def user(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], encoded: Encoded, tmp_path: Path
-) -> User:
+def user(sit_down: Callable[..., User], stack: NDArray[np.uint8], encoded: Encoded, tmp_path: Path) -> User:
     """A user who has started to annotate the stack, seen before, on plane 0."""
     encoded.into_the_cache(stack)
-    someone = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    someone = sit_down(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)
     return someone
@@ -111,7 +118,7 @@ def user(
 def table(user: User) -> ObjectsWidget:
     """The table beside an annotation with one object on each plane."""
     widget = ObjectsWidget(user.viewer)
-    user.viewer.window.add_dock_widget(widget, name="Segment Anything: objects", area="bottom")
+    user.desk.dock(widget, "objects", "bottom")
     for z, (row, column, radius) in enumerate(DISCS):
         user.session.go_to(z=z)
         user.session.store.commit(user.session.plane, disc((row, column), radius))

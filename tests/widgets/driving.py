@@ -1,4 +1,4 @@
-"""A user of the napari window: real mouse and key events, and the patience to wait for what they start."""
+"""A user of the widgets: mouse and keys, and the patience to wait for what they start."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import napari
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Shapes
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
@@ -21,20 +20,21 @@ from napari_sam.widgets.coordinates import ChannelsTogether
 from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.made_prompts import made_boxes, made_points
 from napari_sam.widgets.prompt_layers import PromptLayers
+from widgets.desks import Desk
 
 _PATIENCE_S = 60.0
 
 
 class User:
-    """Somebody who annotates ``image`` in ``viewer`` with the docked ``widget``."""
+    """Somebody who annotates ``image`` at a ``desk`` with the docked ``widget``."""
 
-    def __init__(self, viewer: napari.Viewer, image: Image) -> None:
-        self.viewer = viewer
+    def __init__(self, desk: Desk, image: Image) -> None:
+        self.desk = desk
+        self.viewer = desk.viewer
         self.image = image
-        self.widget = AnnotateWidget(viewer)
+        self.widget = AnnotateWidget(desk.viewer)
         self.panel = self.widget.panel
-        viewer.window.add_dock_widget(self.widget, name="Segment Anything: annotate", area="right")
-        self.canvas = viewer.window._qt_viewer.canvas
+        desk.dock(self.widget, "annotate")
 
     @property
     def session(self) -> Session:
@@ -54,36 +54,40 @@ class User:
         self.panel.start.click()
         self.settle()
 
+    def point_at(self, *position: float) -> None:
+        """Bring the mouse to a position in the image's array."""
+        self.desk.act("move", self.image, position)
+
     def click(self, *position: float) -> None:
         """Click on the canvas at a position in the image's array."""
-        place = self.place(position)
-        QTest.mouseMove(self.canvas.native, place)
-        QTest.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
+        for act in ("move", "press", "release"):
+            self.desk.act(act, self.image, position)
         self.settle()
 
     def double_click(self, *position: float) -> None:
         """Click twice in quick succession; the second press is told as a double click."""
         self.click(*position)
-        place = self.place(position)
-        left, none = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        QTest.mouseDClick(self.canvas.native, left, none, place)
+        for act in ("double click", "release"):
+            self.desk.act(act, self.image, position)
         self.settle()
 
     def drag(self, start: tuple[float, ...], end: tuple[float, ...]) -> None:
-        """Press at one position in the image's array, move, and let go at another."""
-        a, b = self.place(start), self.place(end)
-        native, left, none = self.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        QTest.mouseMove(native, a)
-        QTest.mousePress(native, left, none, a)
-        for step in range(1, 6):
-            QTest.mouseMove(native, a + (b - a) * step / 5)
+        """Press at one position in the image's array, move straight to another, and let go there."""
+        self.draw([tuple(x) for x in np.linspace(start, end, 6)])
+
+    def draw(self, line: list[tuple[float, ...]]) -> None:
+        """Press at the first of some positions in the image's array, move along the others, and let go."""
+        self.desk.act("move", self.image, line[0])
+        self.desk.act("press", self.image, line[0])
+        for position in line[1:]:
+            self.desk.act("move", self.image, position)
             QApplication.processEvents()
-        QTest.mouseRelease(native, left, none, b)
+        self.desk.act("release", self.image, line[-1])
         self.settle()
 
     def press(self, key: str) -> None:
-        """Press a key, such as ``"C"`` or ``"Ctrl+Z"``, while the main window has the focus."""
-        window = self.viewer.window._qt_window
+        """Press a key, such as ``"C"`` or ``"Ctrl+Z"``, while the window has the focus."""
+        window = self.desk.keyboard
         if not window.isActiveWindow():  # shortcuts, as on any desktop, belong to the active window
             window.activateWindow()
             wait_until(window.isActiveWindow)
@@ -94,6 +98,7 @@ class User:
                 name
             ]
         QTest.keyClick(window, Qt.Key[f"Key_{letter}"], held)
+        QTest.keyRelease(window, Qt.Key.Key_Shift)  # else Qt would go on to think that Shift or Ctrl is held
         self.settle()
 
     def go_to(self, axis: int, index: int) -> None:
@@ -101,13 +106,6 @@ class User:
         world = self.image.data_to_world([index] * self.image.ndim)
         self.viewer.dims.set_point(axis, world[axis])
         self.settle()
-
-    def place(self, position: tuple[float, ...]) -> QPoint:
-        """Give the canvas pixel that shows a position in the image's array."""
-        rows_columns = np.array(position)[list(self.viewer.dims.displayed)]
-        node = self.canvas.layer_to_visual[self.image].node
-        x, y, _, w = node.get_transform("visual", "canvas").map([*(rows_columns[::-1] + 0.5), 0, 1])
-        return QPoint(round(x / w), round(y / w))
 
     def settle(self) -> None:
         """Wait until nothing is computed or about to be, and all events are handled.

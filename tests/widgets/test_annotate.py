@@ -27,8 +27,9 @@ from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
 from widgets.driving import User, wait_until
 
 
+@pytest.mark.window
 def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
-    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    user: User, sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     row, column, radius = DISCS[1]
     user.go_to(0, 1)
@@ -40,8 +41,8 @@ def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
     assert not on_disk[[0, 2]].any()
     assert iou(on_disk[1] == 1, disc((row, column), radius)) > 0.8
 
-    user.viewer.close()
-    later = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    user.desk.close()
+    later = sit_down(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     later.start(tmp_path / "cells.zarr")
     np.testing.assert_array_equal(later.session.labels[:], on_disk)
     np.testing.assert_array_equal(np.asarray(later.viewer.layers["cells labels"].data), on_disk)
@@ -51,6 +52,7 @@ def test_a_click_and_a_key_make_an_object_that_is_still_there_after_reopening(
     assert np.unique(later.session.labels[0]).tolist() == [0, 2], later.status
 
 
+@pytest.mark.window
 def test_a_dragged_box_gives_the_object_in_it(user: User) -> None:
     row, column, radius = DISCS[0]
     user.press("G")
@@ -111,6 +113,7 @@ def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
     assert "There is no object under the mask" in user.status
 
 
+@pytest.mark.window
 def test_a_double_click_takes_an_object_up_with_its_prompts(user: User) -> None:
     row, column, radius = DISCS[0]
     user.click(0, row, column)
@@ -133,6 +136,7 @@ def test_a_double_click_takes_an_object_up_with_its_prompts(user: User) -> None:
     assert user.session.target is None
 
 
+@pytest.mark.window
 def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
     user.go_to(0, 2)
     user.click(2, *DISCS[2][:2])
@@ -146,6 +150,7 @@ def test_the_preview_lies_on_the_pixels_under_the_click(user: User) -> None:
     np.testing.assert_allclose(on_image, [2, *inside[1:]], atol=1e-6)
 
 
+@pytest.mark.window
 def test_each_key_does_what_its_button_says(user: User) -> None:
     panel = user.panel
     user.click(0, *DISCS[0][:2])
@@ -195,13 +200,13 @@ def test_each_plane_keeps_its_own_prompts(user: User) -> None:
 
 
 def test_the_other_planes_of_the_array_work_like_the_first(
-    open_window: Callable[..., User], tmp_path: Path
+    sit_down: Callable[..., User], tmp_path: Path
 ) -> None:
     """A ball, cut by the planes of rows and z."""
     z, y, x = np.ogrid[:72, :96, :60]
     ball = np.hypot(np.hypot(z - 34, y - 40), x - 30) <= 16
     noise = np.random.default_rng(0).normal(0, 4, ball.shape)
-    user = open_window(np.clip(40 + 140 * ball + noise, 0, 255).astype(np.uint8))
+    user = sit_down(np.clip(40 + 140 * ball + noise, 0, 255).astype(np.uint8))
     user.start(tmp_path / "ball.zarr")
     user.viewer.dims.order = (2, 1, 0)
     user.viewer.dims.set_current_step(2, 30)
@@ -261,10 +266,11 @@ def test_the_console_drives_the_window(user: User) -> None:
     assert len(user.layer("SAM points").data) == 0
 
 
+@pytest.mark.window
 def test_existing_layers_with_another_transform_are_read_through_the_world(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    someone = open_window(stack, scale=SCALE, translate=TRANSLATE)
+    someone = sit_down(stack, scale=SCALE, translate=TRANSLATE)
     row, column, _ = DISCS[0]
     world = someone.image.data_to_world((0, row, column))
     mine = someone.viewer.add_points([world], name="mine")
@@ -290,6 +296,7 @@ def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User)
     assert set(np.unique(user.session.labels[0])) == {0, 7, 8}
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("tool", ["paint", "fill"])
 def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool: str) -> None:
     labels, store = user.layer("cells labels"), user.session.store
@@ -346,12 +353,12 @@ def test_undo_leaves_an_unfinished_prompt_alone(user: User) -> None:
 
 
 def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
-    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    user: User, sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     user.click(0, *DISCS[0][:2])
     user.press("C")
-    user.viewer.close()
-    later = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    user.desk.close()
+    later = sit_down(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     later.start(tmp_path / "cells.zarr")
     later.go_to(0, 2)
     later.press("Ctrl+Z")
@@ -366,11 +373,11 @@ def test_undo_goes_on_after_reopening_and_the_prompts_come_back(
 
 
 def test_a_second_window_may_look_but_not_write(
-    user: User, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    user: User, sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     user.click(0, *DISCS[0][:2])
     user.press("C")
-    other = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
+    other = sit_down(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     other.start(tmp_path / "cells.zarr")
     assert "can only be read: they are open in another window" in other.status
     assert not other.layer("cells labels").editable
@@ -442,13 +449,13 @@ def test_start_without_an_image_says_what_to_do(user: User, tmp_path: Path) -> N
     ],
 )
 def test_unusable_labels_are_refused_and_left_alone(
-    open_window: Callable[..., User],
+    sit_down: Callable[..., User],
     stack: NDArray[np.uint8],
     tmp_path: Path,
     prepare: Callable[[Path], object],
     message: str,
 ) -> None:
-    someone = open_window(stack)
+    someone = sit_down(stack)
     prepare(tmp_path)
     before = sorted(path.name for path in (tmp_path / "x.zarr").rglob("*"))
     someone.start(tmp_path / "x.zarr")
@@ -458,10 +465,10 @@ def test_unusable_labels_are_refused_and_left_alone(
 
 
 def test_a_foreign_checkpoint_is_refused(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
-    someone = open_window(stack)
+    someone = sit_down(stack)
     someone.panel.model.value = "vit_b"
     someone.settle()
     assert someone.panel.checkpoint.native.isVisible()
@@ -479,6 +486,7 @@ def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
     assert "beside the image" in user.status
 
 
+@pytest.mark.window
 def test_the_3d_view_asks_for_the_2d_one_where_what_was_set_is_a_prompt(user: User) -> None:
     points, (row, column, _) = user.layer("SAM points"), DISCS[0]
 
@@ -550,6 +558,7 @@ def test_starting_again_takes_up_the_same_layers(user: User) -> None:
     assert np.unique(user.session.labels[:]).tolist() == [0, 1, 2]
 
 
+@pytest.mark.window
 def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -> None:
     user.viewer.dims.order = (1, 0, 2)
     user.viewer.reset_view()
@@ -567,9 +576,9 @@ def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -
 
 
 def test_my_points_keep_their_own_columns_and_sizes(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    someone = open_window(stack)
+    someone = sit_down(stack)
     mine = someone.viewer.add_points(
         [[0, 30, 40], [1, 60, 60], [2, 34, 70]],
         features={"cell_id": [11, 12, 13]},
@@ -617,13 +626,14 @@ def test_our_layers_follow_when_the_image_is_rescaled(user: User) -> None:
         np.testing.assert_allclose(user.layer(name).scale, (3, 2, 2))
 
 
+@pytest.mark.window
 def test_closing_lets_go_of_everything(user: User) -> None:
     dims, layers = user.viewer.dims.events.current_step, user.viewer.layers.events.inserted
     points = user.layer("SAM points")
     user.click(0, 5, 5)
     assert any("SessionController" in str(x) for x in dims.callbacks)
     assert any("LayerChoice" in str(x) for x in layers.callbacks)
-    user.viewer.window.remove_dock_widget(user.widget)
+    user.desk.undock(user.widget)
     for emitter in (dims, layers, points.events.data, points.events.name, points.events.mode):
         ours = ("AnnotateWidget", "LayerChoice", "SessionController", "PromptLayers", "ToolChoice")
         assert not any(name in str(x) for x in emitter.callbacks for name in ours)
@@ -632,11 +642,13 @@ def test_closing_lets_go_of_everything(user: User) -> None:
     points.add([[0, 5, 5]])  # must not reach the closed widget
 
 
+@pytest.mark.window
 def test_nothing_is_cut_off_at_1280_by_800(user: User) -> None:
     no_button_is_cut_off(user.panel)
     assert user.viewer.window._qt_window.height() <= 800
 
 
+@pytest.mark.window
 def test_nothing_is_cut_off_in_larger_letters(user: User, font_size: Callable[[int], None]) -> None:
     area = user.widget.findChild(Scrolled)
     width, before = area.minimumWidth(), get_settings().appearance.font_size
@@ -671,6 +683,7 @@ def font_size() -> Iterator[Callable[[int], None]]:
     appearance.font_size = before
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("size", [(1280, 800), (900, 600)], ids=str)
 def test_the_scroll_bar_covers_nothing_and_the_status_is_always_seen(
     user: User, size: tuple[int, int]
@@ -694,9 +707,9 @@ def test_the_scroll_bar_covers_nothing_and_the_status_is_always_seen(
 
 
 def test_planes_of_a_2d_image_need_no_slider(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    someone = open_window(stack[0])
+    someone = sit_down(stack[0])
     someone.start(tmp_path / "flat.zarr")
     assert someone.session.plane == Plane((0, 1), (0, 0))
     someone.click(*DISCS[0][:2])
@@ -705,19 +718,19 @@ def test_planes_of_a_2d_image_need_no_slider(
 
 
 def test_the_choices_of_last_time_are_remembered(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    someone = open_window(stack)
+    someone = sit_down(stack)
     someone.panel.live.setChecked(False)
     someone.panel.start.click()
     someone.settle()
-    assert not open_window(stack).panel.live.isChecked()
+    assert not sit_down(stack).panel.live.isChecked()
 
 
 def test_the_precision_is_chosen_among_those_that_gain(
-    open_window: Callable[..., User], stack: NDArray[np.uint8]
+    sit_down: Callable[..., User], stack: NDArray[np.uint8]
 ) -> None:
-    someone = open_window(stack)
+    someone = sit_down(stack)
     choice = someone.panel.precision
     assert choice.choices == precisions("nano")
     assert choice.native.isHidden() == (len(choice.choices) == 1)
@@ -725,9 +738,10 @@ def test_the_precision_is_chosen_among_those_that_gain(
     someone.panel.start.click()
     someone.settle()
     assert someone.session.predictor.identity.precision == choice.choices[-1]
-    assert open_window(stack).panel.precision.value == choice.choices[-1]
+    assert sit_down(stack).panel.precision.value == choice.choices[-1]
 
 
+@pytest.mark.window
 def test_all_layers_are_removed_at_once(user: User) -> None:
     user.click(0, *DISCS[0][:2])
     user.press("C")
@@ -746,9 +760,9 @@ def test_closing_while_the_session_is_about_to_end_is_harmless(user: User) -> No
 
 
 def test_what_stops_without_a_download_speaks_of_none(
-    open_window: Callable[..., User], stack: NDArray[np.uint8]
+    sit_down: Callable[..., User], stack: NDArray[np.uint8]
 ) -> None:
-    user = open_window(stack)
+    user = sit_down(stack)
     user.panel.start.click()
     user.panel.cancel_requested.emit()
     user.settle()

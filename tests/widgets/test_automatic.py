@@ -34,7 +34,7 @@ class Masks:
         self.user = user
         self.widget = AutomaticWidget(user.viewer)
         self.panel: AutomaticPanel = self.widget.panel
-        user.viewer.window.add_dock_widget(self.widget, name="Segment Anything: automatic masks")
+        user.desk.dock(self.widget, "automatic masks")
         self.settle()
 
     def find(self) -> None:
@@ -81,6 +81,7 @@ def centre(plane: int) -> tuple[int, int]:
     return DISCS[plane][0], DISCS[plane][1]
 
 
+@pytest.mark.window
 def test_the_masks_of_a_plane_are_found_rejected_by_click_and_committed_as_one_step(masks: Masks) -> None:
     user, session = masks.user, masks.user.session
     assert masks.panel.count.text() == "no masks shown" and not masks.panel.commit.isEnabled()
@@ -330,10 +331,10 @@ def test_a_run_beside_the_shown_plane_says_where_to_go(masks: Masks) -> None:
 
 @pytest.mark.parametrize(("axes", "along"), [("tczyx", "z"), ("ztyx", "t")])
 def test_tracks_that_napari_cannot_show_are_explained(
-    open_window: Callable[..., User], stack: np.ndarray, tmp_path: Path, axes: str, along: str
+    sit_down: Callable[..., User], stack: np.ndarray, tmp_path: Path, axes: str, along: str
 ) -> None:
     shape = {"tczyx": (1, 1, 3), "ztyx": (1, 3)}[axes]
-    someone = open_window(stack.reshape(*shape, *stack.shape[1:]), axis_labels=tuple(axes))
+    someone = sit_down(stack.reshape(*shape, *stack.shape[1:]), axis_labels=tuple(axes))
     someone.start(tmp_path / "cells.zarr")
     masks = Masks(someone)
     assert masks.panel.stack.planes()[0] == along
@@ -358,6 +359,7 @@ def test_a_run_is_stopped_and_goes_on(masks: Masks) -> None:
     assert masks.widget._controller._stack.run is run and run.is_complete
 
 
+@pytest.mark.window
 def test_only_the_drawn_region_changes(masks: Masks) -> None:
     user, session = masks.user, masks.user.session
     masks.panel.writing.draw.click()

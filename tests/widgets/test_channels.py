@@ -60,9 +60,9 @@ def mask_of_colours(picture: NDArray[np.uint8], like: Session, folder: Path) -> 
 
 
 def test_layers_as_shown_are_what_the_model_sees(
-    open_window: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
+    sit_down: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
 ) -> None:
-    user = open_window(halves[0], colormap="magenta", blending="additive", contrast_limits=(300, 2600))
+    user = sit_down(halves[0], colormap="magenta", blending="additive", contrast_limits=(300, 2600))
     other = user.viewer.add_image(
         halves[1], colormap="green", blending="additive", contrast_limits=(300, 2600), name="green"
     )
@@ -98,12 +98,13 @@ def test_layers_as_shown_are_what_the_model_sees(
     assert str(user.image.colormap.name) == "magenta" and str(other.colormap.name) == "cyan"
 
 
+@pytest.mark.window
 def test_along_an_axis_masks_and_prompts_are_shown_with_every_channel(
-    open_window: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
+    sit_down: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
 ) -> None:
     whole = halves.max(0)
     three = np.stack([whole, whole // 2, whole], axis=1)  # z, c, y, x
-    user = open_window(three, axis_labels=("z", "c", "y", "x"), scale=(2, 1, 0.5, 0.5))
+    user = sit_down(three, axis_labels=("z", "c", "y", "x"), scale=(2, 1, 0.5, 0.5))
     steps = user.viewer.dims.nsteps
     choose_channels(user, "along")
     user.start(tmp_path / "cells.zarr")
@@ -156,12 +157,13 @@ COLORMAPS = [
 ]
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("colormap", COLORMAPS)
-def test_the_picture_is_napari_s_own(open_window: Callable[..., User], colormap: str) -> None:
+def test_the_picture_is_napari_s_own(sit_down: Callable[..., User], colormap: str) -> None:
     """Compared with the canvas in the middle of blocks of one intensity."""
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 1000, (2, 6, 8)).repeat(8, 1).repeat(8, 2).astype(np.uint16)
-    user = open_window(
+    user = sit_down(
         blocks[0], colormap=colormap, contrast_limits=(100, 900), gamma=0.8, interpolation2d="nearest"
     )
     user.viewer.add_image(

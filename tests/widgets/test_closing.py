@@ -42,14 +42,15 @@ def gone(user: User) -> None:
     QApplication.processEvents()
 
 
+@pytest.mark.window
 def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     """Qt tells a docked widget nothing when its window goes; so it has to watch the window from the start."""
-    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user = sit_down(stack, axis_labels=("z", "y", "x"))
     user.panel.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
-    user.viewer.close()
+    user.desk.close()
     gone(user)
     assert user.widget.session is None
     again = LabelsStore.open_or_create(tmp_path / "cells.zarr", stack.shape, "zyx")
@@ -57,18 +58,20 @@ def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
     again.close()
 
 
+@pytest.mark.window
 def test_a_window_that_closes_takes_all_its_widgets_along(user: User) -> None:
     others = [AutomaticWidget(user.viewer), ObjectsWidget(user.viewer)]
     for widget in others:
-        user.viewer.window.add_dock_widget(widget, area="right")
+        user.desk.dock(widget, type(widget).__name__)
     wait_until(lambda: len(user.viewer.window._qt_window.tabifiedDockWidgets(user.widget.parent())) == 2)
     assert all(widget.watched is user.widget.window() for widget in (user.widget, *others))
-    user.viewer.close()
+    user.desk.close()
     wait_until(no_thread)
     assert all(widget.watched is None for widget in (user.widget, *others))
     assert not any(widget._connections._made for widget in (user.widget, *others))
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("end", ["start anew", "remove the image", "close the window"])
 def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> None:
     """A session holds a model of up to gigabytes and its embeddings; they go with it."""
@@ -80,7 +83,7 @@ def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> No
     elif end == "remove the image":
         user.viewer.layers.remove(user.image)
     else:
-        user.viewer.close()
+        user.desk.close()
 
     def is_forgotten() -> bool:
         gc.collect()
@@ -91,11 +94,11 @@ def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> No
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
 def test_the_cache_dialog_then_another_start_then_the_end(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, seed: int
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, seed: int
 ) -> None:
     """In any order and at any moment: accepted, cancelled or left open, with the encoding under way."""
     rng = np.random.default_rng(seed)
-    user = open_window(np.concatenate([stack] * 4), axis_labels=("z", "y", "x"))
+    user = sit_down(np.concatenate([stack] * 4), axis_labels=("z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
     user.panel.stack.button.click()
     user.panel.seen.cache.click()
@@ -112,14 +115,14 @@ def test_the_cache_dialog_then_another_start_then_the_end(
         if rng.random() < 0.5:
             user.settle()
     user.viewer.dims.set_point(0, int(rng.integers(12)))
-    user.viewer.close()
+    user.desk.close()
     gone(user)
     assert user.widget.session is None
 
 
 @pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE")
-def test_a_start_that_is_refused_leaves_nothing(open_window: Callable[..., User], tmp_path: Path) -> None:
-    user = open_window(np.broadcast_to(np.zeros(1, np.uint8), (2, 3, 70_000)))
+def test_a_start_that_is_refused_leaves_nothing(sit_down: Callable[..., User], tmp_path: Path) -> None:
+    user = sit_down(np.broadcast_to(np.zeros(1, np.uint8), (2, 3, 70_000)))
     threads = own_threads()
     callbacks = [list(x) for x in (user.viewer.mouse_move_callbacks, user.image.mouse_drag_callbacks)]
     user.start(tmp_path / "cells.zarr")
@@ -135,9 +138,9 @@ def test_a_start_that_is_refused_leaves_nothing(open_window: Callable[..., User]
 
 @pytest.mark.filterwarnings("ignore:data shape .* exceeds GL_MAX_TEXTURE_SIZE")
 def test_a_plane_that_is_too_large_is_told_when_it_is_shown(
-    open_window: Callable[..., User], tmp_path: Path
+    sit_down: Callable[..., User], tmp_path: Path
 ) -> None:
-    user = open_window(np.broadcast_to(np.zeros(1, np.uint8), (70_000, 40, 50)))
+    user = sit_down(np.broadcast_to(np.zeros(1, np.uint8), (70_000, 40, 50)))
     user.start(tmp_path / "cells.zarr")
     user.viewer.dims.order = (1, 0, 2)
     user.settle()
@@ -147,7 +150,7 @@ def test_a_plane_that_is_too_large_is_told_when_it_is_shown(
 
 @pytest.mark.parametrize("end", ["cancelled", "closed"])
 def test_a_session_that_comes_too_late_lets_its_labels_go(
-    open_window: Callable[..., User],
+    sit_down: Callable[..., User],
     stack: NDArray[np.uint8],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -163,11 +166,11 @@ def test_a_session_that_comes_too_late_lets_its_labels_go(
         return late[0]
 
     monkeypatch.setattr(image_choice, "open_session", opened)
-    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user = sit_down(stack, axis_labels=("z", "y", "x"))
     user.panel.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
     wait_until(began.is_set)
-    user.panel.cancel_requested.emit() if end == "cancelled" else user.viewer.close()
+    user.panel.cancel_requested.emit() if end == "cancelled" else user.desk.close()
     may_end.set()
     wait_until(lambda: bool(late[0].store.read_only))
     again = LabelsStore.open(tmp_path / "cells.zarr")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from napari_sam.annotation import Session
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
+from napari_sam.inference.results import Embedding
 from napari_sam.planes import Plane, Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
@@ -113,9 +115,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@cache
+def embedding_of(predictor: Predictor, plane: Plane) -> Embedding:
+    return predictor.encode(Planes(STACK, "zyx").image(plane))
+
+
 def mask_at(predictor: Predictor, plane: Plane, point: tuple[float, float]) -> NDArray[np.bool_]:
-    embedding = predictor.encode(Planes(STACK, "zyx").image(plane))
-    found = predictor.predict(embedding, Prompt([point]))
+    found = predictor.predict(embedding_of(predictor, plane), Prompt([point]))
     mask: NDArray[np.bool_] = found.masks[found.best]
     return mask
 

@@ -79,15 +79,12 @@ class Turns:
 
 @pytest.fixture
 def turns(
-    open_window: Callable[..., User],
+    sit_down: Callable[..., User],
     stack: NDArray[np.uint8],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Turns:
-    user = open_window(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
-    # Nobody looks at what is drawn; and where a single layer is left, vispy draws it with buffers of the
-    # removed ones still bound, of which Mesa may crash.
-    user.canvas.native.setUpdatesEnabled(False)
+    user = sit_down(stack, scale=SCALE, translate=TRANSLATE, axis_labels=("z", "y", "x"))
     return Turns(user, tmp_path / "one.zarr", monkeypatch)
 
 
@@ -134,9 +131,10 @@ def test_a_stop_between_two_turns_leaves_nothing(turns: Turns, after: int, end: 
     assert user.session.store.path == turns.labels and len(names(user)) == 6
 
 
+@pytest.mark.window
 @pytest.mark.parametrize("after", [slow(1), 3, slow(5)])
 def test_a_window_that_closes_between_two_turns_takes_all_along(turns: Turns, after: int) -> None:
-    turns.press_start(after, turns.user.viewer.close)
+    turns.press_start(after, turns.user.desk.close)
     wait_until(lambda: len(turns.seen) == after)
     QTest.qWait(100)
     assert len(turns.seen) == after and turns.user.widget.session is None

@@ -47,10 +47,8 @@ def row(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelRow
 
 
 @pytest.fixture
-def someone(
-    row: ModelRow, open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
-) -> User:
-    user = open_window(stack)
+def someone(row: ModelRow, sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path) -> User:
+    user = sit_down(stack)
     user.panel.model.value = "vit_t"
     user.panel.labels.value = tmp_path / "cells.zarr"
     return user

@@ -11,9 +11,7 @@ import pytest
 import zarr
 from napari.components import ViewerModel
 from numpy.typing import NDArray
-from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.matching import iou
@@ -37,11 +35,9 @@ def cells() -> NDArray[np.uint8]:
 
 
 @pytest.fixture
-def user(
-    open_window: Callable[..., User], cells: NDArray[np.uint8], encoded: Encoded, tmp_path: Path
-) -> User:
+def user(sit_down: Callable[..., User], cells: NDArray[np.uint8], encoded: Encoded, tmp_path: Path) -> User:
     encoded.into_the_cache(cells)
-    someone = open_window(cells, axis_labels=("z", "y", "x"))
+    someone = sit_down(cells, axis_labels=("z", "y", "x"))
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)
     return someone
@@ -52,9 +48,9 @@ def hover(user: User, *position: float) -> None:
 
     napari leaves out moves that follow another one within milliseconds.
     """
-    place = user.place(position)
-    for step in (6, 0):
-        QTest.mouseMove(user.canvas.native, place + QPoint(step, 0))
+    *before, column = position
+    for step in (2, 0):
+        user.point_at(*before, column + step)
         QTest.qWait(20)
         user.settle()
 
@@ -64,6 +60,7 @@ def lies_at(seen: Preview | None, row: float, column: float) -> bool:
     return seen is not None and seen.prompt.points[0] == pytest.approx((row, column), abs=1)
 
 
+@pytest.mark.window
 def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> None:
     row, column, radius = CELLS[0]
     for _ in range(3):
@@ -101,6 +98,7 @@ def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> 
     assert len(user.layer("SAM boxes").data) == 0 and user.session.prompt.is_empty
 
 
+@pytest.mark.window
 def test_one_object_per_prompt(user: User) -> None:
     user.press("N")
     assert user.panel.each.isChecked()
@@ -360,6 +358,7 @@ def test_labels_whose_axes_are_not_shown_are_refused(user: User) -> None:
     assert "The shown axes are not axes of 'theirs'" in user.status
 
 
+@pytest.mark.window
 def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> None:
     layer = user.layer("SAM hover")
     assert not layer.visible
@@ -494,6 +493,7 @@ def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
     assert len(layers.boxes.data) == 30 + 28
 
 
+@pytest.mark.window
 def test_an_ellipse_that_is_drawn_with_the_mouse_is_a_box_and_a_mask(user: User) -> None:
     row, column, radius = CELLS[1]
     shapes = user.layer("SAM boxes")
@@ -514,7 +514,7 @@ def test_an_ellipse_that_is_drawn_with_the_mouse_is_a_box_and_a_mask(user: User)
 
 
 def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
-    open_window: Callable[..., User], cells: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], cells: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     """The model sees the colours of an RGBA image, whatever lies in its fourth channel."""
     colours = np.stack([cells[0], cells[0] // 2, cells[0] // 3], axis=-1)
@@ -522,7 +522,7 @@ def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
     row, column, radius = CELLS[0]
     masks = []
     for name, image in (("rgb", colours), ("rgba", np.concatenate([colours, opacity], axis=-1))):
-        user = open_window(image, rgb=True)
+        user = sit_down(image, rgb=True)
         user.start(tmp_path / f"{name}.zarr")
         seen = user.session.embedder.seen(user.session.plane)
         assert seen is not None and seen[1].shape == (*SHAPE, 3)
@@ -531,27 +531,15 @@ def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
         user.press("C")
         masks.append(np.asarray(user.session.labels[:]))
         assert masks[-1].shape == SHAPE
-        user.viewer.close()
+        user.desk.close()
     assert iou(masks[0] == 1, disc((row, column), radius)) > 0.8
     np.testing.assert_array_equal(*masks)
 
 
-def drag_along(user: User, line: list[tuple[float, ...]]) -> None:
-    """Press at the first of some positions in the image's array, move along the others, and let go."""
-    places = [user.place(position) for position in line]
-    native, left, none = user.canvas.native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    QTest.mouseMove(native, places[0])
-    QTest.mousePress(native, left, none, places[0])
-    for place in places[1:]:
-        QTest.mouseMove(native, place)
-        QApplication.processEvents()
-    QTest.mouseRelease(native, left, none, places[-1])
-    user.settle()
-
-
+@pytest.mark.window
 def test_a_lasso_may_cross_the_edge_of_the_image(user: User) -> None:
     user.panel.area_tool.click()
-    drag_along(user, [(0, 30, 20), (0, 45, -5), (0, 60, 20), (0, 45, 24)])
+    user.draw([(0, 30, 20), (0, 45, -5), (0, 60, 20), (0, 45, 24)])
     assert len(user.layer("SAM boxes").data) == 1
     box, mask = user.session.prompt.box, user.session.prompt.mask
     assert box is not None and box == pytest.approx((30, -0.5, 60, 20), abs=1) and mask is not None

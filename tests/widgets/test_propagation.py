@@ -37,6 +37,7 @@ def request(user: User) -> None:
     user.panel.propagate.click()
 
 
+@pytest.mark.window
 def test_a_click_and_a_key_make_an_object_of_all_its_planes(user: User) -> None:
     assert user.panel.propagate.text() == "Along z  [Shift+C]"
     user.click(0, *FIRST)
@@ -119,9 +120,9 @@ def test_a_stop_is_for_those_that_wait_too(user: User) -> None:
 
 @pytest.mark.parametrize("axes", ["yx", "pyx"])
 def test_one_plane_or_separate_fields_have_no_such_button(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, axes: str
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path, axes: str
 ) -> None:
-    user = open_window(stack[0] if axes == "yx" else stack, axis_labels=tuple(axes))
+    user = sit_down(stack[0] if axes == "yx" else stack, axis_labels=tuple(axes))
     user.start(tmp_path / "cells.zarr")
     assert not user.panel.propagate.isVisible()
     user.click(*(() if axes == "yx" else (3,)), *FIRST)
@@ -130,9 +131,9 @@ def test_one_plane_or_separate_fields_have_no_such_button(
 
 
 def test_the_axis_is_the_one_that_was_moved_along_last(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    user = open_window(np.stack([stack[:3], stack[:3]]), axis_labels=("t", "z", "y", "x"))
+    user = sit_down(np.stack([stack[:3], stack[:3]]), axis_labels=("t", "z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
     assert user.panel.propagate.text() == "Along z  [Shift+C]"
     user.go_to(1, 0)
@@ -146,9 +147,9 @@ def test_the_axis_is_the_one_that_was_moved_along_last(
 
 
 def test_positions_and_channels_are_no_way_for_objects(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    user = open_window(np.stack([stack[:2], stack[:2]]), axis_labels=("p", "z", "y", "x"))
+    user = sit_down(np.stack([stack[:2], stack[:2]]), axis_labels=("p", "z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
     user.go_to(1, 0)
     user.go_to(0, 1)

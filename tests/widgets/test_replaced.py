@@ -41,9 +41,9 @@ def test_an_array_of_another_shape_ends_the_annotation(
 
 
 def test_an_array_that_came_while_the_session_was_opened_is_told(
-    open_window: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
+    sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    user = open_window(stack)
+    user = sit_down(stack)
     user.panel.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
     user.image.data = stack.copy()

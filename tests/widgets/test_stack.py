@@ -217,6 +217,7 @@ def test_the_strip_is_green_where_planes_are_ready(qapp: QApplication) -> None:
     strip.close()
 
 
+@pytest.mark.window
 def test_in_napari_the_strip_follows_the_slider(user: User) -> None:
     wait_until(lambda: user.panel.stack.caption.text() == "3 of 3 planes ready")
     user.go_to(0, 2)
@@ -265,14 +266,15 @@ def test_the_window_never_stalls(view: StackStatus, tmp_path: Path) -> None:
     assert max(np.diff(ticks)) < 0.05
 
 
+@pytest.mark.window
 @pytest.mark.slow
 def test_a_real_window_never_stalls(
-    open_window: Callable[..., User], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sit_down: Callable[..., User], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same with napari's canvas: encoded as a whole, moved through, clicked, and closed mid-work."""
     handlers = timed_handlers(monkeypatch)
     stack = np.stack([seeded_image(500, 400, seed=z)[..., 0] for z in range(30)])
-    user = open_window(stack, axis_labels=("z", "y", "x"))
+    user = sit_down(stack, axis_labels=("z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
     user.click(0, 200, 150)  # what napari compiles at its first click is napari's own
     user.press("C")
@@ -290,7 +292,7 @@ def test_a_real_window_never_stalls(
     timer.stop()
     longest, longest_of_ours = max(np.diff(ticks)), max(handlers)
     began = time.monotonic()
-    user.viewer.close()
+    user.desk.close()
     wait_until(no_thread)
     assert time.monotonic() - began < 5
     assert user.widget.session is None

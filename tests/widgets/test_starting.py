@@ -41,9 +41,9 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> SlowOpening:
 
 
 @pytest.fixture
-def user(open_window: Callable[..., User], stack: NDArray[np.uint8], opening: SlowOpening) -> User:
+def user(sit_down: Callable[..., User], stack: NDArray[np.uint8], opening: SlowOpening) -> User:
     """A user whose session is just being opened, with axes that were guessed."""
-    someone = open_window(stack)
+    someone = sit_down(stack)
     someone.panel.start.click()
     wait_until(opening.began.is_set)
     return someone
@@ -74,6 +74,7 @@ def test_axes_typed_while_a_session_is_opened_take_effect(
     assert list((tmp_path / "data").rglob("*.labels.zarr")) == [user.session.store.path]
 
 
+@pytest.mark.window
 def test_axes_that_are_emptied_are_those_that_the_layer_names(user: User, opening: SlowOpening) -> None:
     opening.may_end.set()
     type_axes(user, "tyx")

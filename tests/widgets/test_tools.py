@@ -15,6 +15,7 @@ def checked(user: User) -> list[str]:
     return [name for name, button in user.panel._tool_buttons.items() if button.isChecked()]
 
 
+@pytest.mark.window
 def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
     for tool, name, mode, other in (
         ("points", "SAM points", "add", "pan_zoom"),
