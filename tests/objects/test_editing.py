@@ -22,6 +22,7 @@ from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making
+from napari_sam.storage.records import Step
 
 SHAPE = (4, 30, 40)
 GEOMETRY = Geometry("zyx", (2.0, 0.5, 0.25), units=["micrometer"] * 3)
@@ -70,6 +71,45 @@ EDITS = [
     pytest.param(lambda x: x.rename(2, "odd"), {1, 2, 3}, id="rename"),
     pytest.param(lambda x: x.classify([1, 2], "nucleus"), {1, 2, 3}, id="classify"),
 ]
+
+
+class Stopped(Exception):
+    """What a user's stop raises."""
+
+
+CHANGES = [edit for edit in EDITS if edit.id not in ("rename", "classify")]
+
+
+@pytest.mark.parametrize(("edit", "left"), EDITS)
+def test_in_a_thread_of_its_own_it_is_the_same_step_of_which_nobody_is_told(
+    store: LabelsStore, edit: Callable[[Objects], Step], left: set[int]
+) -> None:
+    told, shares = list[Step](), list[float]()
+    store.changed.connect(told.append)
+    step = edit(Objects(store, aside=shares.append))
+    assert store.ledger.steps()[-1] == step and not told
+    assert {info.label for info in store.ledger.objects()} == left
+    assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize(("edit", "left"), CHANGES)
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_is_stopped_leaves_nothing(
+    store: LabelsStore, edit: Callable[[Objects], Step], left: set[int], after: int
+) -> None:
+    before, steps, told = np.asarray(store.array[:]), store.ledger.steps(), list[float]()
+
+    def stop(share: float) -> None:
+        told.append(share)
+        if len(told) > after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        edit(Objects(store, aside=stop))
+    assert_array_equal(store.array[:], before)
+    assert store.ledger.steps() == steps
+    edit(Objects(store))
+    assert {info.label for info in store.ledger.objects()} == left
 
 
 @pytest.mark.parametrize(("edit", "left"), EDITS)
@@ -369,6 +409,16 @@ def test_other_labels_are_imported_beside_what_is_there(store: LabelsStore, obje
     store.undo()
     assert_array_equal(store.array[:], before)
     assert objects.import_labels(np.zeros(SHAPE, np.uint8)) is None
+
+
+def test_labels_may_lack_axes_of_length_one(tmp_path: Path) -> None:
+    store = LabelsStore.create(tmp_path / "one.zarr", (1, 1, *SHAPE[1:]), "tzyx")
+    other = np.zeros(SHAPE[1:], np.int16)
+    other[10:20, 5:15] = 7
+    assert Objects(store).import_labels(zarr.array(other)) is not None
+    assert_array_equal(store.array[0, 0] == 1, other == 7)
+    with pytest.raises(ValueError, match=r"give whole numbers of the image's shape \(1, 1, 30, 40\)"):
+        Objects(store).import_labels(np.zeros((1, *other.shape, 1), int))
 
 
 def test_a_store_that_can_only_be_read_says_so(store: LabelsStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,19 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.driving import wait_until
+
+
+class Held:
+    """What works beside the window, held until it may go on."""
+
+    def __init__(self) -> None:
+        self.began, self.may_go_on = threading.Event(), threading.Event()
+        self.threads: list[threading.Thread] = []
+
+    def wait(self) -> None:
+        self.threads.append(threading.current_thread())
+        self.began.set()
+        assert self.may_go_on.wait(60)
 
 
 def cell(widget: ObjectsWidget, row: int, title: str) -> str:
@@ -37,16 +51,22 @@ def click(widget: ObjectsWidget, row: int, twice: bool = False) -> None:
 
 
 def push(button: QWidget) -> None:
-    """Press a button with the mouse."""
+    """Press a button of the table with the mouse, and wait until an edit is written."""
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    table = button.parentWidget()
+    assert isinstance(table, ObjectsWidget)
+    wait_until(lambda: not table.is_writing)
 
 
 def choose(menu: QMenu, text: str) -> None:
-    """Take the entry of a menu that begins with these words."""
+    """Take the entry of a menu that begins with these words, and wait until an edit is written."""
     menu.aboutToShow.emit()
     (action,) = (x for x in menu.actions() if x.text().startswith(text))
     assert action.isEnabled()
     action.trigger()
+    table = menu.parentWidget()
+    assert isinstance(table, ObjectsWidget)
+    wait_until(lambda: not table.is_writing)
 
 
 def export(table: ObjectsWidget, title: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

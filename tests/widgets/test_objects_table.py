@@ -22,6 +22,7 @@ from widgets.driving import User, wait_until
 from widgets.table_driving import cell, choose, click, export, labels_shown, push
 
 
+@pytest.mark.window
 def test_the_table_measures_sorts_filters_and_writes(
     user: User, table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,14 +45,14 @@ def test_the_table_measures_sorts_filters_and_writes(
 
 def test_rows_are_edited_and_undo_brings_them_back(user: User, table: ObjectsWidget) -> None:
     before: NDArray[np.uint32] = user.session.labels[:]
-    table.delete.click()
+    push(table.delete)
     assert "No object was chosen" in table.status.text()
     click(table, 1)
     push(table.delete)
     wait_until(lambda: labels_shown(table) == ["1", "3"])
     assert not np.asarray(user.session.labels[1]).any()
     table.table.selectAll()
-    table.merge.click()
+    push(table.merge)
     wait_until(lambda: labels_shown(table) == ["1"])
     assert cell(table, 0, "Planes") == "2"
     user.press("Ctrl+Z")
@@ -60,6 +61,7 @@ def test_rows_are_edited_and_undo_brings_them_back(user: User, table: ObjectsWid
     np.testing.assert_array_equal(user.session.labels[:], before)
 
 
+@pytest.mark.window
 def test_a_double_click_flies_to_the_object(
     user: User, table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +245,7 @@ def test_outlines_lie_on_the_objects(user: User, table: ObjectsWidget) -> None:
     np.testing.assert_array_equal(layer.scale, user.image.scale)
 
 
+@pytest.mark.window
 def test_the_table_fits_beside_the_annotation_at_1280_by_800(user: User, table: ObjectsWidget) -> None:
     for button in table.findChildren(QPushButton):
         if button.isVisible():
@@ -251,6 +254,7 @@ def test_the_table_fits_beside_the_annotation_at_1280_by_800(user: User, table: 
     assert table.height() >= table.minimumSizeHint().height()
 
 
+@pytest.mark.window
 def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) -> None:
     user.widget.stop()
     assert table.proxy.rowCount() == 0 and not table.delete.isEnabled()
@@ -258,6 +262,6 @@ def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) ->
     user.panel.start.click()
     wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
     store = user.session.store
-    user.viewer.window.remove_dock_widget(table)
+    user.desk.undock(table)
     store.undo()  # must not reach the closed table
     assert table._session is None

@@ -20,20 +20,7 @@ from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import disc
 from widgets.driving import User, wait_until
-from widgets.table_driving import labels_shown
-
-
-class Held:
-    """What measures, held until it may go on."""
-
-    def __init__(self) -> None:
-        self.began, self.may_go_on = threading.Event(), threading.Event()
-        self.threads: list[threading.Thread] = []
-
-    def wait(self) -> None:
-        self.threads.append(threading.current_thread())
-        self.began.set()
-        assert self.may_go_on.wait(60)
+from widgets.table_driving import Held, labels_shown
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,19 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.objects.importing import to_import, widened
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.reshaping import Form, box_around, largest_part, majority, reshaped
 from napari_sam.objects.splitting import split_labels
 from napari_sam.planes import Plane
+from napari_sam.progress import Progress, between, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.records import Category, ObjectInfo, Step
-from napari_sam.storage.volumes import objects_in
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
@@ -42,11 +42,21 @@ class Objects:
 
     Every edit is one step, which the session's undo takes back; each raises `LabelsError` if the store cannot
     be written, and a `ValueError` for a label that is not there, and changes nothing then.
+
+    Parameters
+    ----------
+    store
+        Where they are.
+    aside
+        Told, 0 to 1, how far an edit is, where that is made in a thread of its own: what it raises ends the
+        edit, of which nothing is left, and nobody is told of the step (see `LabelsStore.write_aside`).
     """
 
-    def __init__(self, store: LabelsStore) -> None:
+    def __init__(self, store: LabelsStore, aside: Progress | None = None) -> None:
         self._store = store
         self._ledger = store.ledger
+        self._aside = aside
+        self._progress = ignore_progress if aside is None else between(aside, 0.0, 0.5)
 
     # Reading
 
@@ -116,7 +126,7 @@ class Objects:
             numbers = [label, *islice(self._store.new_labels(), len(groups) - 1)]
             spacing = self._store.geometry.pixel_size
             after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
-            return self._store.write("split", [Change(region, before, after)], label=label)
+            return self._write("split", [Change(region, before, after)], label=label)
 
     # The shape of objects, plane by plane; other objects keep what is theirs
 
@@ -143,14 +153,14 @@ class Objects:
     def rename(self, label: int, name: str) -> Step:
         """Give an object a name."""
         (label,) = self._checked([label])
-        return self._store.write("rename", [], label=label, objects=[replace(self._info(label), name=name)])
+        return self._write("rename", [], label=label, objects=[replace(self._info(label), name=name)])
 
     def classify(self, labels: Iterable[int], category: str) -> Step:
         """Put objects into a category, which is made if it is new; the empty name takes them out of any."""
         chosen = self._checked(labels)
         colour = self.add_category(category).colour if category else ""
         infos = [replace(self._info(label), category=category, colour=colour) for label in chosen]
-        return self._store.write("classify", [], label=chosen[0], objects=infos)
+        return self._write("classify", [], label=chosen[0], objects=infos)
 
     def categories(self) -> list[Category]:
         """All categories, by number."""
@@ -204,35 +214,31 @@ class Objects:
         Parameters
         ----------
         labels
-            Integer array of the store's shape, background 0; it is read plane by plane.
+            Integer array of the store's shape, of which leading axes of length one may be missing;
+            background 0. It is read plane by plane.
         """
-        if tuple(labels.shape) != tuple(self._store.array.shape) or np.dtype(labels.dtype).kind not in "iu":
-            raise ValueError(
-                f"The labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; give whole numbers "
-                f"of the image's shape {tuple(self._store.array.shape)}."
-            )
+        there = widened(labels, self._store.array.shape)
         with self._store.writing():
-            changes, origins = self._to_import(labels)
-            return self._store.write("import", changes, origins=origins) if changes else None
+            changes, origins = to_import(self._store, there, self._progress)
+            return self._write("import", changes, origins=origins) if changes else None
 
-    def _to_import(self, labels: Any) -> tuple[PackedChanges, list[Origin]]:
-        """Give what `import_labels` writes; nothing but that stays in memory."""
-        new_labels, numbers = self._store.new_labels(), dict[int, int]()
-        changes, origins = PackedChanges(), []
-        for position, found in groupby(objects_in(labels), key=itemgetter(0)):
-            region = (*(slice(x, x + 1) for x in position), *(slice(0, n) for n in labels.shape[-2:]))
-            before = self._store.block(region)
-            after = before.copy()
-            for _, origin in found:
-                there = after.reshape(labels.shape[-2:])[origin.mask.index]
-                free = origin.mask.mask() & (there == 0)
-                if free.any():
-                    if origin.label not in numbers:
-                        numbers[origin.label] = next(new_labels)
-                    there[free] = new = numbers[origin.label]
-                    origins.append(Origin(new, origin.plane, origin.mask, Making("import")))
-            changes.add(region, before, after)
-        return changes, origins
+    def _write(
+        self,
+        kind: str,
+        changes: Sequence[Change],
+        *,
+        label: int | None = None,
+        origins: Sequence[Origin] = (),
+        objects: Sequence[ObjectInfo] = (),
+    ) -> Step:
+        """Do one step, and tell those who listen unless another thread does that."""
+        store = self._store
+        if self._aside is None:
+            return store.write(kind, changes, label=label, origins=origins, objects=objects)
+        progress = between(self._aside, 0.5, 1.0)
+        return store.write_aside(
+            kind, changes, label=label, origins=origins, objects=objects, progress=progress
+        )
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
         chosen = list(dict.fromkeys(int(label) for label in labels))
@@ -261,7 +267,7 @@ class Objects:
                 new, lambda plane, masks, _: _renumbered(plane, {label: new[label] for label in masks})
             )
             label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
-            return self._store.write(kind, changes, label=label, origins=origins, objects=objects)
+            return self._write(kind, changes, label=label, origins=origins, objects=objects)
 
     def _reshape(self, kind: str, labels: int | Iterable[int], form: Form, margin: int = 0) -> Step | None:
         """Give objects other forms by one rule: one block for each plane, around all of them."""
@@ -270,12 +276,12 @@ class Objects:
             changes = self._changes_of(
                 chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
             )
-            return self._store.write(kind, changes, label=chosen[0]) if changes else None
+            return self._write(kind, changes, label=chosen[0]) if changes else None
 
     def _changes_of(self, labels: Iterable[int], edit: PlaneEdit, margin: int = 0) -> PackedChanges:
         """Give what an edit makes of objects, plane by plane; nothing but that stays in memory."""
         changes = PackedChanges()
-        for position, masks in self._masks_of(labels).items():
+        for position, masks in reporting(self._masks_of(labels).items(), self._progress, 0.0, 1.0):
             region = _around(position, list(masks.values()), self._store.array.shape, margin)
             before = self._store.block(region)
             corner = (region[-2].start, region[-1].start)

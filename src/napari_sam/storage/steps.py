@@ -121,8 +121,7 @@ class RecordedVolume:
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        self.end_stroke()
-        step = self._write(Draft(kind, label, changes, origins=origins, objects=objects))
+        step = self.write_aside(kind, changes, label=label, origins=origins, objects=objects)
         self.changed.emit(step)
         return step
 
@@ -133,6 +132,7 @@ class RecordedVolume:
         *,
         label: int | None = None,
         origins: Sequence[Origin] = (),
+        objects: Sequence[ObjectInfo] = (),
         unmade: Sequence[tuple[int, Plane]] = (),
         progress: Progress = ignore_progress,
     ) -> Step:
@@ -142,7 +142,7 @@ class RecordedVolume:
 
         Parameters
         ----------
-        kind, changes, label, origins
+        kind, changes, label, origins, objects
             See `write`.
         unmade
             Labels and planes of which the origin ends.
@@ -157,7 +157,7 @@ class RecordedVolume:
         """
         with self.writing():
             self.end_stroke()
-            draft = Draft(kind, label, changes, origins=origins, unmade=unmade)
+            draft = Draft(kind, label, changes, origins=origins, objects=objects, unmade=unmade)
             return self._write(draft, progress=progress)
 
     def paint(self, region: tuple[slice, ...], after: Labels) -> None:

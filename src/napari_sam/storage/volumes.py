@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 
 from napari_sam.planes import Plane
+from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, label_boxes
 from napari_sam.storage.changes import Position
 from napari_sam.storage.origins import Making, Origin
@@ -92,7 +93,9 @@ def remainders(array: zarr.Array[Any]) -> Iterator[Path]:
         yield from (x for x in folder.rglob("*.partial") if x.is_file())
 
 
-def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[tuple[Position, Origin]]:
+def objects_in(
+    array: Any, regions: Sequence[Region] | None = None, progress: Progress = ignore_progress
+) -> Iterator[tuple[Position, Origin]]:
     """Go through the objects of a volume, plane by plane of its last two axes, one of them in memory.
 
     Parameters
@@ -101,6 +104,8 @@ def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[
         Anything with a shape that numpy can index.
     regions
         The only parts that hold anything.
+    progress
+        Told the share of the planes that were looked at.
 
     Yields
     ------
@@ -108,7 +113,7 @@ def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[
         The plane's position, and the object's mask on it as an imported `Origin`.
     """
     ndim = len(array.shape)
-    for position, (rows, columns) in _windows(array.shape, regions):
+    for position, (rows, columns) in reporting(_windows(array.shape, regions), progress, 0.0, 1.0):
         labels = np.asarray(array[(*position, rows, columns)])
         if (highest := int(labels.max(initial=0))) > np.iinfo(np.int64).max:
             raise ValueError(f"The label {highest} is too large; labels go up to {np.iinfo(np.int64).max}.")
@@ -122,19 +127,23 @@ def objects_in(array: Any, regions: Sequence[Region] | None = None) -> Iterator[
 
 def _windows(
     shape: Sequence[int], regions: Sequence[Region] | None
-) -> Iterator[tuple[Position, tuple[slice, slice]]]:
+) -> list[tuple[Position, tuple[slice, slice]]]:
     """Give each plane to be looked at, in order, and the part of it around the regions."""
     if regions is None:
-        for position in np.ndindex(*shape[:-2]):
-            yield position, (slice(0, shape[-2]), slice(0, shape[-1]))
-        return
+        return [
+            (position, (slice(0, shape[-2]), slice(0, shape[-1]))) for position in np.ndindex(*shape[:-2])
+        ]
     parts: dict[Position, list[Region]] = {}
     for region in regions:
         for offset in np.ndindex(*(x.stop - x.start for x in region[:-2])):
             position = tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
             parts.setdefault(position, []).append(region[-2:])
-    for position, inside in sorted(parts.items(), key=lambda item: item[0]):
-        rows, columns = (
-            slice(min(x[axis].start for x in inside), max(x[axis].stop for x in inside)) for axis in (0, 1)
-        )
-        yield position, (rows, columns)
+    return [(position, _around(inside)) for position, inside in sorted(parts.items(), key=lambda x: x[0])]
+
+
+def _around(parts: Sequence[Region]) -> tuple[slice, slice]:
+    """Give the rows and columns that hold some parts of a plane."""
+    rows, columns = (
+        slice(min(x[axis].start for x in parts), max(x[axis].stop for x in parts)) for axis in (0, 1)
+    )
+    return rows, columns

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from qtpy.QtGui import QAction, QColor
@@ -13,13 +13,37 @@ from qtpy.QtWidgets import QColorDialog, QInputDialog, QMenu, QWidget
 
 from napari_sam.annotation import Session
 from napari_sam.objects.category_labels import CategoryLabels
+from napari_sam.objects.editing import Objects
 from napari_sam.storage.recorded import RecordedLabels
+from napari_sam.storage.records import Step
 from napari_sam.widgets.own_layers import is_overlay
 
-Edit = Callable[[Session, list[int]], object]
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TableEdit:
+    """What is to be written.
+
+    Attributes
+    ----------
+    write
+        Writes it, in a thread of its own; gives None where there is nothing to be written.
+    nothing
+        What is said then.
+    then
+        Called in Qt's thread once it is written.
+    """
+
+    write: Callable[[Objects], Step | None]
+    nothing: str = "Nothing changed: the objects are like that already."
+    then: Callable[[], object] = lambda: None
+
+
+# Plans an edit of the selected labels in Qt's thread, where the user can be asked; None if he declines.
+Edit = Callable[[Session, list[int]], TableEdit | None]
 # Does an edit with the session and the selected labels, and says what is wrong.
 Do = Callable[[Edit], None]
-_LARGEST = 2**31 - 1
 
 
 class EditMenu(QMenu):
@@ -54,23 +78,21 @@ class EditMenu(QMenu):
             action.triggered.connect(lambda _checked=False, edit=edit: do(edit))
             self.addAction(action)
 
-    def _rename(self, session: Session, labels: list[int]) -> None:
+    def _rename(self, session: Session, labels: list[int]) -> TableEdit | None:
         label = one_of(labels)
         info = session.store.ledger.object(label)
         name, fine = QInputDialog.getText(
             self.parentWidget(), "Rename", f"Name of object {label}:", text="" if info is None else info.name
         )
-        if fine:
-            session.objects.rename(label, name.strip())
+        return TableEdit(lambda objects: objects.rename(label, name.strip())) if fine else None
 
-    def _renumber(self, session: Session, labels: list[int]) -> None:
+    def _renumber(self, session: Session, labels: list[int]) -> TableEdit | None:
         label = one_of(labels)
         free = session.store.next_label
         new, fine = QInputDialog.getInt(
             self.parentWidget(), "Renumber", f"New label of object {label}:", free, 1, _LARGEST
         )
-        if fine:
-            session.objects.renumber(label, new)
+        return TableEdit(lambda objects: objects.renumber(label, new)) if fine else None
 
     def _recolour(self, session: Session, labels: list[int]) -> None:
         info = session.store.ledger.object(one_of(labels))
@@ -115,16 +137,16 @@ def _may_be_imported(layer: Layer) -> bool:
     return isinstance(layer, Labels) and not is_ours
 
 
-def split_by_points(session: Session, labels: list[int]) -> None:
+def split_by_points(session: Session, labels: list[int]) -> TableEdit:
     """Part an object between the positive and the negative points of the shown plane.
 
     Raises
     ------
     ValueError
-        If one kind is missing, a point lies beside the object, or not one object is chosen.
+        If one kind is missing, or not one object is chosen.
     """
     label = one_of(labels)
-    prompt = session.prompt
+    plane, prompt = session.plane, session.prompt
     marked = list(zip(prompt.points, prompt.labels or (), strict=True))
     groups = [[point for point, x in marked if x == kind] for kind in (1, 0)]
     if not all(groups):
@@ -132,8 +154,12 @@ def split_by_points(session: Session, labels: list[int]) -> None:
             f"To part object {label}, put green points on one part and red ones on the other "
             "(Q changes the colour), and try again."
         )
-    session.objects.split(label, session.plane, groups)
-    session.clear_prompt()
+
+    def clear() -> None:
+        if session.plane == plane and session.prompt == prompt:
+            session.clear_prompt()
+
+    return TableEdit(lambda objects: objects.split(label, plane, groups), then=clear)
 
 
 def one_of(labels: list[int]) -> int:
@@ -152,19 +178,17 @@ def one_of(labels: list[int]) -> int:
 def _each(name: str) -> Edit:
     """Edit all of the objects by the method of this name."""
 
-    def edit(session: Session, labels: list[int]) -> None:
+    def edit(_session: Session, labels: list[int]) -> TableEdit:
         if not labels:
             raise ValueError("No object is selected; click on a row of the table.")
-        if getattr(session.objects, name)(labels) is None:
-            raise ValueError("Nothing changed: the objects are like that already.")
+        return TableEdit(lambda objects: getattr(objects, name)(labels))
 
     return edit
 
 
-def _import(layer: Labels, session: Session, _labels: list[int]) -> None:
-    data = layer.data[0] if layer.multiscale else layer.data
-    shape = tuple(session.store.array.shape)
-    if tuple(data.shape) == shape[-data.ndim :] and int(np.prod(shape[: -data.ndim])) == 1:
-        data = np.asarray(data).reshape(shape)
-    if session.objects.import_labels(data) is None:
-        raise ValueError(f"The layer {layer.name!r} holds nothing that is not annotated already.")
+def _import(layer: Labels, _session: Session, _labels: list[int]) -> TableEdit:
+    data, name = layer.data[0] if layer.multiscale else layer.data, layer.name
+    return TableEdit(
+        lambda objects: objects.import_labels(data),
+        f"The layer {name!r} holds nothing that is not annotated already.",
+    )

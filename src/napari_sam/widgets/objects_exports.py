@@ -70,9 +70,12 @@ class ExportMenu(QMenu):
         Gives the labels that are selected; all objects are meant if there are none. Files hold all.
     told
         Emitted with what the user should read.
+    progressed
+        Emitted with the share of an export that is done; with None when none runs any more.
     """
 
     told = Signal(str)
+    progressed = Signal(object)
 
     def __init__(self, parent: QWidget, viewer: ViewerModel, chosen: Callable[[], list[int]]) -> None:
         super().__init__(parent)
@@ -85,14 +88,11 @@ class ExportMenu(QMenu):
         self.addSeparator()
         self._add("Outlines as a Shapes layer", self._start_outlines)
         self._add("Categories as a Labels layer", self._add_categories)
-        self.addSeparator()
-        self._stop = self._add("Stop the export", self._on_stop)
-        self._stop.setEnabled(False)
         self._connections = Connections()
         for signal, handler in (
             (self._job.finished, self._on_finished),
             (self._job.failed, self._on_failed),
-            (self._job.progressed, self._on_progressed),
+            (self._job.progressed, self.progressed.emit),
             (self._job.idle, self._on_idle),
         ):
             self._connections.add(signal, handler)
@@ -113,6 +113,12 @@ class ExportMenu(QMenu):
             if isinstance(layer.data, CategoryLabels) and layer.data.store.path == session.store.path:
                 layer.colormap = self._colours(session)
                 layer.refresh()
+
+    def stop(self) -> None:
+        """End what is being exported, of which nothing is left."""
+        if self._job.is_busy:
+            self._job.cancel()
+            self.told.emit("The export was stopped; nothing was written.")
 
     def close_menu(self) -> None:
         """End what is being written, of which nothing is left, and let go of the session."""
@@ -166,21 +172,13 @@ class ExportMenu(QMenu):
         self._start(partial(_Outlines(self.session.store, place, colours).made, set(self.chosen())))
 
     def _start(self, work: Callable[[Progress], object]) -> None:
-        self._stop.setEnabled(True)
         self._job.submit(work, key=work)
-
-    def _on_stop(self) -> None:
-        self._job.cancel()
-        self.told.emit("The export was stopped; nothing was written.")
-
-    def _on_progressed(self, done: float) -> None:
-        self.told.emit(f"Exporting: {100 * done:.0f} %")
 
     def _on_failed(self, error: Exception) -> None:
         self.told.emit(str(error) or type(error).__name__)
 
     def _on_idle(self) -> None:
-        self._stop.setEnabled(False)
+        self.progressed.emit(None)
 
     def _on_finished(self, made: Path | _Outlines) -> None:
         if isinstance(made, Path):

@@ -21,15 +21,17 @@ from qtpy.QtWidgets import (
 from napari_sam.annotation import Session
 from napari_sam.objects.measuring import ObjectRow
 from napari_sam.planes import Plane
+from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.forms import button
 from napari_sam.widgets.made_layers import labels_layer
-from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, one_of
+from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, TableEdit, one_of
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_measured import ObjectsMeasurer
 from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
+from napari_sam.widgets.objects_writing import EditsWriter
 from napari_sam.widgets.running import running
 
 # Strokes and commits that follow each other closely are measured once.
@@ -58,15 +60,15 @@ class ObjectsWidget(DockedWidget):
         self._connections, self._to_store = Connections(), Connections()
         self.model = ObjectsModel(self)
         self.proxy = FilteredObjects(self.model)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText("Filter: label, name, category, source")
+        self.filter = _line("Filter: label, name, category, source")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self.proxy.show_only)
         self.table = self._table()
-        self.category = QLineEdit()
-        self.category.setPlaceholderText("Category")
+        self.category = _line("Category")
         self.status = QLabel()
         self.status.setWordWrap(True)
+        self.activity = Activity()
+        self.activity.cancel_requested.connect(self._on_stop)
         self.delete = button("Delete", "Turn the selected objects into background.", self._on_delete)
         self.merge = button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
         self.refine = button(
@@ -101,12 +103,15 @@ class ObjectsWidget(DockedWidget):
         layout.setSpacing(4)
         self._top = QGridLayout()
         self._top.addWidget(self.filter, 0, 0)
+        self._top.addWidget(self.activity, 0, 1)
         self._top.setColumnStretch(0, 1)
         layout.addLayout(self._top)
         layout.addWidget(self.table)
         layout.addLayout(self._grid)
         self._arrange(wide=False)
+        self._writer = EditsWriter(self.status.setText, self._show_writing)
         self._connections.add(self.exports.told, self.status.setText)
+        self._connections.add(self.exports.progressed, self._show_exporting)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLE_MS)
@@ -119,6 +124,11 @@ class ObjectsWidget(DockedWidget):
     def is_busy(self) -> bool:
         """Whether objects are being measured, or about to be."""
         return self._settle.isActive() or self._measurer.is_busy
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether an edit is being written."""
+        return self._writer.is_busy
 
     def refresh(self) -> None:
         """Measure the objects in another thread, and show them then; what is selected stays selected."""
@@ -140,6 +150,7 @@ class ObjectsWidget(DockedWidget):
         self.stop_watching()
         self._settle.stop()
         self._measurer.close()
+        self._writer.close()
         self._to_store.close()
         self._connections.close()
         self.exports.close_menu()
@@ -164,9 +175,9 @@ class ObjectsWidget(DockedWidget):
         row, column = (0, len(buttons)) if wide else (2, 0)
         self._grid.addWidget(self.category, row, column, 1, 2)
         self._grid.addWidget(classify, row, column + 2)
-        self._top.setColumnStretch(1, int(wide))
+        self._top.setColumnStretch(2, int(wide))
         if wide:
-            self._top.addWidget(self.status, 0, 1)
+            self._top.addWidget(self.status, 0, 2)
         else:
             self._grid.addWidget(self.status, row + 1, 0, 1, 3)
 
@@ -176,6 +187,7 @@ class ObjectsWidget(DockedWidget):
 
     def _follow(self, session: Session | None) -> None:
         self._measurer.let_go()
+        self._writer.let_go()
         self._to_store.close()
         self._session = session
         if session is not None:
@@ -202,28 +214,44 @@ class ObjectsWidget(DockedWidget):
         self._settle.start()
 
     def _on_delete(self) -> None:
-        self._edit(lambda session, labels: session.objects.delete(labels))
+        self._edit(lambda _session, labels: TableEdit(lambda objects: objects.delete(labels)))
 
     def _on_merge(self) -> None:
-        self._edit(lambda session, labels: session.objects.merge(labels))
+        self._edit(lambda _session, labels: TableEdit(lambda objects: objects.merge(labels)))
 
     def _on_classify(self) -> None:
         name = self.category.text().strip()
-        self._edit(lambda session, labels: session.objects.classify(labels, name))
+        self._edit(lambda _session, labels: TableEdit(lambda objects: objects.classify(labels, name)))
 
     def _on_refine(self) -> None:
         self._edit(lambda session, labels: session.take_up(one_of(labels)))
 
-    def _edit(self, edit: Edit) -> None:
+    def _edit(self, plan: Edit) -> None:
         """Do it with the selected labels; what is wrong is said below the table."""
         if self._session is None:
             return
         try:
-            edit(self._session, [row.label for row in self.selected()])
+            edit = plan(self._session, [row.label for row in self.selected()])
         except (ValueError, OSError) as error:
             self.status.setText(str(error))
+            return
+        if edit is not None:
+            self._writer.write(self._session, edit)
         else:
             self._settle.start()  # a category's colour is no step
+
+    def _on_stop(self) -> None:
+        if self._writer.is_busy:
+            self._writer.cancel()
+        else:
+            self.exports.stop()
+
+    def _show_writing(self, done: float | None) -> None:
+        self.activity.show_progress(done, "writing")
+
+    def _show_exporting(self, done: float | None) -> None:
+        if not self._writer.is_busy:
+            self.activity.show_progress(done, "exporting")
 
     def _on_row_chosen(self, index: QModelIndex) -> None:
         """Fly to an object: show its middle plane, and its centre in the middle of the canvas."""
@@ -263,6 +291,13 @@ class ObjectsWidget(DockedWidget):
             titles.setStretchLastSection(True)
         table.doubleClicked.connect(self._on_row_chosen)
         return table
+
+
+def _line(text: str) -> QLineEdit:
+    """Make a field that says what belongs into it."""
+    made = QLineEdit()
+    made.setPlaceholderText(text)
+    return made
 
 
 def _menu_button(text: str, tip: str, menu: QMenu) -> QPushButton:

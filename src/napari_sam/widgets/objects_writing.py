@@ -1,0 +1,82 @@
+"""Edits of the objects table, written beside Qt's thread: one at a time, and each can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from napari_sam.annotation import Session
+from napari_sam.objects.editing import Objects
+from napari_sam.progress import Progress
+from napari_sam.storage.records import Step
+from napari_sam.widgets.objects_edits import TableEdit
+from napari_sam.widgets.write_job import WriteJob
+
+_BUSY = "Another edit is still being written; wait until it is, or press Stop, and try again."
+Written = tuple[Session, TableEdit, Step | None]
+
+
+class EditsWriter:
+    """Write one edit at a time.
+
+    Parameters
+    ----------
+    told
+        Called, in Qt's thread, with what the user should read.
+    progressed
+        Called with the share that is done; with None when nothing is written any more.
+    """
+
+    def __init__(self, told: Callable[[str], None], progressed: Callable[[float | None], None]) -> None:
+        self._told, self._progressed = told, progressed
+        self._session: Session | None = None
+        self._job: WriteJob[Written] = WriteJob(progressed, self._on_ended, self._on_failed)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an edit is being written, or not yet told."""
+        return self._job.is_busy
+
+    def write(self, session: Session, edit: TableEdit) -> None:
+        """Begin to write an edit of the objects of a session."""
+        if self._job.is_busy:
+            self._told(_BUSY)
+            return
+        self._session = session
+
+        def work(progress: Progress) -> Written:
+            return session, edit, edit.write(Objects(session.store, aside=progress))
+
+        self._job.start(work)
+
+    def cancel(self) -> None:
+        """Stop: nothing of the edit is left, unless it is written already."""
+        self._job.cancel()
+
+    def let_go(self) -> None:
+        """Stop, as the session has ended, and tell nothing more of it."""
+        self._session = None
+        self._job.cancel()
+
+    def close(self) -> None:
+        """Stop, and let go; the thread ends by itself."""
+        self.let_go()
+        self._job.close()
+
+    def _on_ended(self, written: Written | None) -> None:
+        self._progressed(None)
+        if self._session is None:
+            return
+        if written is None:
+            self._told("Stopped; nothing was written.")
+            return
+        session, edit, step = written
+        if step is None:
+            self._told(edit.nothing)
+            return
+        session.store.changed.emit(step)
+        edit.then()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._progressed(None)
+        if self._session is not None:
+            self._told(str(error) or type(error).__name__)
