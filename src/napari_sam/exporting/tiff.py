@@ -11,49 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam.storage.ome import Geometry
+from napari_sam.storage.units import LENGTHS, METRES, TIMES
 
 # Larger files need 64-bit offsets, which some readers do not know.
 _LARGEST_CLASSIC = 2**31
-# Symbols of the prefixes in OME's `UnitsLength` and `UnitsTime` (schema 2016-06).
-_PREFIXES = {
-    "yotta": "Y",
-    "zetta": "Z",
-    "exa": "E",
-    "peta": "P",
-    "tera": "T",
-    "giga": "G",
-    "mega": "M",
-    "kilo": "k",
-    "hecto": "h",
-    "deca": "da",
-    "": "",
-    "deci": "d",
-    "centi": "c",
-    "milli": "m",
-    "micro": "µ",
-    "nano": "n",
-    "pico": "p",
-    "femto": "f",
-    "atto": "a",
-    "zepto": "z",
-    "yocto": "y",
-}
-_LENGTHS = {
-    **{f"{prefix}meter": f"{symbol}m" for prefix, symbol in _PREFIXES.items()},
-    "angstrom": "Å",
-    "inch": "in",
-    "foot": "ft",
-    "yard": "yd",
-    "mile": "mi",
-    "parsec": "pc",
-}
-_TIMES = {
-    **{f"{prefix}second": f"{symbol}s" for prefix, symbol in _PREFIXES.items()},
-    "minute": "min",
-    "hour": "h",
-    "day": "d",
-}
-_PER_CENTIMETRE = {"nanometer": 1e7, "micrometer": 1e4, "millimeter": 10.0, "centimeter": 1.0, "meter": 0.01}
+_CENTIMETRE = 0.01
 
 
 def write_tiff(
@@ -71,10 +33,10 @@ def write_tiff(
     axes = geometry.axes.upper()
     tags: dict[str, Any] = {}
     units = list(geometry.units or [None] * len(axes))
-    per_unit = _PER_CENTIMETRE.get(str(units[-1]))
-    if per_unit is not None and units[-1] == units[-2]:
-        row, column = geometry.pixel_size[-2:]
-        tags = {"resolution": (per_unit / column, per_unit / row), "resolutionunit": "CENTIMETER"}
+    metres = METRES.get(str(units[-1]))
+    if metres is not None and units[-1] == units[-2]:
+        row, column = (_CENTIMETRE / (metres * size) for size in geometry.pixel_size[-2:])
+        tags = {"resolution": (column, row), "resolutionunit": "CENTIMETER"}
     described = _ome(axes, geometry.pixel_size, units)
     large = int(np.prod(shape)) * dtype.itemsize > _LARGEST_CLASSIC
     with tifffile.TiffWriter(path, bigtiff=large, ome=_is_ome(axes, shape, dtype)) as file:
@@ -95,7 +57,7 @@ def _ome(axes: str, pixel_size: Sequence[float], units: Sequence[str | None]) ->
     for axis, size, unit in zip(axes, pixel_size, units, strict=True):
         if unit is None or axis not in "XYZT":
             continue
-        name, symbols = ("TimeIncrement", _TIMES) if axis == "T" else (f"PhysicalSize{axis}", _LENGTHS)
+        name, symbols = ("TimeIncrement", TIMES) if axis == "T" else (f"PhysicalSize{axis}", LENGTHS)
         symbol = symbols.get(unit, unit)
         # A size in a unit that OME has no symbol for would be read as one in micrometres or seconds.
         if symbol in symbols.values():

@@ -15,25 +15,10 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Position
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.records import ObjectInfo
+from napari_sam.storage.units import METRES
 from napari_sam.storage.view import LedgerView
 
 _PIXEL = "pixel"
-# NGFF's units of length that images have.
-_METRES = {
-    "angstrom": 1e-10,
-    "picometer": 1e-12,
-    "nanometer": 1e-9,
-    "micrometer": 1e-6,
-    "millimeter": 1e-3,
-    "centimeter": 1e-2,
-    "decimeter": 1e-1,
-    "meter": 1.0,
-    "kilometer": 1e3,
-    "inch": 0.0254,
-    "foot": 0.3048,
-    "yard": 0.9144,
-    "mile": 1609.344,
-}
 
 
 @dataclass(frozen=True)
@@ -194,5 +179,5 @@ def _factor(unit: str | None, other: str | None) -> float | None:
     """Tell how many of the other unit one is; None where nobody knows."""
     if unit == other:
         return 1.0
-    one, base = (None if x is None else _METRES.get(x) for x in (unit, other))
+    one, base = (None if x is None else METRES.get(x) for x in (unit, other))
     return None if one is None or base is None else one / base

@@ -17,6 +17,7 @@ from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from zarr.codecs import ZstdCodec
 
 from napari_sam.storage.forcing import force
+from napari_sam.storage.units import unit_named
 from napari_sam.storage.whole_files import write_whole
 
 LEVEL = "0"
@@ -25,13 +26,6 @@ _OWN = "napari_sam"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
 _CHUNK_SIDE = 512
 _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
-# Units by other names than NGFF's, which takes those of UDUNITS-2.
-_UNITS = {
-    **dict.fromkeys(("um", "µm", "μm", "micron", "microns"), "micrometer"),
-    "nm": "nanometer",
-    "mm": "millimeter",
-}
-_NO_UNITS = {"", "pixel", "pixels", "dimensionless"}
 # How `made_aside` calls the folder of a store that is being made.
 _ASIDE = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
 
@@ -109,7 +103,7 @@ def ome_attributes(name: str, geometry: Geometry, level: str = LEVEL) -> dict[st
     """
     axes = geometry.axes
     types = {_TIME: "time", _CHANNEL: "channel", **dict.fromkeys(_SPACE, "space")}
-    units = [_unit(x) for x in geometry.units or [None] * len(axes)]
+    units = [unit_named(x) for x in geometry.units or [None] * len(axes)]
     scale = [float(x) for x in geometry.scale] if geometry.scale is not None else [1.0] * len(axes)
     translation = None if geometry.translation is None else [float(x) for x in geometry.translation]
     try:
@@ -230,10 +224,3 @@ def is_intensities(attributes: dict[str, Any]) -> bool:
     """Whether OME-Zarr metadata, of NGFF 0.5 or older, describe an image that is not one of labels."""
     ome = attributes.get("ome", attributes)
     return "multiscales" in ome and "image-label" not in ome
-
-
-def _unit(name: str | None) -> str | None:
-    """Give a unit by NGFF's name for it."""
-    if name is None or str(name) in _NO_UNITS:
-        return None
-    return _UNITS.get(str(name), str(name))

@@ -19,6 +19,7 @@ from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.ome import Geometry, finest_level, read_geometry
 from napari_sam.storage.opening import LabelsError, reason_of
+from napari_sam.storage.units import METRES, unit_named
 from napari_sam.storage.volumes import UNREADABLE
 
 # What a damaged or truncated file makes its readers raise; TIFF decoders those of zlib and lzma as they are.
@@ -28,18 +29,6 @@ _AXES = set("tczyx")
 _SAMPLES = "s"
 # What bioformats2raw writes above images, and the name of the first of them.
 _SERIES, _FIRST = "bioformats2raw.layout", "0"
-_LONG = {
-    "µm": "micrometer",  # the sign for micro, and the Greek letter
-    "μm": "micrometer",
-    "um": "micrometer",
-    "micron": "micrometer",
-    "nm": "nanometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "m": "meter",
-    "pm": "picometer",
-    "Å": "angstrom",
-}
 
 
 def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
@@ -204,15 +193,15 @@ def _ome_sizes(text: str) -> dict[str, tuple[float, str | None]]:
         if _is_size(pixels.get(key)):
             # OME's own defaults where no unit is given.
             unit = str(pixels.get(f"{key}Unit", "s" if axis == "t" else "µm"))
-            sizes[axis] = (float(pixels[key]), {**_LONG, "s": "second"}.get(unit, unit))
+            sizes[axis] = (float(pixels[key]), unit_named(unit))
     return sizes
 
 
 def _imagej_sizes(file: tifffile.TiffFile) -> dict[str, tuple[float, str | None]]:
     described: dict[str, Any] = file.imagej_metadata or {}
     unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
-    long = _LONG.get(unit)
-    if long is None:
+    long = unit_named(unit)
+    if long not in METRES or long == "inch":  # what ImageJ says of photographs, by their dots per inch
         return {}
     sizes: dict[str, tuple[float, str | None]] = {}
     tags = file.pages.first.tags
