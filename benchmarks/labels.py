@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.origins import Making

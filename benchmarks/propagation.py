@@ -26,7 +26,7 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts_of_masks import tight_box
 from napari_sam.matching import iou
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.propagating.writing import propagate
 from napari_sam.starting import open_session
 

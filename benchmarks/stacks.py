@@ -28,7 +28,8 @@ from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.progress import Progress
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
 from napari_sam.storage.labels import LabelsStore

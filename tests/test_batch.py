@@ -17,7 +17,8 @@ from napari_sam.batch import label_file
 from napari_sam.cli import main
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_image
 

@@ -15,7 +15,8 @@ from napari_sam.channels import Channel, ChannelArrays, Composite
 from napari_sam.contrast import Contrast
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.replay import image_of
 from napari_sam.starting import open_session
 

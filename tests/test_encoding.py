@@ -17,7 +17,8 @@ from napari_sam.annotation import Session
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import Tile
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.starting import open_session
 from napari_sam.storage import embedding_store
 from napari_sam.storage.embedding_store import bytes_on_disk

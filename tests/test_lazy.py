@@ -18,7 +18,8 @@ from zarr.storage import LocalStore, WrapperStore
 
 from napari_sam.annotation import Session
 from napari_sam.inference.predictor import Predictor
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_image

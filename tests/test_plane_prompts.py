@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_sam.inference.prompts import Prompt
+from napari_sam.plane import Plane
 from napari_sam.plane_prompts import PlanePrompt, PlanePrompts
-from napari_sam.planes import Plane
 
 A, B = (3.0, 4.0), (7.0, 2.0)
 FULL, EMPTY = np.ones((9, 9), bool), np.zeros((9, 9), bool)

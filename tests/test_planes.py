@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.matching import iou
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 
 STACK = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.prefetching import Prefetcher, Report, Travel, neighbours, whole_stack
 from napari_sam.storage import embedding_store
 from napari_sam.storage.embedding_store import bytes_on_disk

@@ -17,7 +17,8 @@ from napari_sam.demo import demo_stack
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore

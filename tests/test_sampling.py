@@ -11,7 +11,8 @@ import zarr
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.sampling import blocks, sample
 
 

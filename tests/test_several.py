@@ -17,7 +17,7 @@ from napari_sam.annotation import Session
 from napari_sam.inference.batches import predict_several
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 from napari_sam.several import SeveralResponse, commit_several, request_several, run_several
 from napari_sam.storage.changes import Overlap

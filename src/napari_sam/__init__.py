@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from napari_sam.inference.results import Embedding, Prediction
     from napari_sam.inference.tiles import PlaneEmbeddings, PlanePrediction, predict_plane
     from napari_sam.linking import Linking, link, suited_linking
-    from napari_sam.planes import Plane, Planes
+    from napari_sam.plane import Plane
+    from napari_sam.planes import Planes
     from napari_sam.propagating.writing import propagate
     from napari_sam.starting import open_session
     from napari_sam.widgets.annotate import session
@@ -36,7 +37,7 @@ _HOMES = {
     "Embedding": "inference.results",
     "Generation": "inference.automatic",
     "Linking": "linking",
-    "Plane": "planes",
+    "Plane": "plane",
     "PlaneEmbeddings": "inference.tiles",
     "PlaneMasks": "automatic.masks",
     "PlanePrediction": "inference.tiles",

@@ -22,8 +22,9 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.objects.editing import Objects
+from napari_sam.plane import Plane
 from napari_sam.plane_prompts import PlanePrompt, PlanePrompts
-from napari_sam.planes import Plane, Planes
+from napari_sam.planes import Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response, shown_first
 from napari_sam.progress import Progress, ignore_progress

@@ -19,7 +19,8 @@ from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.automatic import Generation, propose, suited_selection
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.predictor import Predictor
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.starting import open_session
 from napari_sam.storage.making import made_aside

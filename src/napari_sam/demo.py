@@ -24,7 +24,7 @@ from skimage.segmentation import find_boundaries
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.model.precision import FULL
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.starting import open_session
 
 NAME, AXES = "nuclei", "pyx"

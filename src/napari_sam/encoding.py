@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.embeddings import EmbeddingCache
 

@@ -7,7 +7,7 @@ from napari_sam.inference.prompts import Point, Prompt
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.inference.tiling import Tile
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.refinement import first_step
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 _NOTHING = Prompt()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from napari_sam.axes import SAMPLES, default_axes
 from napari_sam.channels import ChannelArrays, Composite
 from napari_sam.contrast import Contrast, without_hot_pixels
+from napari_sam.plane import Plane
 from napari_sam.sampling import sample
 
 # How hard a sample looks for the stack's intensities, at first and where it found but one.
@@ -38,44 +38,6 @@ class ArrayLike(Protocol):
         """What numpy makes a dtype of."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One 2-D plane of an n-D array.
-
-    Attributes
-    ----------
-    displayed
-        The array axes that are the plane's rows and its columns.
-    position
-        Index along every axis; 0 along the two displayed ones.
-    """
-
-    displayed: tuple[int, int]
-    position: tuple[int, ...]
-
-    @classmethod
-    def at(cls, displayed: tuple[int, int], position: Sequence[int]) -> Plane:
-        """Make the plane through ``position``, whatever that says along the displayed axes."""
-        return cls(displayed, tuple(0 if axis in displayed else int(x) for axis, x in enumerate(position)))
-
-    def moved(self, axis: int, index: int) -> Plane:
-        """Give the plane at another index along one of the axes that are not displayed."""
-        return Plane(self.displayed, (*self.position[:axis], index, *self.position[axis + 1 :]))
-
-    def index(self, rows: slice = slice(None), columns: slice = slice(None)) -> tuple[int | slice, ...]:
-        """Give the index into the array of these rows and columns; `to_plane` orders what it returns."""
-        by_axis = dict(zip(self.displayed, (rows, columns), strict=True))
-        return tuple(by_axis.get(axis, x) for axis, x in enumerate(self.position))
-
-    def to_plane(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Turn a block read at `index` so that rows come first; its own inverse for 2-D blocks."""
-        return block if self.displayed[0] < self.displayed[1] else np.swapaxes(block, 0, 1)
-
-    def shape(self, array_shape: Sequence[int]) -> tuple[int, int]:
-        """Height and width of the plane in an array of ``array_shape``."""
-        return (array_shape[self.displayed[0]], array_shape[self.displayed[1]])
 
 
 class Planes:

@@ -10,7 +10,7 @@ from itertools import product
 
 from napari_sam import workers
 from napari_sam.encoding import Embedder
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 # So many planes are encoded ahead in the direction of travel, and as many behind.
 _REACH = 8

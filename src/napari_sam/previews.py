@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import PlanePrediction
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,14 @@ from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.previews import shown_first
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.recorded_image import image_of
 from napari_sam.replay_report import Replay, ReplayedObject, compared
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Labels, Position, region_of, to_block
+from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
@@ -265,9 +266,9 @@ class _Work:
         if runs is None:
             return
         rows, columns = runs.index
-        region = region_of(plane, rows, columns)
+        region = plane.region(rows, columns)
         block = self._new.block(region)
-        change = Change(region, block, to_block(plane, after[rows, columns]).astype(block.dtype))
+        change = Change(region, block, plane.to_block(after[rows, columns]).astype(block.dtype))
         there = set(np.unique(after).tolist())
         infos = [info for label, info in self._infos.items() if label in there]
         waiting: list[Origin] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from napari_sam.annotation import Session
 from napari_sam.inference.batches import predict_several
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import pixel_box

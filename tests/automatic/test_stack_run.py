@@ -20,7 +20,7 @@ from napari_sam.inference.automatic import Generation, propose
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.proposals import Selection
 from napari_sam.linking import Linking
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 QUICK = Generation()
 LENIENT = Selection(pred_iou_thresh=0.7, stability_score_thresh=0.7)

@@ -15,7 +15,7 @@ from napari_sam.automatic.masks import PlaneMasks, lies_outside, within, without
 from napari_sam.automatic.writing import commit_masks, reasons, write_masks
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.proposals import Selection
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 PLANE = Plane((1, 2), (1, 0, 0))
 

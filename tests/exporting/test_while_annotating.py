@@ -18,7 +18,7 @@ from napari_sam.exporting.geojson import geojson_lines
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.objects.measuring import measure_all
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.view import LedgerView

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.matching import iou
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.propagating.finding import request_propagation, run_propagation
 from napari_sam.propagating.writing import propagate, write_propagation
 from napari_sam.starting import open_session

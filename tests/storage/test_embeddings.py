@@ -26,7 +26,8 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.model.sam import CONFIGS
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage import embedding_store
 from napari_sam.storage.embedding_store import EmbeddingStore, bytes_on_disk
 from napari_sam.storage.embeddings import Budget, EmbeddingCache
@@ -469,7 +470,8 @@ import threading
 import numpy as np
 from pathlib import Path
 from napari_sam.encoding import Embedder
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.prefetching import Prefetcher
 from napari_sam.storage.embeddings import EmbeddingCache
 from seeded import seeded_predictor, tiny_config
@@ -515,7 +517,8 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 from napari_sam.encoding import Embedder
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from seeded import seeded_predictor, tiny_config
 

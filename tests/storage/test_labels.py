@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ome_zarr_models.v05.image_label import ImageLabel
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.opening import LabelsError

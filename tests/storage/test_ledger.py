@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.origins import Making, Origin

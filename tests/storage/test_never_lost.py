@@ -20,7 +20,7 @@ from numpy.testing import assert_array_equal
 
 from napari_sam.cli import main
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage import ledger as ledger_module
 from napari_sam.storage import schema
 from napari_sam.storage.labels import LabelsStore
@@ -59,7 +59,7 @@ class TestAnotherProcess:
     def test_may_read_but_not_write(self, path: Path, store: LabelsStore) -> None:
         code = """
             import sys, numpy as np
-            from napari_sam.planes import Plane
+            from napari_sam.plane import Plane
             from napari_sam.storage.labels import LabelsStore
             store = LabelsStore.open(sys.argv[1])
             print(int(np.count_nonzero(store.array[:])), [x.label for x in store.ledger.objects()])
@@ -181,7 +181,7 @@ class TestFailedWrites:
                 place.chmod(0o555 if place.is_dir() else 0o444)
             code = """
                 import os, sys, numpy as np
-                from napari_sam.planes import Plane
+                from napari_sam.plane import Plane
                 from napari_sam.storage.labels import LabelsStore
                 if os.geteuid() == 0:
                     os.setgid(65534)

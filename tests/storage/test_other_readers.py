@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from ome_zarr_models.v05.image_label import ImageLabel
 from yaozarrs import v05
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage import forcing
 from napari_sam.storage.changes import Change
 from napari_sam.storage.importing import import_labels

@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LEDGER, LabelsError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LEDGER, LabelsError
 from napari_sam.storage.records import Category

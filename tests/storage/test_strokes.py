@@ -11,7 +11,7 @@ import zarr
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage import view
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LabelsError

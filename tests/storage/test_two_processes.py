@@ -14,7 +14,8 @@ import torch
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.tiling import Tile
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_image
@@ -31,7 +32,8 @@ import numpy as np
 import torch
 torch.set_num_threads(1)
 from napari_sam.annotation import Session
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_predictor, tiny_config

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from napari_sam.cli import main
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.changes import Labels
 from napari_sam.storage.chunks import Chunks
 from napari_sam.storage.labels import LabelsStore

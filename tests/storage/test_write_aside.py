@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_sam.objects.editing import Objects
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change
 from napari_sam.storage.labels import LabelsStore

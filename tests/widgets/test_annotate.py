@@ -20,7 +20,7 @@ import napari_sam
 from napari_sam import planes
 from napari_sam.inference.loading import precisions
 from napari_sam.matching import iou
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.scrolling import Scrolled
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.matching import iou
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.starting import open_session
 from napari_sam.widgets.shown_channels import arrays_of, composite_of, layers_like
 from widgets.conftest import DISCS, SHAPE, disc

@@ -21,7 +21,8 @@ from napari_sam.annotation import Session
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.results import Embedding
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets.coordinates import (
@@ -156,12 +157,9 @@ def test_the_mask_lands_on_the_pixels_under_the_click(
     mask = mask_at(tiny_predictor, plane, prompt.points[0])
     np.testing.assert_array_equal(mask, expected)
 
-    shape = [1, 1, 1]
-    for axis, length in zip(displayed, mask.shape, strict=True):
-        shape[axis] = length
     units = world_units(viewer)
     preview = viewer.add_layer(
-        Labels(plane.to_plane(mask).astype(np.uint8).reshape(shape), **plane_transform(image, plane, units))
+        Labels(plane.to_block(mask.astype(np.uint8)), **plane_transform(image, plane, units))
     )
     labels = viewer.add_layer(Labels(np.zeros(SHAPE, np.uint8), **transform_of(image, units)))
     for layer, at in ((preview, np.where(np.isin(range(3), displayed), pixel, 0)), (labels, pixel)):

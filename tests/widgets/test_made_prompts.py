@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.coordinates import ChannelsTogether
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE
 from widgets.driving import User, prompt_layers_of

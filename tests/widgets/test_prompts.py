@@ -15,7 +15,7 @@ from qtpy.QtTest import QTest
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.matching import iou
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.embeddings import Budget, default_folder
 from napari_sam.widgets import prompt_layers, several_commit

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets import reading_ahead
 from napari_sam.widgets.reading_ahead import ReadingAhead

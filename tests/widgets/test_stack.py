@@ -17,7 +17,8 @@ from qtpy.QtWidgets import QApplication
 from napari_sam.annotation import Session
 from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.progress import Progress
 from napari_sam.storage.embedding_store import bytes_on_disk
 from napari_sam.storage.embeddings import DEFAULT_BUDGET, Budget, EmbeddingCache

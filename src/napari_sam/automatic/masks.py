@@ -11,7 +11,7 @@ from scipy.ndimage import find_objects
 
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.proposals import Proposals, Selected
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 
 

@@ -14,7 +14,7 @@ from napari_sam.inference.automatic import (
     propose,
 )
 from napari_sam.inference.proposals import Proposals
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress
 
 

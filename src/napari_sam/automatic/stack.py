@@ -18,7 +18,7 @@ from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.overlaps import Rule
 from napari_sam.inference.proposals import Selection
 from napari_sam.linking import Linking, centroid, link
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.records import Step
 

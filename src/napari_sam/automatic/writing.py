@@ -14,7 +14,7 @@ from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks, lies_outside
 from napari_sam.inference.prompts import Prompt
 from napari_sam.progress import Progress, between, ignore_progress
-from napari_sam.storage.changes import Labels, region_of, to_block
+from napari_sam.storage.changes import Labels
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.records import Step
@@ -127,8 +127,8 @@ def write_masks(
                 )
             after, written = _painted(before, masks, objects, labels, annotated, region, left_out)
             rows, columns = (slice(0, n) for n in before.shape)
-            blocks = (to_block(masks.plane, x) for x in (before, after))
-            changes.add(region_of(masks.plane, rows, columns), *blocks)
+            blocks = (masks.plane.to_block(x) for x in (before, after))
+            changes.add(masks.plane.region(rows, columns), *blocks)
             for index, label in written:
                 point = (float(masks.points[index][0]), float(masks.points[index][1]))
                 prompt = Prompt([point]).onto(masks.plane.shape(session.planes.shape))

@@ -17,7 +17,7 @@ from napari_sam.exporting.shapes import shapes_lines
 from napari_sam.exporting.tiff import write_tiff
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import measure_all, write_rows
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.making import aside, clear_up, remove

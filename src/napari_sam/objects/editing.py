@@ -19,7 +19,7 @@ from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.reshaping import Form, box_around, largest_part, majority, reshaped
 from napari_sam.objects.splitting import split_labels
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, between, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import NO_PROMPT, Origin

@@ -13,7 +13,7 @@ from napari_sam.annotation import Session
 from napari_sam.inference.propagation import Section, next_section, presence
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.prefetching import Travel
 from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.propagating.fixed import FixedPlanes

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam.planes import Plane
-from napari_sam.storage.changes import from_block, region_of
+from napari_sam.plane import Plane
 from napari_sam.storage.labels import LabelsStore
 
 
@@ -35,6 +34,6 @@ class FixedPlanes:
         own, given = self._store.mask_of(plane, self._label), self._given.get(plane)
         if given is None:
             return own is not None
-        there = from_block(plane, self._store.block(region_of(plane, *given.index)))[given.mask()]
+        there = plane.from_block(self._store.block(plane.region(*given.index)))[given.mask()]
         has_more = own is not None and own.area > np.count_nonzero(there == self._label)
         return bool(has_more or not there.all())

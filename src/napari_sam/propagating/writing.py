@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.propagation import Section
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.propagating.finding import (
     Propagation,
@@ -18,7 +18,7 @@ from napari_sam.propagating.finding import (
 )
 from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, OneByOne, Overlap, from_block
+from napari_sam.storage.changes import Change, OneByOne, Overlap
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.painting import erased, repainted, room_for
@@ -200,7 +200,7 @@ class _Plan:
         self._change(change)
         row, column = (change.region[axis].start for axis in plane.displayed)
         # What it is given, by which it is known later whether somebody has changed it.
-        given = MaskRuns.of(from_block(plane, change.after) == label, (row, column))
+        given = MaskRuns.of(plane.from_block(change.after) == label, (row, column))
         assert given is not None, "there is room"
         self.origins.add(plane, given, section)
 

@@ -10,7 +10,6 @@ from typing import Any, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
 from napari_sam.runs import MaskRuns, label_boxes
 
 Labels = NDArray[np.integer[Any]]
@@ -81,26 +80,6 @@ class OneByOne(Sequence[T]):
         if isinstance(index, slice):
             return [self.item(i) for i in range(len(self))[index]]
         return self.item(index)
-
-
-def region_of(plane: Plane, rows: slice, columns: slice) -> tuple[slice, ...]:
-    """Give the block of the array that holds these rows and columns of a plane, all axes kept."""
-    return tuple(x if isinstance(x, slice) else slice(x, x + 1) for x in plane.index(rows, columns))
-
-
-def to_block(plane: Plane, on_plane: NDArray[Any]) -> NDArray[Any]:
-    """Turn what lies on a plane into a block of `region_of`."""
-    ordered = plane.to_plane(on_plane)
-    shape = [1] * len(plane.position)
-    for axis, length in zip(sorted(plane.displayed), ordered.shape, strict=True):
-        shape[axis] = length
-    return ordered.reshape(shape)
-
-
-def from_block(plane: Plane, block: NDArray[Any]) -> NDArray[Any]:
-    """Turn a block of `region_of` into what lies on the plane, rows first."""
-    axes = tuple(axis for axis in range(block.ndim) if axis not in plane.displayed)
-    return plane.to_plane(np.squeeze(block, axis=axes))
 
 
 def paintable(

@@ -18,7 +18,8 @@ from napari_sam.inference.fixed_point import FixedPoint
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.embedding_store import DAMAGES, EmbeddingStore, bytes_on_disk
 from napari_sam.storage.eviction import make_room
 from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_of, keep_image

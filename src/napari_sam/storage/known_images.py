@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_sam.contrast import Contrast
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 from napari_sam.storage.whole_files import write_whole
 
 _FOLDER = "images"

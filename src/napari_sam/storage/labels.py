@@ -15,7 +15,7 @@ import zarr
 from filelock import FileLock
 
 from napari_sam.axes import check_axes
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Labels, Overlap
 from napari_sam.storage.chunks import legible

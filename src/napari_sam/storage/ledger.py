@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, encode_labels
 from napari_sam.storage.changes import Change, Position

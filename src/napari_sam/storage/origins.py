@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import LARGEST_SIDE, Plane
+from napari_sam.plane import Plane
+from napari_sam.planes import LARGEST_SIDE
 from napari_sam.runs import MaskRuns, decode_runs, encode_runs
 
 Source = Literal["click", "automatic", "propagated", "brush", "import"]

@@ -7,16 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import (
     Change,
     Labels,
     Overlap,
-    from_block,
     paintable,
-    region_of,
-    to_block,
 )
 
 # Reads a block of the labels.
@@ -56,16 +53,16 @@ def repainted(
             "out to cut a new object out of it."
         )
     rows, columns = _union(mask, own)
-    region = region_of(plane, rows, columns)
+    region = plane.region(rows, columns)
     there = block(region)
-    before = from_block(plane, there)
+    before = plane.from_block(there)
     after = np.where(before == label, 0, before).astype(before.dtype)
     wanted = _within(mask, rows, columns)
     free = paintable(after, wanted, overlap, inside)
     if not free.any():
         raise ValueError(_nothing_left(before, wanted, overlap, inside))
     after[free] = label
-    return Change(region, there, to_block(plane, after))
+    return Change(region, there, plane.to_block(after))
 
 
 def room_for(
@@ -90,7 +87,7 @@ def room_for(
     overlap, inside
         What becomes of pixels of other objects; see `paintable`.
     """
-    there = from_block(plane, block(region_of(plane, *index)))
+    there = plane.from_block(block(plane.region(*index)))
     if label is not None:
         there = np.where(there == label, 0, there).astype(there.dtype)
     return int(np.count_nonzero(paintable(there, mask, overlap, inside)))
@@ -98,7 +95,7 @@ def room_for(
 
 def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
     """Give what changes where an object loses the mask that it has on a plane."""
-    region = region_of(plane, *own.index)
+    region = plane.region(*own.index)
     there = block(region)
     return Change(region, there, np.where(there == label, 0, there).astype(there.dtype))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Step
 from napari_sam.storage.view import LedgerView

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import zarr
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Position, changed_masks

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from psygnal import Signal
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger

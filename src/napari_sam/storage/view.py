@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns, decode_labels
 from napari_sam.storage.changes import Change, Labels, OneByOne, Position
 from napari_sam.storage.origins import Origin, Source, origin_from_row, plane_from_row

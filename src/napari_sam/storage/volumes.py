@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, label_boxes
 from napari_sam.storage.changes import Position

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qtpy.QtWidgets import QVBoxLayout
 
 from napari_sam.annotation import Session
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.automatic_controller import AutomaticController
 from napari_sam.widgets.automatic_panel import AutomaticPanel

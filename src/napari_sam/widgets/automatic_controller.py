@@ -18,7 +18,7 @@ from napari_sam.automatic.proposing import propose_plane
 from napari_sam.automatic.writing import WrittenMasks, reasons
 from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.proposals import Proposals
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.automatic_shown import Judged, ShownMasks, ShownPlane, ShownStack
 from napari_sam.widgets.automatic_stack import StackMasks

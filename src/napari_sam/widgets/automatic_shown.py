@@ -13,7 +13,7 @@ from napari_sam.automatic.masks import PlaneMasks, within, without
 from napari_sam.automatic.stack import StackRun
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.proposals import Proposals, Selected, Selection
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 
 Picture = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
 Accepted = tuple[list[PlaneMasks], list[NDArray[np.int64]] | None]

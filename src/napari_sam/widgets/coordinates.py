@@ -10,7 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane, Planes
+from napari_sam.plane import Plane
+from napari_sam.planes import Planes
 
 _TOLERANCE = 1e-6
 # Positions are rounded to so many decimals of a pixel: round-off of transforms must change no plane, no mask.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.several import SeveralRequest, SeveralResponse, request_several
 from napari_sam.widgets.finished import FinishedPrompts
 from napari_sam.widgets.panel import AnnotatePanel

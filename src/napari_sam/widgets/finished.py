@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from napari_sam.inference.prompts import Prompt
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.storage.view import LedgerView
 
 

@@ -153,12 +153,9 @@ class Hover(QObject):
         cut = np.pad(
             mask[box[0] : box[2], box[1] : box[3]], [(1, 1 + -height % _STEP), (1, 1 + -width % _STEP)]
         )
-        shape = [1] * self._image.ndim
-        for axis, length in zip(plane.displayed, cut.shape, strict=True):
-            shape[axis] = length
         corner = (tile.row + box[0] - 1, tile.column + box[1] - 1)
         place = plane_transform(self._image, plane, world_units(self._viewer), corner)
-        self._outline.lay(plane.to_plane(cut).astype(np.uint8).reshape(shape), place)
+        self._outline.lay(plane.to_block(cut.astype(np.uint8)), place)
         self.shown = preview
 
     def _on_failed(self, _error: Exception) -> None:

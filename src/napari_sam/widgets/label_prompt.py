@@ -7,7 +7,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.runs import outer_edges, pixel_box
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import plane_transform, world_units
 from napari_sam.widgets.own_layers import note_overlay
@@ -68,14 +68,11 @@ class MasksLayer:
         painted = np.where(rejected, np.uint8(_REJECTED), np.uint8(0))
         there = numbers > 0
         painted[there] = _FIRST_COLOUR + (numbers[there] - 1) % _COLOURS
-        shape = [1] * len(plane.position)
-        for axis, length in zip(plane.displayed, painted.shape, strict=True):
-            shape[axis] = length
         goes_on = self._mouse_since is not None and self._mouse_since == self._mouse()
         self._mouse_since = None
         layer = self._made(plane)
         self._plane = plane
-        layer.data = plane.to_plane(painted).reshape(shape)
+        layer.data = plane.to_block(painted)
         layer.editable = False  # napari lets other data be painted in, and this is not what is written
         self._on_moved()
         layer.visible = True

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_sam.annotation import Session
 from napari_sam.objects.measuring import ObjectRow
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections

@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from napari_sam.inference.prompts import Box, Point, Prompt
 from napari_sam.inference.shapes import Area, Drawing, Mask, Stroke, ellipse
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import (
     ChannelsTogether,

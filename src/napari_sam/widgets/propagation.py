@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from napari_sam.annotation import Session
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.propagating.finding import PropagationRequest, request_propagation
 from napari_sam.propagating.writing import WrittenPropagation, run_and_write
 from napari_sam.storage.changes import Overlap

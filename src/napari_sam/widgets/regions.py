@@ -7,7 +7,7 @@ from napari.layers import Image, Labels, Shapes
 from numpy.typing import NDArray
 from skimage.draw import polygon2mask
 
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.widgets.coordinates import Units, on_plane, positions_on_image
 
 # An ellipse is drawn as a polygon of so many corners.

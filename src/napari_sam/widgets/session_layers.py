@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
@@ -134,13 +134,10 @@ class SessionLayers:
     ) -> None:
         """Lay numbered masks over their plane, from ``corner`` on."""
         self._laid = plane, mask, corner, colours
-        shape = [1] * self._image.ndim
-        for axis, length in zip(plane.displayed, mask.shape, strict=True):
-            shape[axis] = length
         if self._colours is not colours:
             self._colours = self._preview.layer.colormap = colours
         place = plane_transform(self.frame, plane, world_units(self._viewer), corner)
-        self._preview.lay(plane.to_plane(mask).reshape(shape), place)
+        self._preview.lay(plane.to_block(mask), place)
 
     def show_commit(self, step: Step) -> None:
         """Show what was written, and let the brush go on with that object."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_sam.annotation import Session
-from napari_sam.planes import Plane
+from napari_sam.plane import Plane
 from napari_sam.prefetching import Prefetcher, Report, Travel
 from napari_sam.propagating.finding import goes_on_along, propagation_axis
 from napari_sam.widgets.connections import Connections
