@@ -62,7 +62,12 @@ def test_low_resolution_logits_are_those_of_the_square() -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [data.coins(), data.cell(), demo_stack()[2]], ids=["coins", "cell", "nuclei"]
+    "image",
+    [
+        pytest.param(data.coins(), id="coins", marks=pytest.mark.slow),
+        pytest.param(data.cell(), id="cell", marks=pytest.mark.slow),
+        pytest.param(demo_stack()[2], id="nuclei"),
+    ],
 )
 def test_an_embedding_in_16_bits_gives_the_same_masks(image: NDArray[np.generic]) -> None:
     """As it is kept on disk: each mask at an IoU of 0.995 or more, objects and what lies beside them."""

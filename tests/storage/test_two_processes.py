@@ -86,7 +86,13 @@ def start(tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
     return start_
 
 
-@pytest.mark.parametrize("towards", [False, True], ids=["side by side", "towards each other"])
+@pytest.mark.parametrize(
+    "towards",
+    [
+        pytest.param(False, id="side by side", marks=pytest.mark.slow),
+        pytest.param(True, id="towards each other"),
+    ],
+)
 def test_two_processes_share_what_is_encoded(
     start: Callable[[str], subprocess.Popen[str]],
     tiny_predictor: Predictor,

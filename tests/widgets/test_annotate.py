@@ -266,7 +266,6 @@ def test_the_console_drives_the_window(user: User) -> None:
     assert len(user.layer("SAM points").data) == 0
 
 
-@pytest.mark.window
 def test_existing_layers_with_another_transform_are_read_through_the_world(
     sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -296,8 +295,7 @@ def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User)
     assert set(np.unique(user.session.labels[0])) == {0, 7, 8}
 
 
-@pytest.mark.window
-@pytest.mark.parametrize("tool", ["paint", "fill"])
+@pytest.mark.parametrize("tool", [pytest.param("paint", marks=pytest.mark.window), "fill"])
 def test_each_stroke_of_the_brush_is_taken_back_and_done_again(user: User, tool: str) -> None:
     labels, store = user.layer("cells labels"), user.session.store
     labels.mode, labels.selected_label = tool, 7
@@ -558,7 +556,6 @@ def test_starting_again_takes_up_the_same_layers(user: User) -> None:
     assert np.unique(user.session.labels[:]).tolist() == [0, 1, 2]
 
 
-@pytest.mark.window
 def test_undo_in_another_view_goes_back_to_the_plane_of_the_object(user: User) -> None:
     user.viewer.dims.order = (1, 0, 2)
     user.viewer.reset_view()

@@ -359,7 +359,6 @@ def test_a_run_is_stopped_and_goes_on(masks: Masks) -> None:
     assert masks.widget._controller._stack.run is run and run.is_complete
 
 
-@pytest.mark.window
 def test_only_the_drawn_region_changes(masks: Masks) -> None:
     user, session = masks.user, masks.user.session
     masks.panel.writing.draw.click()

@@ -99,7 +99,6 @@ def test_layers_as_shown_are_what_the_model_sees(
     assert str(user.image.colormap.name) == "magenta" and str(other.colormap.name) == "cyan"
 
 
-@pytest.mark.window
 def test_along_an_axis_masks_and_prompts_are_shown_with_every_channel(
     sit_down: Callable[..., User], halves: NDArray[np.uint16], tmp_path: Path
 ) -> None:

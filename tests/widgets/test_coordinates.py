@@ -127,7 +127,7 @@ def mask_at(predictor: Predictor, plane: Plane, point: tuple[float, float]) -> N
     return mask
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shown=shown_images(), data=st.data())
 def test_the_mask_lands_on_the_pixels_under_the_click(
     tiny_predictor: Predictor, shown: Shown, data: st.DataObject

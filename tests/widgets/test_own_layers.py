@@ -35,7 +35,6 @@ def test_it_is_not_offered_to_be_imported(overlaid: User, table: ObjectsWidget) 
     assert [x.text() for x in table.imports.actions()] == ["SAM automatic"]
 
 
-@pytest.mark.window
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_key_takes_the_sessions_labels_where_it_is_active(overlaid: User, name: str) -> None:
     overlaid.session.store.commit(overlaid.session.plane, disc(DISCS[0][:2], DISCS[0][2]))

@@ -74,7 +74,6 @@ def test_axes_typed_while_a_session_is_opened_take_effect(
     assert list((tmp_path / "data").rglob("*.labels.zarr")) == [user.session.store.path]
 
 
-@pytest.mark.window
 def test_axes_that_are_emptied_are_those_that_the_layer_names(user: User, opening: SlowOpening) -> None:
     opening.may_end.set()
     type_axes(user, "tyx")
