@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QGridLayout, QProgressBar, QPushButton, QWidget
 
-# What takes less shows nothing: each change of the bar draws the window, with napari's canvas, once more.
-_PATIENCE_MS = 200
+# What takes less shows nothing, and so often the bar moves: each change draws the window, with napari's
+# canvas, once more.
+_PATIENCE_MS, _PACE_S = 200, 0.1
 
 
 class Activity(QWidget):
@@ -25,6 +28,7 @@ class Activity(QWidget):
         self._patience.setSingleShot(True)
         self._patience.setInterval(_PATIENCE_MS)
         self._patience.timeout.connect(lambda: self._show(True))
+        self._moved = 0.0
         self.setFixedHeight(30)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -34,13 +38,16 @@ class Activity(QWidget):
 
     def show_progress(self, done: float | None, what: str) -> None:
         """Show how far the work is, once it has taken a moment; None when nothing runs."""
-        self.bar.setFormat(f"{what} %p %")
-        self.bar.setValue(round(100 * (done or 0.0)))
         if done is None:
             self._patience.stop()
             self._show(False)
-        elif self.bar.isHidden() and not self._patience.isActive():
+            return
+        if self.bar.isHidden() and not self._patience.isActive():
             self._patience.start()
+        if self.bar.isHidden() or time.monotonic() > self._moved + _PACE_S:
+            self._moved = time.monotonic()
+            self.bar.setFormat(f"{what} %p %")
+            self.bar.setValue(round(100 * done))
 
     def _show(self, visible: bool) -> None:
         self.bar.setVisible(visible)
