@@ -117,12 +117,7 @@ class Session:
         """
         indices = list(self._plane.position)
         for axis, index in position.items():
-            number = self.planes.axes.find(axis.lower()) if len(axis) == 1 else -1
-            if number < 0 or number in self._plane.displayed:
-                free = [x for i, x in enumerate(self.planes.axes) if i not in self._plane.displayed]
-                raise ValueError(
-                    f"{axis!r} is no axis to move along; this plane moves along {free or 'none'}."
-                )
+            number = self.planes.axis_across(self._plane, axis)
             try:
                 indices[number] = operator.index(index)
             except TypeError:

@@ -136,6 +136,20 @@ class Planes:
         places = zip(self.axes, plane.position, strict=True)
         return ", ".join(f"{axis} {index}" for i, (axis, index) in enumerate(places) if i not in left_out)
 
+    def axis_across(self, plane: Plane, letter: str) -> int:
+        """Find the axis with this letter, along which one moves from a plane to others that lie as it does.
+
+        Raises
+        ------
+        ValueError
+            If the image has none, or the plane shows it.
+        """
+        number = self.axes.find(letter.lower()) if len(letter) == 1 else -1
+        if number < 0 or number in plane.displayed:
+            free = [x for i, x in enumerate(self.axes) if i not in plane.displayed]
+            raise ValueError(f"{letter!r} is no axis to move along; this plane moves along {free or 'none'}.")
+        return number
+
     def _composite(self, channels: Composite | str | None) -> tuple[Composite | None, int | None]:
         """Check that the channels fit the arrays, and find their axis."""
         if channels is None:

@@ -269,8 +269,8 @@ def test_one_that_is_on_one_plane_alone_is_no_step(session: Session) -> None:
         pytest.param(
             {"overlap": "inside", "inside": 1}, "cannot be propagated inside itself", id="inside it"
         ),
-        pytest.param({"axis": "t"}, r"'t' is no axis to propagate along; .* moves along \['z'\]", id="axis"),
-        pytest.param({"axis": "y"}, r"'y' is no axis to propagate along", id="displayed"),
+        pytest.param({"axis": "t"}, r"'t' is no axis to move along; .* moves along \['z'\]", id="axis"),
+        pytest.param({"axis": "y"}, r"'y' is no axis to move along", id="displayed"),
         pytest.param({"reach": 0}, "The reach is 0 planes; give 1 or more", id="reach"),
     ],
 )

@@ -40,15 +40,11 @@ def planes_along(session: Session, axis: str, indices: Sequence[int] | None = No
     ValueError
         If the image has no such axis to go along, or no such plane.
     """
-    shown, axes = session.plane, session.planes.axes
-    free = [letter for number, letter in enumerate(axes) if number not in shown.displayed]
-    if axis not in free:
-        raise ValueError(f"The planes do not lie along {axis!r}; this image has {', '.join(free) or 'one'}.")
-    number = axes.index(axis)
+    shown, planes = session.plane, session.planes
+    number = planes.axis_across(shown, axis)
     found = []
-    for index in range(session.planes.shape[number]) if indices is None else indices:
-        plane = Plane.at(shown.displayed, [*shown.position[:number], index, *shown.position[number + 1 :]])
-        session.planes.check(plane)
+    for index in range(planes.shape[number]) if indices is None else indices:
+        planes.check(plane := shown.moved(number, index))
         found.append(plane)
     return found
 

@@ -187,17 +187,12 @@ class _Search:
 
 def _axis(session: Session, plane: Plane, letter: str | None) -> int:
     """Find the axis to move along, by its letter if one is given."""
-    axes, shape = session.planes.axes, session.planes.shape
-    free = [x for i, x in enumerate(axes) if i not in plane.displayed and shape[i] > 1]
-    if letter is not None and letter.lower() not in free:
-        raise ValueError(
-            f"{letter!r} is no axis to propagate along; this plane moves along {free or 'none'}."
-        )
-    letter = letter or propagation_axis(plane, shape, axes)
-    if letter is None:
+    planes = session.planes
+    if letter is None and (letter := propagation_axis(plane, planes.shape, planes.axes)) is None:
+        free = [x for i, x in enumerate(planes.axes) if i not in plane.displayed and planes.shape[i] > 1]
         named = f"; name one of {free} to do it all the same" if free else ""
         raise ValueError(f"This image has no axis along which objects go on{named}.")
-    return axes.index(letter.lower())
+    return planes.axis_across(plane, letter)
 
 
 def _checked_reach(reach: int) -> int:
