@@ -18,8 +18,8 @@ from napari_sam.propagating.finding import (
 )
 from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, OneByOne, Overlap
-from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.changes import Change, Overlap
+from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.painting import erased, repainted, room_for
 from napari_sam.storage.records import Step
@@ -144,7 +144,9 @@ def write_propagation(
                 unmade=[(request.label, plane) for plane in plan.erased],
                 progress=between(progress, _PLANNING, 1),
             )
-    return WrittenPropagation(step, _in_order(plan.origins.planes), _in_order(plan.erased))
+    return WrittenPropagation(
+        step, _in_order([origin.plane for origin in plan.origins]), _in_order(plan.erased)
+    )
 
 
 def _in_order(planes: Sequence[Plane]) -> tuple[Plane, ...]:
@@ -158,7 +160,8 @@ class _Plan:
         self._store, self._request = session.store, request
         self._fixed = FixedPlanes(session.store, request.label)
         self.changes = PackedChanges()
-        self.origins = _Origins(session, request)
+        self.origins: list[Origin] = []
+        self._making = session.making("propagated", Prompt(), None)
         self.erased: list[Plane] = []
 
     def add(self, planes: Sequence[Plane], found: Sequence[Section], check: Callable[[], None]) -> None:
@@ -202,36 +205,8 @@ class _Plan:
         # What it is given, by which it is known later whether somebody has changed it.
         given = MaskRuns.of(plane.from_block(change.after) == label, (row, column))
         assert given is not None, "there is room"
-        self.origins.add(plane, given, section)
+        making = replace(self._making, prompt=section.prompt, score=section.score)
+        self.origins.append(Origin(label, plane, given, making))
 
     def _change(self, change: Change) -> None:
         self.changes.add(change.region, change.before, change.after)
-
-
-class _Origins(OneByOne[Origin]):
-    """How the sections were made; a prompt is as large as its plane, so each is made when it is asked for."""
-
-    def __init__(self, session: Session, request: PropagationRequest) -> None:
-        self._label = request.label
-        self._shape = request.plane.shape(session.planes.shape)
-        self._making = session.making("propagated", Prompt(), None)
-        self._all: list[tuple[Plane, MaskRuns, Section]] = []
-
-    @property
-    def planes(self) -> list[Plane]:
-        """Those of the sections."""
-        return [plane for plane, _, _ in self._all]
-
-    def add(self, plane: Plane, given: MaskRuns, section: Section) -> None:
-        """Add one section, and the pixels of it that the object gets."""
-        self._all.append((plane, given, section))
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def item(self, index: int) -> Origin:
-        """Make one of them."""
-        plane, given, section = self._all[index]
-        prompt = replace(section.prompt, mask=section.before.on(self._shape))
-        making: Making = replace(self._making, prompt=prompt, score=section.score)
-        return Origin(self._label, plane, given, making)
