@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,32 @@ EDITS = [
     pytest.param(lambda x: x.rename(2, "odd"), {1, 2, 3}, id="rename"),
     pytest.param(lambda x: x.classify([1, 2], "nucleus"), {1, 2, 3}, id="classify"),
 ]
+
+
+@pytest.mark.parametrize(("edit", "left"), EDITS)
+def test_no_other_thread_writes_between_what_it_reads_first_and_its_step(
+    store: LabelsStore,
+    edit: Callable[[Objects], Step],
+    left: set[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused, checked = list[str](), Objects._checked
+
+    def undo() -> None:
+        with pytest.raises(LabelsError) as refusal:
+            store.undo()
+        refused.append(str(refusal.value))
+
+    def meanwhile(objects: Objects, labels: Iterable[int]) -> list[int]:
+        other = threading.Thread(target=undo)
+        other.start()
+        other.join()
+        return checked(objects, labels)
+
+    monkeypatch.setattr(Objects, "_checked", meanwhile)
+    edit(Objects(store))
+    assert refused and all("are being written" in x for x in refused)
+    assert {info.label for info in store.ledger.objects()} == left
 
 
 class Stopped(Exception):

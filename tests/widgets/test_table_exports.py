@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
+from napari_sam.storage.labels import LabelsStore
 from napari_sam.widgets import objects_exports
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.driving import User, wait_until
@@ -57,6 +58,16 @@ def test_a_second_export_is_refused_while_one_is_written(
     choose(table.exports, "COCO")
     wait_until(lambda: table.status.text() == f"Written: {tmp_path / 'second.json'}")
     assert {file.name for file in tmp_path.glob("*.*") if file.is_file()} == {"first.csv", "second.json"}
+
+
+def test_labels_in_the_middle_of_a_write_are_not_exported(
+    table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LabelsStore, "unfinished", "The last step is not finished.")
+    answer(monkeypatch, tmp_path / "half.csv")
+    choose(table.exports, "Table of measures")
+    wait_until(lambda: table.status.text().startswith("The labels are being written"))
+    assert not (tmp_path / "half.csv").exists()
 
 
 def test_outlines_lie_where_the_objects_lay_when_they_were_asked_for(

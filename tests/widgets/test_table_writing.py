@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QInputDialog
 
 from napari_sam.objects import editing
+from napari_sam.storage.records import Step
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.driving import User, wait_until
 from widgets.table_driving import Held, choose, click, labels_shown, push
@@ -78,6 +81,61 @@ def test_an_edit_of_a_session_that_has_ended_is_told_to_no_other(
     user.panel.start.click()
     user.settle()
     wait_until(lambda: labels_shown(table) == ["1", "2", "3"])
+
+
+def test_what_is_written_is_shown_also_where_the_table_is_closed_by_then(
+    user: User, table: ObjectsWidget
+) -> None:
+    shown, ledger = list[Step](), user.session.store.ledger
+    user.session.store.changed.connect(shown.append)
+    steps = len(ledger.steps())
+    delete_all(table)
+    end = time.monotonic() + 60
+    while len(ledger.steps()) == steps or table._writer._job._job.is_busy:  # and Qt hears of nothing
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    user.desk.undock(table)
+    wait_until(lambda: len(shown) > 0)
+    assert shown == [ledger.last_done()]
+
+
+def test_a_session_that_ends_while_the_user_is_asked_is_not_edited(
+    user: User, table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(*_: object, **__: object) -> tuple[str, bool]:
+        user.widget.stop()
+        return "mother", True
+
+    monkeypatch.setattr(QInputDialog, "getText", answer)
+    click(table, 0)
+    choose(table.edits, "Rename")
+    assert table.status.text() == "The annotation has ended meanwhile; nothing was edited."
+
+
+def test_what_was_said_stays_until_something_else_changes(user: User, table: ObjectsWidget) -> None:
+    wait_until(lambda: table.status.text() == "3 objects.")
+    push(table.merge)
+    assert table.status.text().startswith("No object was chosen")
+    table.refresh()
+    wait_until(lambda: not table.is_busy)
+    QTest.qWait(50)
+    assert table.status.text().startswith("No object was chosen")
+    click(table, 0)
+    push(table.delete)
+    wait_until(lambda: table.status.text() == "2 objects.")
+
+
+def test_the_bar_and_stop_are_about_the_edit_while_an_export_runs_too(table: ObjectsWidget) -> None:
+    bar = table.activity
+    bar.show_share("exporting", 0.5)
+    assert bar.shown == "exporting"
+    bar.show_share("writing", 0.1)
+    assert bar.shown == "writing"
+    bar.show_share("writing", None)
+    wait_until(bar.cancel.isVisible)
+    assert bar.shown == "exporting"
+    bar.show_share("exporting", None)
+    assert bar.shown is None and not bar.cancel.isVisible()
 
 
 def test_labels_are_imported_beside_the_window(user: User, table: ObjectsWidget) -> None:

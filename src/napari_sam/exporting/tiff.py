@@ -16,6 +16,8 @@ from napari_sam.storage.units import LENGTHS, METRES, TIMES
 # Larger files need 64-bit offsets, which some readers do not know.
 _LARGEST_CLASSIC = 2**31
 _CENTIMETRE = 0.01
+# TIFF keeps a resolution as the ratio of two numbers of 32 bits.
+_LARGEST_RATIONAL = 2.0**31
 
 
 def write_tiff(
@@ -36,7 +38,8 @@ def write_tiff(
     metres = METRES.get(str(units[-1]))
     if metres is not None and units[-1] == units[-2]:
         row, column = (_CENTIMETRE / (metres * size) for size in geometry.pixel_size[-2:])
-        tags = {"resolution": (column, row), "resolutionunit": "CENTIMETER"}
+        if all(1 / _LARGEST_RATIONAL < x < _LARGEST_RATIONAL for x in (row, column)):
+            tags = {"resolution": (column, row), "resolutionunit": "CENTIMETER"}
     described = _ome(axes, geometry.pixel_size, units)
     large = int(np.prod(shape)) * dtype.itemsize > _LARGEST_CLASSIC
     with tifffile.TiffWriter(path, bigtiff=large, ome=_is_ome(axes, shape, dtype)) as file:

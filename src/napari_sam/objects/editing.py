@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,24 @@ _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#
 # Other programs are told colours as three numbers, which names do not give.
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
+# Which share of the progress of an edit comes before its step is written.
+_PLANNING = 0.5
+P = ParamSpec("P")
+T = TypeVar("T")
+
 # Makes other labels of a part of a plane: told these, the masks that are edited, and the part's first pixel.
 PlaneEdit = Callable[[Labels, Mapping[int, MaskRuns], tuple[int, int]], Labels]
+
+
+def _in_one_turn(edit: Callable[Concatenate[Objects, P], T]) -> Callable[Concatenate[Objects, P], T]:
+    """Let no other thread write between what an edit reads first and what it writes."""
+
+    @wraps(edit)
+    def turned(objects: Objects, /, *arguments: P.args, **named: P.kwargs) -> T:
+        with objects.store.writing():
+            return edit(objects, *arguments, **named)
+
+    return turned
 
 
 class Objects:
@@ -53,28 +70,30 @@ class Objects:
     """
 
     def __init__(self, store: LabelsStore, aside: Progress | None = None) -> None:
-        self._store = store
+        self.store = store
         self._ledger = store.ledger
         self._aside = aside
-        self._progress = ignore_progress if aside is None else between(aside, 0.0, 0.5)
+        self._progress = ignore_progress if aside is None else between(aside, 0.0, _PLANNING)
 
     # Reading
 
     def rows(self) -> list[ObjectRow]:
         """Give all objects, by label, with what they measure."""
-        return measure_all(self._ledger, self._store.geometry)
+        return measure_all(self._ledger, self.store.geometry)
 
     def write_csv(self, path: str | Path) -> None:
         """Write `rows` as a table, one line for each object."""
-        write_rows(self.rows(), self._store.geometry.axes, Path(path))
+        write_rows(self.rows(), self.store.geometry.axes, Path(path))
 
     # Whole objects
 
+    @_in_one_turn
     def delete(self, labels: Iterable[int]) -> Step:
         """Turn objects into background."""
         chosen = self._checked(labels)
         return self._relabel("delete", dict.fromkeys(chosen, 0))
 
+    @_in_one_turn
     def merge(self, labels: Iterable[int]) -> Step:
         """Make several objects one, that of the first label; it learns the others' prompts.
 
@@ -85,19 +104,21 @@ class Objects:
         first, *others = chosen
         if not others:
             raise ValueError(f"Only object {first} was given to be merged; give two or more.")
-        with self._store.writing():
-            return self._relabel("merge", dict.fromkeys(others, first), merged_origins(self._store, chosen))
+        origins = merged_origins(self.store, chosen, between(self._progress, 0.1, 0.4))
+        return self._relabel("merge", dict.fromkeys(others, first), origins)
 
+    @_in_one_turn
     def renumber(self, label: int, new: int) -> Step:
         """Give an object another label, which none has."""
         (label,) = self._checked([label])
         if new < 1 or self._ledger.object(new) is not None:
             raise ValueError(f"{new} is no free label; choose a number from 1 on that no object has.")
-        self._store.check_label(new)
+        self.store.check_label(new)
         origins = [replace(origin, label=new) for origin in self._ledger.origins(label)]
         info = self._info(label)
         return self._relabel("renumber", {label: new}, origins, [replace(info, label=new)])
 
+    @_in_one_turn
     def split(self, label: int, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]) -> Step:
         """Part an object between groups of points: each pixel goes to the nearest; see `split_labels`.
 
@@ -120,24 +141,26 @@ class Objects:
         (label,) = self._checked([label])
         if len(groups) < 2 or not all(groups):
             raise ValueError(f"{len(groups)} groups of points do not part an object; give two, none empty.")
-        with self._store.writing():
-            region = self._extent(label, plane)
-            before = self._store.block(region)
-            numbers = [label, *islice(self._store.new_labels(), len(groups) - 1)]
-            spacing = self._store.geometry.pixel_size
-            after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
-            return self._write("split", [Change(region, before, after)], label=label)
+        region = self._extent(label, plane)
+        before = self.store.block(region)
+        numbers = [label, *islice(self.store.new_labels(), len(groups) - 1)]
+        spacing = self.store.geometry.pixel_size
+        after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
+        return self._write("split", [Change(region, before, after)], label=label)
 
     # The shape of objects, plane by plane; other objects keep what is theirs
 
+    @_in_one_turn
     def fill_holes(self, labels: int | Iterable[int]) -> Step | None:
         """Let one object, or each of several, have the background that it encloses; None if there is none."""
         return self._reshape("fill holes", labels, binary_fill_holes)
 
+    @_in_one_turn
     def remove_islands(self, labels: int | Iterable[int]) -> Step | None:
         """Keep the largest part on each plane of one object, or of each of several; None if all have one."""
         return self._reshape("remove islands", labels, largest_part)
 
+    @_in_one_turn
     def smooth(self, labels: int | Iterable[int], radius: int = 2) -> Step | None:
         """Round the outline of one object or several; None if nothing changes.
 
@@ -150,22 +173,26 @@ class Objects:
 
     # Names and categories
 
+    @_in_one_turn
     def rename(self, label: int, name: str) -> Step:
         """Give an object a name."""
         (label,) = self._checked([label])
         return self._write("rename", [], label=label, objects=[replace(self._info(label), name=name)])
 
+    @_in_one_turn
     def classify(self, labels: Iterable[int], category: str) -> Step:
         """Put objects into a category, which is made if it is new; the empty name takes them out of any."""
         chosen = self._checked(labels)
+        # From here on it is not stopped: a category that is made is no part of the step.
         colour = self.add_category(category).colour if category else ""
         infos = [replace(self._info(label), category=category, colour=colour) for label in chosen]
-        return self._write("classify", [], label=chosen[0], objects=infos)
+        return self._write("classify", [], label=chosen[0], objects=infos, to_the_end=True)
 
     def categories(self) -> list[Category]:
         """All categories, by number."""
         return self._ledger.categories()
 
+    @_in_one_turn
     def add_category(self, name: str, colour: str | None = None) -> Category:
         """Make a category, with a colour that the others do not have; one that is there already stays.
 
@@ -181,7 +208,7 @@ class Objects:
         ValueError
             For a colour that is written otherwise, or an empty name.
         """
-        self._store.check_writable()
+        self.store.check_writable()
         if not name:
             raise ValueError("A category needs a name; give one, such as 'dividing'.")
         if colour is not None and not _COLOUR.fullmatch(colour):
@@ -189,22 +216,22 @@ class Objects:
                 f"The colour {colour!r} of the category {name!r} is not written as #rrggbb; give one such as "
                 f"{_COLOURS[0]}."
             )
-        with self._store.writing():
-            there = {category.name: category for category in self.categories()}
-            if name in there and colour is None:
-                return there[name]
-            numbers = (category.number for category in there.values())
-            number = there[name].number if name in there else 1 + max(numbers, default=0)
-            category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
-            self._ledger.put_category(category)
-            return category
+        there = {category.name: category for category in self.categories()}
+        if name in there and colour is None:
+            return there[name]
+        numbers = (category.number for category in there.values())
+        number = there[name].number if name in there else 1 + max(numbers, default=0)
+        category = Category(name, number, colour or _COLOURS[(number - 1) % len(_COLOURS)])
+        self._ledger.put_category(category)
+        return category
 
     def category_plane(self, position: Position) -> NDArray[np.uint16]:
         """Give the number of the category of each pixel on one of the array's own planes; 0 for none."""
-        return CategoryLabels(self._store)[position]
+        return CategoryLabels(self.store)[position]
 
     # From elsewhere
 
+    @_in_one_turn
     def import_labels(self, labels: Any) -> Step | None:
         """Add the objects of a label image of the same shape, under new labels; what is there stays.
 
@@ -217,10 +244,9 @@ class Objects:
             Integer array of the store's shape, of which leading axes of length one may be missing;
             background 0. It is read plane by plane.
         """
-        there = widened(labels, self._store.array.shape)
-        with self._store.writing():
-            changes, origins = to_import(self._store, there, self._progress)
-            return self._write("import", changes, origins=origins) if changes else None
+        there = widened(labels, self.store.array.shape)
+        changes, origins = to_import(self.store, there, self._progress)
+        return self._write("import", changes, origins=origins) if changes else None
 
     def _write(
         self,
@@ -230,19 +256,20 @@ class Objects:
         label: int | None = None,
         origins: Sequence[Origin] = (),
         objects: Sequence[ObjectInfo] = (),
+        to_the_end: bool = False,
     ) -> Step:
-        """Do one step, and tell those who listen unless another thread does that."""
-        store = self._store
+        """Do one step, not stopped if it is ``to_the_end``, and tell of it unless another thread does."""
+        store = self.store
         if self._aside is None:
             return store.write(kind, changes, label=label, origins=origins, objects=objects)
-        progress = between(self._aside, 0.5, 1.0)
+        progress = ignore_progress if to_the_end else between(self._aside, _PLANNING, 1.0)
         return store.write_aside(
             kind, changes, label=label, origins=origins, objects=objects, progress=progress
         )
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
         chosen = list(dict.fromkeys(int(label) for label in labels))
-        for label in chosen:
+        for label in reporting(chosen, self._progress, 0.0, 0.1):
             self._info(label)
         if not chosen:
             raise ValueError("No object was chosen; give one label or more.")
@@ -262,48 +289,46 @@ class Objects:
         objects: Sequence[ObjectInfo] = (),
     ) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
-        with self._store.writing():
-            changes = self._changes_of(
-                new, lambda plane, masks, _: _renumbered(plane, {label: new[label] for label in masks})
-            )
-            label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
-            return self._write(kind, changes, label=label, origins=origins, objects=objects)
+        changes = self._changes_of(
+            new, lambda plane, masks, _: _renumbered(plane, {label: new[label] for label in masks})
+        )
+        label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
+        return self._write(kind, changes, label=label, origins=origins, objects=objects)
 
     def _reshape(self, kind: str, labels: int | Iterable[int], form: Form, margin: int = 0) -> Step | None:
         """Give objects other forms by one rule: one block for each plane, around all of them."""
         chosen = self._checked(labels if isinstance(labels, Iterable) else [labels])
-        with self._store.writing():
-            changes = self._changes_of(
-                chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
-            )
-            return self._write(kind, changes, label=chosen[0]) if changes else None
+        changes = self._changes_of(
+            chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
+        )
+        return self._write(kind, changes, label=chosen[0]) if changes else None
 
-    def _changes_of(self, labels: Iterable[int], edit: PlaneEdit, margin: int = 0) -> PackedChanges:
+    def _changes_of(self, labels: Collection[int], edit: PlaneEdit, margin: int = 0) -> PackedChanges:
         """Give what an edit makes of objects, plane by plane; nothing but that stays in memory."""
         changes = PackedChanges()
-        for position, masks in reporting(self._masks_of(labels).items(), self._progress, 0.0, 1.0):
-            region = _around(position, list(masks.values()), self._store.array.shape, margin)
-            before = self._store.block(region)
+        for position, masks in reporting(self._masks_of(labels).items(), self._progress, 0.6, 1.0):
+            region = _around(position, list(masks.values()), self.store.array.shape, margin)
+            before = self.store.block(region)
             corner = (region[-2].start, region[-1].start)
             after = edit(before.reshape(before.shape[-2:]), masks, corner)
             changes.add(region, before, after.reshape(before.shape))
         return changes
 
-    def _masks_of(self, labels: Iterable[int]) -> dict[Position, dict[int, MaskRuns]]:
+    def _masks_of(self, labels: Collection[int]) -> dict[Position, dict[int, MaskRuns]]:
         """Give the masks of objects plane by plane."""
         there: dict[Position, dict[int, MaskRuns]] = {}
-        for label in labels:
+        for label in reporting(labels, self._progress, 0.4, 0.6):
             for position, runs in self._ledger.masks(label).items():
                 there.setdefault(position, {})[label] = runs
         return dict(sorted(there.items()))
 
     def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""
-        ndim = self._store.array.ndim
+        ndim = self.store.array.ndim
         if plane.displayed != (ndim - 2, ndim - 1):
             raise ValueError("An object is parted on the image's own planes; show its last two axes.")
         here = plane.position[:-2]
-        z = self._store.geometry.find("z")
+        z = self.store.geometry.find("z")
         masks = {
             position: runs
             for position, runs in self._ledger.masks(label).items()
@@ -311,7 +336,7 @@ class Objects:
         }
         if here not in masks:
             raise ValueError(f"The object {label} is not on this plane; show one that it is on.")
-        region = list(_around(here, list(masks.values()), self._store.array.shape))
+        region = list(_around(here, list(masks.values()), self.store.array.shape))
         if 0 <= z < ndim - 2:
             along = [position[z] for position in masks]
             region[z] = slice(min(along), max(along) + 1)

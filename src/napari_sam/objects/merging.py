@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from napari_sam.plane import Plane
+from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import NO_PROMPT, Origin
 
 
-def merged_origins(store: LabelsStore, labels: Sequence[int]) -> list[Origin]:
+def merged_origins(
+    store: LabelsStore, labels: Sequence[int], progress: Progress = ignore_progress
+) -> list[Origin]:
     """Give the new origins of what several objects become, under the label of the first.
 
     A plane keeps its prompt if the object that was prompted there is the only one of them on it. On any other
@@ -21,13 +24,13 @@ def merged_origins(store: LabelsStore, labels: Sequence[int]) -> list[Origin]:
     """
     first = labels[0]
     origins: dict[Plane, dict[int, Origin]] = {}
-    for label in labels:
+    for label in reporting(labels, progress, 0.0, 0.5):
         for origin in store.ledger.origins(label):
             origins.setdefault(origin.plane, {})[label] = origin
     owners = _owners(store, labels, origins)
     none_is_kept = _is_crossed(store, labels, origins, owners)
     learned = []
-    for plane, made in origins.items():
+    for plane, made in reporting(origins.items(), progress, 0.5, 1.0):
         owner, *others = owners[plane] or [first]
         if none_is_kept or others or owner not in made:
             learned.append(_without_prompt(store, labels, plane, next(iter(made.values()))))

@@ -199,9 +199,9 @@ def _ome_sizes(text: str) -> dict[str, tuple[float, str | None]]:
 
 def _imagej_sizes(file: tifffile.TiffFile) -> dict[str, tuple[float, str | None]]:
     described: dict[str, Any] = file.imagej_metadata or {}
-    unit = str(described.get("unit", "")).replace("\\u00B5", "µ")
-    long = unit_named(unit)
-    if long not in METRES or long == "inch":  # what ImageJ says of photographs, by their dots per inch
+    unit = unit_named(str(described.get("unit", "")).replace("\\u00B5", "µ"))
+    # ImageJ says inch of photographs, by their dots per inch; and a scale may be in anything, such as cells.
+    if unit not in METRES or unit == "inch":
         return {}
     sizes: dict[str, tuple[float, str | None]] = {}
     tags = file.pages.first.tags
@@ -209,9 +209,9 @@ def _imagej_sizes(file: tifffile.TiffFile) -> dict[str, tuple[float, str | None]
         if name in tags:
             count, length = tags[name].value
             if count and _is_size(length / count):
-                sizes[axis] = (length / count, long)
+                sizes[axis] = (length / count, unit)
     if _is_size(described.get("spacing")):
-        sizes["z"] = (float(described["spacing"]), long)
+        sizes["z"] = (float(described["spacing"]), unit)
     return sizes
 
 

@@ -56,6 +56,8 @@ _NAMES = {
     # The letter mu, where OME has the sign for micro; and what people write who have neither.
     **dict.fromkeys(("um", "μm", "micron", "microns"), "micrometer"),
     **dict.fromkeys(("us", "μs"), "microsecond"),
+    "\N{ANGSTROM SIGN}": "angstrom",
+    "sec": "second",
 }
 _NONE = {"", "pixel", "pixels", "dimensionless"}
 

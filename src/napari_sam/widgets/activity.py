@@ -23,11 +23,11 @@ class Activity(QWidget):
         self.bar.setRange(0, 100)
         self.cancel = QPushButton("Stop")
         self.cancel.setToolTip("End what the bar shows.")
-        self.cancel.clicked.connect(lambda _checked: self.cancel_requested.emit())
+        self.cancel.clicked.connect(self._on_cancel_clicked)
         self._patience = QTimer(self)
         self._patience.setSingleShot(True)
         self._patience.setInterval(_PATIENCE_MS)
-        self._patience.timeout.connect(lambda: self._show(True))
+        self._patience.timeout.connect(self._on_patience_over)
         self._moved = 0.0
         self.setFixedHeight(30)
         grid = QGridLayout(self)
@@ -48,6 +48,14 @@ class Activity(QWidget):
             self._moved = time.monotonic()
             self.bar.setFormat(f"{what} %p %")
             self.bar.setValue(round(100 * done))
+
+    # Methods, of which PyQt lets go with the widget: a lambda would be called when that is deleted.
+
+    def _on_cancel_clicked(self, _checked: bool) -> None:
+        self.cancel_requested.emit()
+
+    def _on_patience_over(self) -> None:
+        self._show(True)
 
     def _show(self, visible: bool) -> None:
         self.bar.setVisible(visible)

@@ -21,6 +21,7 @@ from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
+from napari_sam.storage.opening import LabelsError
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob
@@ -28,6 +29,7 @@ from napari_sam.widgets.made_layers import labels_layer
 
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
+_UNFINISHED = "The labels are being written; wait until that is done, or stop it, and export them then."
 _BUSY = "Another export has not ended yet; wait until it has, or stop it, and try again."
 
 
@@ -172,6 +174,7 @@ class ExportMenu(QMenu):
         self._start(partial(_Outlines(self.session.store, place, colours).made, set(self.chosen())))
 
     def _start(self, work: Callable[[Progress], object]) -> None:
+        self.progressed.emit(0.0)
         self._job.submit(work, key=work)
 
     def _on_failed(self, error: Exception) -> None:
@@ -244,6 +247,8 @@ class ExportMenu(QMenu):
 def _export(store: Path, path: Path, form: str, overwrite: bool, progress: Progress) -> Path:
     opened = LabelsStore.open(store, read_only=True)
     try:
+        if opened.unfinished:
+            raise LabelsError(_UNFINISHED)
         return export_labels(opened, path, form, overwrite=overwrite, progress=progress)
     finally:
         opened.close()

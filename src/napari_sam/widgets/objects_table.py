@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
     QHeaderView,
-    QLabel,
     QLineEdit,
     QMenu,
     QPushButton,
@@ -21,7 +20,6 @@ from qtpy.QtWidgets import (
 from napari_sam.annotation import Session
 from napari_sam.objects.measuring import ObjectRow
 from napari_sam.plane import Plane
-from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
@@ -31,6 +29,7 @@ from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, TableEd
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_measured import ObjectsMeasurer
 from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
+from napari_sam.widgets.objects_status import TableActivity, TableStatus
 from napari_sam.widgets.objects_writing import EditsWriter
 from napari_sam.widgets.running import running
 
@@ -41,6 +40,8 @@ _WIDE = 760
 # The widths of columns are those of this many rows.
 _MEASURED_ROWS = 50
 _ROW_HEIGHT = 24
+_BAR_WIDTH = 150
+_WRITING, _EXPORTING = "writing", "exporting"
 
 
 class ObjectsWidget(DockedWidget):
@@ -65,9 +66,8 @@ class ObjectsWidget(DockedWidget):
         self.filter.textChanged.connect(self.proxy.show_only)
         self.table = self._table()
         self.category = _line("Category")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.activity = Activity()
+        self.status = TableStatus()
+        self.activity = TableActivity(_WRITING, _EXPORTING)
         self.activity.cancel_requested.connect(self._on_stop)
         self.delete = button("Delete", "Turn the selected objects into background.", self._on_delete)
         self.merge = button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)
@@ -103,14 +103,13 @@ class ObjectsWidget(DockedWidget):
         layout.setSpacing(4)
         self._top = QGridLayout()
         self._top.addWidget(self.filter, 0, 0)
-        self._top.addWidget(self.activity, 0, 1)
         self._top.setColumnStretch(0, 1)
         layout.addLayout(self._top)
         layout.addWidget(self.table)
         layout.addLayout(self._grid)
         self._arrange(wide=False)
-        self._writer = EditsWriter(self.status.setText, self._show_writing)
-        self._connections.add(self.exports.told, self.status.setText)
+        self._writer = self._new_writer()
+        self._connections.add(self.exports.told, self.status.tell)
         self._connections.add(self.exports.progressed, self._show_exporting)
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -151,6 +150,8 @@ class ObjectsWidget(DockedWidget):
         self._settle.stop()
         self._measurer.close()
         self._writer.close()
+        for kind in (_WRITING, _EXPORTING):
+            self.activity.show_share(kind, None)
         self._to_store.close()
         self._connections.close()
         self.exports.close_menu()
@@ -176,10 +177,13 @@ class ObjectsWidget(DockedWidget):
         self._grid.addWidget(self.category, row, column, 1, 2)
         self._grid.addWidget(classify, row, column + 2)
         self._top.setColumnStretch(2, int(wide))
+        self._top.setColumnMinimumWidth(1, _BAR_WIDTH if wide else 0)  # no control jumps when the bar comes
         if wide:
+            self._top.addWidget(self.activity, 0, 1)
             self._top.addWidget(self.status, 0, 2)
         else:
-            self._grid.addWidget(self.status, row + 1, 0, 1, 3)
+            self._grid.addWidget(self.activity, row + 1, 0, 1, 3)
+            self._grid.addWidget(self.status, row + 2, 0, 1, 3)
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:
         if viewer is self._viewer:
@@ -187,7 +191,9 @@ class ObjectsWidget(DockedWidget):
 
     def _follow(self, session: Session | None) -> None:
         self._measurer.let_go()
-        self._writer.let_go()
+        if self._session is not None:
+            self._writer.close()
+            self._writer = self._new_writer()
         self._to_store.close()
         self._session = session
         if session is not None:
@@ -197,6 +203,7 @@ class ObjectsWidget(DockedWidget):
             widget.setEnabled(session is not None)
         self.model.show_rows([])
         self.status.setText("No annotation runs in this viewer." if session is None else "Measuring ...")
+        self.status.expect_count()
         self.refresh()
 
     def _on_measured(self, rows: list[ObjectRow]) -> None:
@@ -205,12 +212,13 @@ class ObjectsWidget(DockedWidget):
         self.exports.show_categories()
         if chosen and (selection := self.table.selectionModel()) is not None:
             selection.select(self.proxy.selection_of(chosen), selection.SelectionFlag.Select)
-        self.status.setText(f"{len(rows)} object{'s' * (len(rows) != 1)}.")
+        self.status.show_count(len(rows))
 
     def _on_measuring_failed(self, error: Exception) -> None:
-        self.status.setText(str(error) or type(error).__name__)
+        self.status.tell(str(error) or type(error).__name__)
 
     def _on_store_changed(self, _step: object) -> None:
+        self.status.expect_count()
         self._settle.start()
 
     def _on_delete(self) -> None:
@@ -228,30 +236,36 @@ class ObjectsWidget(DockedWidget):
 
     def _edit(self, plan: Edit) -> None:
         """Do it with the selected labels; what is wrong is said below the table."""
-        if self._session is None:
+        if (session := self._session) is None:
             return
         try:
-            edit = plan(self._session, [row.label for row in self.selected()])
+            edit = plan(session, [row.label for row in self.selected()])
         except (ValueError, OSError) as error:
-            self.status.setText(str(error))
+            self.status.tell(str(error))
             return
-        if edit is not None:
-            self._writer.write(self._session, edit)
+        if session is not self._session:
+            self.status.tell("The annotation has ended meanwhile; nothing was edited.")
+        elif edit is not None:
+            self._writer.write(session, edit)
         else:
-            self._settle.start()  # a category's colour is no step
+            self._settle.start()  # what is done already may be no step, such as a category's colour
+
+    def _new_writer(self) -> EditsWriter:
+        """Make what writes the edits of a session, which is forgotten together with that."""
+        self._show_writing(None)
+        return EditsWriter(self.status.tell, self._show_writing)
 
     def _on_stop(self) -> None:
-        if self._writer.is_busy:
+        if self.activity.shown == _WRITING:
             self._writer.cancel()
         else:
             self.exports.stop()
 
     def _show_writing(self, done: float | None) -> None:
-        self.activity.show_progress(done, "writing")
+        self.activity.show_share(_WRITING, done)
 
     def _show_exporting(self, done: float | None) -> None:
-        if not self._writer.is_busy:
-            self.activity.show_progress(done, "exporting")
+        self.activity.show_share(_EXPORTING, done)
 
     def _on_row_chosen(self, index: QModelIndex) -> None:
         """Fly to an object: show its middle plane, and its centre in the middle of the canvas."""
@@ -266,7 +280,7 @@ class ObjectsWidget(DockedWidget):
         try:
             self._session.show(Plane.at(displayed, (*nearest, *(round(x) for x in row.centre[-2:]))))
         except ValueError as error:
-            self.status.setText(str(error))
+            self.status.tell(str(error))
             return
         if (labels := labels_layer(self._viewer, self._session.store)) is not None:
             # Since napari 0.9 the camera belongs to the viewer's scene.
