@@ -352,8 +352,14 @@ def test_the_contrast_may_be_chosen_and_names_what_is_made_with_it() -> None:
             Planes(STACK, "zyx", limits=limits)
 
 
-@pytest.mark.parametrize("value", [65535, 0], ids=["hot", "dead"])
-@pytest.mark.parametrize("shape", [(120, 160), (200, 110), (400, 500)], ids=["small", "upright", "large"])
+@pytest.mark.parametrize(
+    ("shape", "value"),
+    [
+        pytest.param((120, 160), 65535, id="small, hot"),
+        pytest.param((200, 110), 0, id="upright, dead"),
+        pytest.param((400, 500), 65535, id="large, hot"),
+    ],
+)
 def test_one_hot_pixel_changes_no_mask(shape: tuple[int, int], value: int) -> None:
     height, width = shape
     y, x = np.mgrid[:height, :width]

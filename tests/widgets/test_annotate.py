@@ -484,7 +484,6 @@ def test_a_click_beside_the_image_is_no_prompt(user: User) -> None:
     assert "beside the image" in user.status
 
 
-@pytest.mark.window
 def test_the_3d_view_asks_for_the_2d_one_where_what_was_set_is_a_prompt(user: User) -> None:
     points, (row, column, _) = user.layer("SAM points"), DISCS[0]
 
@@ -681,7 +680,7 @@ def font_size() -> Iterator[Callable[[int], None]]:
 
 
 @pytest.mark.window
-@pytest.mark.parametrize("size", [(1280, 800), (900, 600)], ids=str)
+@pytest.mark.parametrize("size", [pytest.param((1280, 800), marks=pytest.mark.slow), (900, 600)], ids=str)
 def test_the_scroll_bar_covers_nothing_and_the_status_is_always_seen(
     user: User, size: tuple[int, int]
 ) -> None:

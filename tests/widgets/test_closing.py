@@ -71,8 +71,9 @@ def test_a_window_that_closes_takes_all_its_widgets_along(user: User) -> None:
     assert not any(widget._connections._made for widget in (user.widget, *others))
 
 
-@pytest.mark.window
-@pytest.mark.parametrize("end", ["start anew", "remove the image", "close the window"])
+@pytest.mark.parametrize(
+    "end", ["start anew", "remove the image", pytest.param("close the window", marks=pytest.mark.window)]
+)
 def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> None:
     """A session holds a model of up to gigabytes and its embeddings; they go with it."""
     user.click(0, *DISCS[0][:2])

@@ -22,7 +22,6 @@ from widgets.driving import User, wait_until
 from widgets.table_driving import cell, choose, click, export, labels_shown, push
 
 
-@pytest.mark.window
 def test_the_table_measures_sorts_filters_and_writes(
     user: User, table: ObjectsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,6 @@ def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> 
     assert len(user.layer("SAM boxes").data) == 0 and user.session.prompt.is_empty
 
 
-@pytest.mark.window
 def test_one_object_per_prompt(user: User) -> None:
     user.press("N")
     assert user.panel.each.isChecked()
@@ -493,7 +492,6 @@ def test_many_shapes_are_read_and_written_with_no_more_matrices_than_one(
     assert len(layers.boxes.data) == 30 + 28
 
 
-@pytest.mark.window
 def test_an_ellipse_that_is_drawn_with_the_mouse_is_a_box_and_a_mask(user: User) -> None:
     row, column, radius = CELLS[1]
     shapes = user.layer("SAM boxes")
