@@ -102,7 +102,9 @@ class ObjectsWidget(DockedWidget):
         layout.setContentsMargins(6, 6, 6, 4)
         layout.setSpacing(4)
         self._top = QGridLayout()
+        self.activity.setFixedHeight(self.filter.sizeHint().height())  # there is no room for a row of its own
         self._top.addWidget(self.filter, 0, 0)
+        self._top.addWidget(self.activity, 0, 1)
         self._top.setColumnStretch(0, 1)
         layout.addLayout(self._top)
         layout.addWidget(self.table)
@@ -177,13 +179,13 @@ class ObjectsWidget(DockedWidget):
         self._grid.addWidget(self.category, row, column, 1, 2)
         self._grid.addWidget(classify, row, column + 2)
         self._top.setColumnStretch(2, int(wide))
-        self._top.setColumnMinimumWidth(1, _BAR_WIDTH if wide else 0)  # no control jumps when the bar comes
+        self._top.setColumnMinimumWidth(
+            1, _BAR_WIDTH if wide else 0
+        )  # lest the status jump
         if wide:
-            self._top.addWidget(self.activity, 0, 1)
             self._top.addWidget(self.status, 0, 2)
         else:
-            self._grid.addWidget(self.activity, row + 1, 0, 1, 3)
-            self._grid.addWidget(self.status, row + 2, 0, 1, 3)
+            self._grid.addWidget(self.status, row + 1, 0, 1, 3)
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:
         if viewer is self._viewer:
