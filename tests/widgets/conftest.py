@@ -80,24 +80,30 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Encoded:
 
 
 @pytest.fixture
-def sit_down(request: pytest.FixtureRequest) -> Iterator[Callable[..., User]]:
-    """Put a user in front of an image layer: at a window of 1280 x 800 where the test is marked so."""
+def make_desk(request: pytest.FixtureRequest) -> Callable[[], Desk]:
+    """Make a desk: a window of 1280 x 800 where the test is marked so, or all are to have one."""
+    if request.node.get_closest_marker("window") or request.config.getoption("windows"):
+        make_viewer = request.getfixturevalue("make_napari_viewer")
+
+        def make() -> Desk:
+            viewer = make_viewer(show=True)
+            viewer.window.resize(1280, 800)
+            return WindowDesk(viewer)
+
+        return make
+    qtbot = request.getfixturevalue("qtbot")
+    return lambda: ViewerDesk(ViewerModel(), qtbot)
+
+
+@pytest.fixture
+def sit_down(make_desk: Callable[[], Desk]) -> Iterator[Callable[..., User]]:
+    """Put a user in front of an image layer."""
     users: list[User] = []
-    in_window = request.node.get_closest_marker("window") or request.config.getoption("windows")
-    surroundings = "make_napari_viewer" if in_window else "qtbot"
-    tool = request.getfixturevalue(surroundings)
 
     def make(image: NDArray[Any], **arguments: Any) -> User:
-        desk: Desk
-        if in_window:
-            viewer = tool(show=True)
-            viewer.window.resize(1280, 800)
-            desk = WindowDesk(viewer)
-        else:
-            desk = ViewerDesk(ViewerModel(), tool)
-        user = User(desk, desk.viewer.add_image(image, name="cells", **arguments))
-        users.append(user)
-        return user
+        desk = make_desk()
+        users.append(User(desk, desk.viewer.add_image(image, name="cells", **arguments)))
+        return users[-1]
 
     yield make
     for user in users:

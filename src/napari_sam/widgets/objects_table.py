@@ -179,9 +179,7 @@ class ObjectsWidget(DockedWidget):
         self._grid.addWidget(self.category, row, column, 1, 2)
         self._grid.addWidget(classify, row, column + 2)
         self._top.setColumnStretch(2, int(wide))
-        self._top.setColumnMinimumWidth(
-            1, _BAR_WIDTH if wide else 0
-        )  # lest the status jump
+        self._top.setColumnMinimumWidth(1, _BAR_WIDTH if wide else 0)  # lest the status jump
         if wide:
             self._top.addWidget(self.status, 0, 2)
         else:
