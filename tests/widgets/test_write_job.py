@@ -77,3 +77,21 @@ def test_a_stop_that_comes_too_late_loses_nothing(told: Told) -> None:
     may_end.set()
     wait_until(lambda: not told.job.is_busy)
     assert told.all == ["written"]
+
+
+def test_what_was_written_is_announced_once_also_where_the_job_is_closed_by_then(qapp: QApplication) -> None:
+    announced, ended = list[str](), list[object]()
+    began, may_end = threading.Event(), threading.Event()
+    job = WriteJob[str](lambda _done: None, ended.append, ended.append, announced.append)
+
+    def write(_progress: Progress) -> str:
+        began.set()
+        assert may_end.wait(60)
+        return "written"
+
+    job.start(write)
+    assert began.wait(60)
+    job.close()
+    may_end.set()
+    wait_until(lambda: len(announced) > 0)
+    assert announced == ["written"] and not ended

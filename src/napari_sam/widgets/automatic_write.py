@@ -37,7 +37,7 @@ class MasksWriter:
     ) -> None:
         self._session, self._panel, self._written = session, panel, written
         self._failed = failed
-        self._job = WriteJob(self._on_progressed, self._on_ended, self._on_failed)
+        self._job = WriteJob(self._on_progressed, self._on_ended, self._on_failed, self._announce)
 
     @property
     def is_busy(self) -> bool:
@@ -67,6 +67,10 @@ class MasksWriter:
         if self.is_busy:
             self._panel.show_writing(False)
 
+    def _announce(self, written: WrittenMasks) -> None:
+        """Tell those who listen to the session, also where the widget is closed by then."""
+        self._session.announce(written.step)
+
     def _on_progressed(self, done: float) -> None:
         self._panel.show_progress(done, "writing")
 
@@ -79,7 +83,6 @@ class MasksWriter:
         if written is None:
             self._panel.show_status("Stopped; nothing was written.")
             return
-        self._session.announce(written.step)
         self._written(written)
 
     def _show_end(self) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-
-from qtpy.QtCore import QObject, Signal
 
 from napari_sam.annotation import Session
 from napari_sam.objects.editing import Objects
@@ -16,25 +13,7 @@ from napari_sam.widgets.objects_edits import TableEdit
 from napari_sam.widgets.write_job import WriteJob
 
 _BUSY = "Another edit is still being written; wait until it is, or press Stop, and try again."
-Written = tuple[TableEdit, Step | None]
-
-
-class _Announcer(QObject):
-    """Tell in Qt's thread what another one has written, also where the table is closed by then."""
-
-    written = Signal(object, object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written.connect(self._on_written)
-
-    def _on_written(self, store: LabelsStore, step: Step) -> None:
-        store.changed.emit(step)
-
-
-@cache
-def _announcer() -> _Announcer:
-    return _Announcer()
+Written = tuple[LabelsStore, TableEdit, Step | None]
 
 
 class EditsWriter:
@@ -50,8 +29,7 @@ class EditsWriter:
 
     def __init__(self, told: Callable[[str], None], progressed: Callable[[float | None], None]) -> None:
         self._told, self._progressed = told, progressed
-        self._announcer = _announcer()
-        self._job: WriteJob[Written] = WriteJob(progressed, self._on_ended, self._on_failed)
+        self._job: WriteJob[Written] = WriteJob(progressed, self._on_ended, self._on_failed, self._announce)
 
     @property
     def is_busy(self) -> bool:
@@ -63,13 +41,10 @@ class EditsWriter:
         if self._job.is_busy:
             self._told(_BUSY)
             return
-        store, announcer = session.store, self._announcer
+        store = session.store
 
         def work(progress: Progress) -> Written:
-            step = edit.write(Objects(store, aside=progress))
-            if step is not None:
-                announcer.written.emit(store, step)
-            return edit, step
+            return store, edit, edit.write(Objects(store, aside=progress))
 
         self._told("Writing ...")
         self._progressed(0.0)
@@ -83,12 +58,19 @@ class EditsWriter:
         """Stop, and tell the user nothing more; the thread ends by itself."""
         self._job.close()
 
+    @staticmethod
+    def _announce(written: Written) -> None:
+        """Tell those who listen to the store, also where the table is closed by then."""
+        store, _, step = written
+        if step is not None:
+            store.changed.emit(step)
+
     def _on_ended(self, written: Written | None) -> None:
         self._progressed(None)
         if written is None:
             self._told("Stopped; nothing was written.")
             return
-        edit, step = written
+        _, edit, step = written
         if step is None:
             self._told(edit.nothing)
         else:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+from qtpy.QtCore import QObject, Signal
 
 from napari_sam.progress import Progress
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
 
 T = TypeVar("T")
+
+
+class _Teller(QObject):
+    """Call functions in Qt's thread that another thread names; it is never closed, nor forgets one."""
+
+    told = Signal(object, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told.connect(self._on_told)
+
+    def _on_told(self, function: Callable[[Any], None], what: Any) -> None:
+        function(what)
+
+
+@cache
+def _teller() -> _Teller:
+    return _Teller()
 
 
 class WriteJob(Generic[T]):
@@ -23,6 +44,8 @@ class WriteJob(Generic[T]):
         Called with what was written; with None where it was stopped before.
     failed
         Called with what went wrong; nothing was written then.
+    written
+        Called with what was written before ``ended`` is, and also where this is closed by then.
     """
 
     def __init__(
@@ -30,8 +53,10 @@ class WriteJob(Generic[T]):
         progressed: Callable[[float], None],
         ended: Callable[[T | None], None],
         failed: Callable[[Exception], None],
+        written: Callable[[T], None] | None = None,
     ) -> None:
         self._ended, self._failed = ended, failed
+        self._written, self._teller = written, _teller()
         self._write: _Write[T] | None = None
         self._job = LatestJob()
         self._connections = Connections()
@@ -50,7 +75,15 @@ class WriteJob(Generic[T]):
     def start(self, work: Callable[[Progress], T]) -> None:
         """Begin to write; what the function returns is told when it is done."""
         assert self._write is None, "one after the other"
-        self._write = write = _Write(work)
+        handler, told = self._written, self._teller.told
+
+        def work_and_tell(progress: Progress) -> T:
+            written = work(progress)
+            if handler is not None:
+                told.emit(handler, written)
+            return written
+
+        self._write = write = _Write(work_and_tell)
         self._job.submit(write.run, key=write)
 
     def cancel(self) -> None:
