@@ -87,3 +87,9 @@ def tiny_predictor() -> Predictor:
     from seeded import seeded_predictor, tiny_config
 
     return seeded_predictor(tiny_config())
+
+
+@pytest.fixture(scope="session")
+def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of embeddings that tests share: the first one that needs one makes it."""
+    return tmp_path_factory.mktemp("embeddings")

@@ -34,16 +34,10 @@ A, B, C = (20.0, 25.0), (5.0, 40.0), (33.0, 8.0)
 BOX = (5.0, 6.0, 30.0, 40.0)
 
 
-@pytest.fixture(scope="module")
-def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Embeddings of ``STACK`` that the tests share: the first one that needs one makes it."""
-    return tmp_path_factory.mktemp("encoded")
-
-
 @pytest.fixture
-def session(nano_predictor: Predictor, encoded: Path, tmp_path: Path) -> Session:
+def session(nano_predictor: Predictor, embeddings: Path, tmp_path: Path) -> Session:
     """A session on ``STACK`` with meaningless masks; `open_session` makes one with the bundled model."""
-    return make_session(nano_predictor, tmp_path, encoded)
+    return make_session(nano_predictor, tmp_path, embeddings)
 
 
 def make_session(predictor: Predictor, folder: Path, cache: Path | None = None) -> Session:

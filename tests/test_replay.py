@@ -31,15 +31,9 @@ from test_annotation import STACK, make_session, object_at
 A, B = (20.0, 25.0), (5.0, 40.0)
 
 
-@pytest.fixture(scope="module")
-def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Embeddings that the tests share: the first one that needs one makes it."""
-    return tmp_path_factory.mktemp("encoded")
-
-
 @pytest.fixture
-def session(nano_predictor: Predictor, encoded: Path, tmp_path: Path) -> Session:
-    return make_session(nano_predictor, tmp_path, encoded)
+def session(nano_predictor: Predictor, embeddings: Path, tmp_path: Path) -> Session:
+    return make_session(nano_predictor, tmp_path, embeddings)
 
 
 def replayed(

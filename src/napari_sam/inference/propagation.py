@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
-from napari_sam.inference.prompts_of_masks import innermost_point, tight_box
+from napari_sam.inference.prompts_of_masks import innermost_point
 from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiles import predict_plane
 from napari_sam.inference.tiling import Tile
 from napari_sam.matching import iou
-from napari_sam.runs import MaskRuns
+from napari_sam.runs import MaskRuns, outer_edges
 
 # Masks that have less in common are those of two objects.
 _LEAST_OVERLAP = 0.3
@@ -70,8 +70,7 @@ def next_section(
     Section or None
         None where the mask has no pixel.
     """
-    mask = before.on(shape)
-    prompt = Prompt(box=tight_box(mask))
+    prompt = Prompt(box=outer_edges(before.box))
     found = predict_plane(predictor, shape, prompt, embed)
     runs = MaskRuns.of(found.mask(found.best))
     if runs is None:

@@ -259,13 +259,14 @@ class Objects:
         to_the_end: bool = False,
     ) -> Step:
         """Do one step, not stopped if it is ``to_the_end``, and tell of it unless another thread does."""
-        store = self.store
-        if self._aside is None:
-            return store.write(kind, changes, label=label, origins=origins, objects=objects)
-        progress = ignore_progress if to_the_end else between(self._aside, _PLANNING, 1.0)
-        return store.write_aside(
+        aside = ignore_progress if to_the_end or self._aside is None else self._aside
+        progress = between(aside, _PLANNING, 1.0)
+        step = self.store.write_aside(
             kind, changes, label=label, origins=origins, objects=objects, progress=progress
         )
+        if self._aside is None:
+            self.store.changed.emit(step)
+        return step
 
     def _checked(self, labels: Iterable[int]) -> list[int]:
         chosen = list(dict.fromkeys(int(label) for label in labels))

@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import (
-    Change,
-    Labels,
-    Overlap,
-    paintable,
-)
+from napari_sam.storage.changes import Change, Labels, Overlap, paintable
 
 # Reads a block of the labels.
 ReadBlock = Callable[[tuple[slice, ...]], Labels]

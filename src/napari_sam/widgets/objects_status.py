@@ -45,8 +45,9 @@ class TableActivity(Activity):
 
     def show_share(self, kind: str, done: float | None) -> None:
         """Show how far one kind of work is; None when it does not run any more."""
-        self._shares.pop(kind, None)
-        if done is not None:
+        if done is None:
+            self._shares.pop(kind, None)
+        else:
             self._shares[kind] = done
         what = self.shown
         self.show_progress(None if what is None else self._shares[what], what or "")
