@@ -28,6 +28,7 @@ from napari_sam.storage.making import made_aside
 from napari_sam.storage.ome import make_group
 from napari_sam.storage.opening import LEDGER, LabelsError, explained, is_taken
 from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.records import Draft
 
 __all__ = ["Replay", "ReplayedObject", "image_of", "replay_labels"]
 
@@ -275,12 +276,12 @@ class _Work:
         size = 0
         for origin in (x for x in origins if x.label in there):
             if size > _MOST_MASK_BYTES:  # so many are a step of their own, before that of the pixels
-                self._new.write("replay", [], origins=waiting)
+                self._new.write(Draft("replay", origins=waiting))
                 waiting, size = [], 0
             waiting.append(origin)
             mask = origin.making.prompt.mask
             size += 0 if mask is None else mask.nbytes
-        self._new.write("replay", [change], origins=waiting, objects=infos)
+        self._new.write(Draft("replay", changes=[change], origins=waiting, objects=infos))
 
 
 def _had_taken(one: Origin, other: Origin, labels: Labels) -> bool:

@@ -347,6 +347,7 @@ def test_smoothing_eats_nothing_at_the_images_border(store: LabelsStore, objects
         pytest.param(lambda x: x.split(1, at(1), [[(3, 4)], [(20, 4)]]), "group 2 lies beside", id="beside"),
         pytest.param(lambda x: x.split(1, at(0), [[(3, 4)], [(5, 4)]]), "not on this plane", id="elsewhere"),
         pytest.param(lambda x: x.import_labels(np.zeros((2, 2), int)), "whole numbers of the", id="import"),
+        pytest.param(lambda x: x.import_labels(np.full(SHAPE, -1)), "-1 is no label", id="negative"),
     ],
 )
 def test_a_mistake_changes_nothing(

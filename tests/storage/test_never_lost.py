@@ -26,7 +26,7 @@ from napari_sam.storage import schema
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LEDGER, LabelsError
-from napari_sam.storage.records import ObjectInfo
+from napari_sam.storage.records import Draft, ObjectInfo
 from napari_sam.storage.repair import repair_regions
 
 SHAPE = (3, 600, 20)  # two chunks a plane
@@ -308,7 +308,7 @@ class TestRepair:
 class TestLedger:
     def test_is_not_to_blame_for_what_no_row_takes(self, store: LabelsStore) -> None:
         with pytest.raises(sqlite3.IntegrityError):
-            store.write("rename", [], label=1, objects=[ObjectInfo(1, name=None)])  # type: ignore[arg-type]
+            store.write(Draft("rename", 1, objects=[ObjectInfo(1, name=None)]))  # type: ignore[arg-type]
         assert store.ledger.objects() == [ObjectInfo(1)]
 
     def test_of_a_later_version_is_refused_and_stays(self, path: Path, store: LabelsStore) -> None:

@@ -17,6 +17,7 @@ from napari_sam.storage.changes import Change
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LEDGER
+from napari_sam.storage.records import Draft
 from storage.power import Disk
 
 SHAPE = (3, 600, 20)  # two chunks a plane
@@ -43,7 +44,8 @@ def write_planes(store: LabelsStore) -> None:
     """One object on all planes but the first."""
     before = np.zeros((1, 50, 20), np.uint32)
     regions = [(slice(z, z + 1), slice(500, 550), slice(0, 20)) for z in (1, 2)]
-    store.write_aside("automatic", [Change(region, before, before + 7) for region in regions])
+    changes = [Change(region, before, before + 7) for region in regions]
+    store.write_aside(Draft("automatic", changes=changes))
 
 
 @pytest.mark.parametrize(

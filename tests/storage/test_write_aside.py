@@ -16,6 +16,7 @@ from napari_sam.storage.changes import Change
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.records import Draft
 
 SHAPE = (4, 30, 40)
 SQUARE = (slice(5, 15), slice(8, 20))
@@ -67,7 +68,7 @@ class LongWrite:
     def _write(self, store: LabelsStore) -> None:
         changes, origins = squares()
         try:
-            store.write_aside("automatic", changes, origins=origins, progress=self._progress)
+            store.write_aside(Draft("automatic", changes=changes, origins=origins), self._progress)
         except (Stopped, LabelsError) as error:
             self.error = error
 
@@ -84,7 +85,7 @@ def test_it_tells_how_far_it_is_and_writes_one_step(store: LabelsStore) -> None:
     told: list[object] = []
     store.changed.connect(told.append)
     changes, origins = squares()
-    step = store.write_aside("automatic", changes, origins=origins, progress=shares.append)
+    step = store.write_aside(Draft("automatic", changes=changes, origins=origins), shares.append)
     assert shares == sorted(shares) and 0 <= shares[0] < 0.1 and 0.8 < shares[-1] < 1
     assert told == [], "nobody in this thread is told"
     assert (store.labels[(slice(None), *SQUARE)] == 2).all() and store.ledger.last_done() == step
@@ -102,12 +103,12 @@ def test_stopped_anywhere_it_leaves_nothing(store: LabelsStore, share: float) ->
 
     changes, origins = squares()
     with pytest.raises(Stopped):
-        store.write_aside("automatic", changes, origins=origins, progress=stop)
+        store.write_aside(Draft("automatic", changes=changes, origins=origins), stop)
     assert np.array_equal(store.labels[...], before)
     assert (store.ledger.steps(), store.ledger.pending) == (steps, None)
     assert [x.label for x in store.ledger.objects()] == [1] and not store.ledger.masks(2)
     assert store.repair().restored == ()
-    store.write_aside("automatic", changes, origins=origins)
+    store.write_aside(Draft("automatic", changes=changes, origins=origins))
     assert (store.labels[(slice(None), *SQUARE)] == 2).all()
 
 

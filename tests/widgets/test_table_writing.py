@@ -156,6 +156,20 @@ def test_labels_are_imported_beside_the_window(user: User, table: ObjectsWidget)
     assert threads and threading.main_thread() not in threads
 
 
+def test_labels_that_lie_elsewhere_are_imported_pixel_for_pixel_and_that_is_said(
+    user: User, table: ObjectsWidget
+) -> None:
+    """Results of other programs mostly lack the image's scale."""
+    found = np.zeros(user.session.labels.shape, np.int32)
+    found[:, 150:170, 180:200] = 5
+    user.viewer.add_labels(found, name="found", scale=(1, 7, 7))
+    choose(table.imports, "found")
+    wait_until(lambda: table.status.text().startswith("'found' has another scale or position"))
+    wait_until(lambda: labels_shown(table) == ["1", "2", "3", "4"])
+    np.testing.assert_array_equal(user.session.labels[0] == 4, found[0] == 5)
+    assert table.status.text().startswith("'found' has another scale or position")
+
+
 def test_nothing_is_written_where_nothing_changes(user: User, table: ObjectsWidget) -> None:
     click(table, 0)
     choose(table.edits, "Fill holes")

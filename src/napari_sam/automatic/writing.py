@@ -17,7 +17,7 @@ from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.storage.changes import Labels
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
-from napari_sam.storage.records import Step
+from napari_sam.storage.records import Draft, Step
 
 Annotated = Literal["keep", "replace"]
 KIND = "automatic"
@@ -136,7 +136,8 @@ def write_masks(
                 origins.append(Origin(label, masks.plane, masks.masks[index], making))
         if not origins:
             raise ValueError(_why_nothing(sum(len(masks) for masks in found), left_out))
-        step = store.write_aside(KIND, changes, origins=origins, progress=between(progress, _PAINTING, 1))
+        draft = Draft(KIND, changes=changes, origins=origins)
+        step = store.write_aside(draft, between(progress, _PAINTING, 1))
         del left_out[_REJECTED]
         return WrittenMasks(step, labels.count, left_out)
 

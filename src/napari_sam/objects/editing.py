@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 
 from napari_sam.objects.category_labels import CategoryLabels
-from napari_sam.objects.importing import to_import, widened
+from napari_sam.objects.importing import OtherLabels, to_import
 from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.reshaping import Form, box_around, largest_part, majority, reshaped
@@ -25,9 +25,8 @@ from napari_sam.progress import Progress, between, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
-from napari_sam.storage.records import Category, ObjectInfo, Step
+from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
@@ -91,7 +90,7 @@ class Objects:
     def delete(self, labels: Iterable[int]) -> Step:
         """Turn objects into background."""
         chosen = self._checked(labels)
-        return self._relabel("delete", dict.fromkeys(chosen, 0))
+        return self._relabel(dict.fromkeys(chosen, 0), Draft("delete", chosen[0]))
 
     @_in_one_turn
     def merge(self, labels: Iterable[int]) -> Step:
@@ -105,7 +104,7 @@ class Objects:
         if not others:
             raise ValueError(f"Only object {first} was given to be merged; give two or more.")
         origins = merged_origins(self.store, chosen, between(self._progress, 0.1, 0.4))
-        return self._relabel("merge", dict.fromkeys(others, first), origins)
+        return self._relabel(dict.fromkeys(others, first), Draft("merge", first, origins=origins))
 
     @_in_one_turn
     def renumber(self, label: int, new: int) -> Step:
@@ -115,8 +114,8 @@ class Objects:
             raise ValueError(f"{new} is no free label; choose a number from 1 on that no object has.")
         self.store.check_label(new)
         origins = [replace(origin, label=new) for origin in self._ledger.origins(label)]
-        info = self._info(label)
-        return self._relabel("renumber", {label: new}, origins, [replace(info, label=new)])
+        info = replace(self._info(label), label=new)
+        return self._relabel({label: new}, Draft("renumber", label, origins=origins, objects=[info]))
 
     @_in_one_turn
     def split(self, label: int, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]) -> Step:
@@ -146,7 +145,7 @@ class Objects:
         numbers = [label, *islice(self.store.new_labels(), len(groups) - 1)]
         spacing = self.store.geometry.pixel_size
         after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
-        return self._write("split", [Change(region, before, after)], label=label)
+        return self._write(Draft("split", label, [Change(region, before, after)]))
 
     # The shape of objects, plane by plane; other objects keep what is theirs
 
@@ -177,7 +176,7 @@ class Objects:
     def rename(self, label: int, name: str) -> Step:
         """Give an object a name."""
         (label,) = self._checked([label])
-        return self._write("rename", [], label=label, objects=[replace(self._info(label), name=name)])
+        return self._write(Draft("rename", label, objects=[replace(self._info(label), name=name)]))
 
     @_in_one_turn
     def classify(self, labels: Iterable[int], category: str) -> Step:
@@ -186,7 +185,7 @@ class Objects:
         # From here on it is not stopped: a category that is made is no part of the step.
         colour = self.add_category(category).colour if category else ""
         infos = [replace(self._info(label), category=category, colour=colour) for label in chosen]
-        return self._write("classify", [], label=chosen[0], objects=infos, to_the_end=True)
+        return self._write(Draft("classify", chosen[0], objects=infos), to_the_end=True)
 
     def categories(self) -> list[Category]:
         """All categories, by number."""
@@ -244,26 +243,14 @@ class Objects:
             Integer array of the store's shape, of which leading axes of length one may be missing;
             background 0. It is read plane by plane.
         """
-        there = widened(labels, self.store.array.shape)
-        changes, origins = to_import(self.store, there, self._progress)
-        return self._write("import", changes, origins=origins) if changes else None
+        other = OtherLabels(labels, self.store.array.shape)
+        changes, origins = to_import(self.store, other, self._progress)
+        return self._write(Draft("import", changes=changes, origins=origins)) if changes else None
 
-    def _write(
-        self,
-        kind: str,
-        changes: Sequence[Change],
-        *,
-        label: int | None = None,
-        origins: Sequence[Origin] = (),
-        objects: Sequence[ObjectInfo] = (),
-        to_the_end: bool = False,
-    ) -> Step:
+    def _write(self, draft: Draft, to_the_end: bool = False) -> Step:
         """Do one step, not stopped if it is ``to_the_end``, and tell of it unless another thread does."""
         aside = ignore_progress if to_the_end or self._aside is None else self._aside
-        progress = between(aside, _PLANNING, 1.0)
-        step = self.store.write_aside(
-            kind, changes, label=label, origins=origins, objects=objects, progress=progress
-        )
+        step = self.store.write_aside(draft, between(aside, _PLANNING, 1.0))
         if self._aside is None:
             self.store.changed.emit(step)
         return step
@@ -282,19 +269,12 @@ class Objects:
             raise ValueError(f"There is no object {label}; choose one that is there.")
         return info
 
-    def _relabel(
-        self,
-        kind: str,
-        new: dict[int, int],
-        origins: Sequence[Origin] = (),
-        objects: Sequence[ObjectInfo] = (),
-    ) -> Step:
+    def _relabel(self, new: dict[int, int], draft: Draft) -> Step:
         """Write other labels over objects: one block for each plane, around all of them."""
         changes = self._changes_of(
             new, lambda plane, masks, _: _renumbered(plane, {label: new[label] for label in masks})
         )
-        label = next(iter(new)) if kind != "merge" else next(iter(new.values()))
-        return self._write(kind, changes, label=label, origins=origins, objects=objects)
+        return self._write(replace(draft, changes=changes))
 
     def _reshape(self, kind: str, labels: int | Iterable[int], form: Form, margin: int = 0) -> Step | None:
         """Give objects other forms by one rule: one block for each plane, around all of them."""
@@ -302,7 +282,7 @@ class Objects:
         changes = self._changes_of(
             chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
         )
-        return self._write(kind, changes, label=chosen[0]) if changes else None
+        return self._write(Draft(kind, chosen[0], changes)) if changes else None
 
     def _changes_of(self, labels: Collection[int], edit: PlaneEdit, margin: int = 0) -> PackedChanges:
         """Give what an edit makes of objects, plane by plane; nothing but that stays in memory."""

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
@@ -16,36 +17,40 @@ from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.volumes import objects_in
 
 
-class _Widened:
-    """An array that is read on demand, with further axes of length one before its own."""
+class OtherLabels:
+    """A label image, read on demand, as one of a store's shape: it may lack leading axes of length one.
 
-    def __init__(self, array: Any, missing: int) -> None:
-        self._array, self._missing = array, missing
-        self.shape = (*[1] * missing, *array.shape)
-
-    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
-        return self._array[index[self._missing :]]
-
-
-def widened(labels: Any, shape: Sequence[int]) -> Any:
-    """Give a label image the axes of length one that it lacks of a store's shape.
+    Reading raises a `ValueError` where the image holds a negative number.
 
     Raises
     ------
     ValueError
-        If it has another shape all the same, or holds no whole numbers.
+        If it has another shape, or holds no whole numbers.
     """
-    missing = len(shape) - len(labels.shape)
-    wide = _Widened(labels, missing) if missing > 0 else labels
-    if tuple(wide.shape) != tuple(shape) or np.dtype(labels.dtype).kind not in "iu":
-        raise ValueError(
-            f"The labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; give whole numbers "
-            f"of the image's shape {tuple(shape)}."
-        )
-    return wide
+
+    def __init__(self, labels: Any, shape: Sequence[int]) -> None:
+        self._labels = labels
+        self._missing = max(0, len(shape) - len(labels.shape))
+        self.shape = (*[1] * self._missing, *labels.shape)
+        if self.shape != tuple(shape) or np.dtype(labels.dtype).kind not in "iu":
+            raise ValueError(
+                f"The labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; give whole numbers "
+                f"of the image's shape {tuple(shape)}."
+            )
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        read = np.asarray(self._labels[index[self._missing :]])
+        if (lowest := read.min(initial=0)) < 0:
+            raise ValueError(
+                f"{lowest} is no label; give numbers from 1 on for objects, and 0 for background, such as "
+                "labels.clip(min=0)."
+            )
+        return read
 
 
-def to_import(store: LabelsStore, labels: Any, progress: Progress) -> tuple[PackedChanges, list[Origin]]:
+def to_import(
+    store: LabelsStore, labels: OtherLabels, progress: Progress
+) -> tuple[PackedChanges, list[Origin]]:
     """Give what adds the objects of a label image under new labels, plane by plane; what is there stays.
 
     Nothing but that stays in memory.
@@ -55,7 +60,7 @@ def to_import(store: LabelsStore, labels: Any, progress: Progress) -> tuple[Pack
     store
         Where to; no other thread may write to it meanwhile.
     labels
-        Integers of the store's shape, background 0.
+        What is added.
     progress
         Told the share that is done.
     """

@@ -22,7 +22,7 @@ from napari_sam.storage.changes import Change, Overlap
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.painting import erased, repainted, room_for
-from napari_sam.storage.records import Step
+from napari_sam.storage.records import Draft, Step
 
 KIND = "propagate"
 # Which shares of the progress are the search, and the planning of what is written.
@@ -136,14 +136,9 @@ def write_propagation(
             plan.add(planes, found, lambda: progress(0.0))
         step = None
         if plan.changes:
-            step = store.write_aside(
-                KIND,
-                plan.changes,
-                label=request.label,
-                origins=plan.origins,
-                unmade=[(request.label, plane) for plane in plan.erased],
-                progress=between(progress, _PLANNING, 1),
-            )
+            unmade = [(request.label, plane) for plane in plan.erased]
+            draft = Draft(KIND, request.label, plan.changes, origins=plan.origins, unmade=unmade)
+            step = store.write_aside(draft, between(progress, _PLANNING, 1))
     return WrittenPropagation(
         step, _in_order([origin.plane for origin in plan.origins]), _in_order(plan.erased)
     )

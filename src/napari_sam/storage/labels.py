@@ -36,7 +36,7 @@ from napari_sam.storage.opening import (
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.painting import repainted
 from napari_sam.storage.recorded import RecordedLabels
-from napari_sam.storage.records import Step
+from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.sections import Sections
 from napari_sam.storage.steps import RecordedVolume
 from napari_sam.storage.turns import WriteTurn, leaving
@@ -315,7 +315,7 @@ class LabelsStore(RecordedVolume):
             change = repainted(self.block, plane, runs, number, own, overlap, inside)
             origins = [] if making is None else [Origin(number, plane, runs, making)]
             kind = "commit" if label is None else "refine"
-            return self.write(kind, [change], label=number, origins=origins)
+            return self.write(Draft(kind, number, [change], origins=origins))
 
 
 def _let_go(ledger: Ledger, lock: FileLock | None, turn: WriteTurn) -> None:

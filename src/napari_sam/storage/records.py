@@ -58,8 +58,12 @@ class Draft:
 
     Attributes
     ----------
+    kind, label
+        What is done, and to which object, for the history.
+    changes
+        The pixels, as they are (see `RecordedVolume.block`) and are to be.
     masks
-        As `changed_masks` gives them.
+        As `changed_masks` gives them; `StepWriter` adds them.
     origins
         New ones; each replaces that of the same label and plane.
     unmade
@@ -70,7 +74,7 @@ class Draft:
     """
 
     kind: str
-    label: int | None
+    label: int | None = None
     changes: Sequence[Change] = ()
     masks: Mapping[tuple[int, Position], MaskRuns | None] = field(default_factory=dict)
     origins: Sequence[Origin] = ()

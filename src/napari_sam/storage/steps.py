@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ import numpy as np
 import zarr
 from psygnal import Signal
 
-from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.opening import LEDGER, MISUSES, LabelsError, is_damage, reason_of, what_to_do
-from napari_sam.storage.origins import Origin
-from napari_sam.storage.records import Draft, ObjectInfo, Step
+from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.repair import Repair
 from napari_sam.storage.step_writer import BRUSH, StepWriter
 from napari_sam.storage.turns import WriteTurn
@@ -96,56 +94,27 @@ class RecordedVolume:
         """
         return self._writer.chunks.block(region)
 
-    def write(
-        self,
-        kind: str,
-        changes: Sequence[Change],
-        *,
-        label: int | None = None,
-        origins: Sequence[Origin] = (),
-        objects: Sequence[ObjectInfo] = (),
-    ) -> Step:
+    def write(self, draft: Draft) -> Step:
         """Do one step: what a commit and every edit come down to.
-
-        Parameters
-        ----------
-        kind, label
-            What is done, and to which object, for the history.
-        changes
-            The pixels, as they are (see `block`) and are to be.
-        origins, objects
-            What the ledger learns with them; see `Draft`.
 
         Raises
         ------
         LabelsError
             If the store cannot be written; nothing has changed then.
         """
-        step = self.write_aside(kind, changes, label=label, origins=origins, objects=objects)
+        step = self.write_aside(draft)
         self.changed.emit(step)
         return step
 
-    def write_aside(
-        self,
-        kind: str,
-        changes: Sequence[Change],
-        *,
-        label: int | None = None,
-        origins: Sequence[Origin] = (),
-        objects: Sequence[ObjectInfo] = (),
-        unmade: Sequence[tuple[int, Plane]] = (),
-        progress: Progress = ignore_progress,
-    ) -> Step:
+    def write_aside(self, draft: Draft, progress: Progress = ignore_progress) -> Step:
         """Do one step as `write`, in a thread of its own.
 
         Those who listen belong to another thread, so nobody is told: emit `changed` there.
 
         Parameters
         ----------
-        kind, changes, label, origins, objects
-            See `write`.
-        unmade
-            Labels and planes of which the origin ends.
+        draft
+            The step.
         progress
             Told the share that is done; what it raises ends the write, and the labels are as they were. Only
             what had been undone before may then be past redoing.
@@ -157,7 +126,6 @@ class RecordedVolume:
         """
         with self.writing():
             self.end_stroke()
-            draft = Draft(kind, label, changes, origins=origins, objects=objects, unmade=unmade)
             return self._write(draft, progress=progress)
 
     def paint(self, region: tuple[slice, ...], after: Labels) -> None:

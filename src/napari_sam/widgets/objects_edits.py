@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from qtpy.QtGui import QAction, QColor
@@ -16,9 +17,15 @@ from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.editing import Objects
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Step
+from napari_sam.widgets.coordinates import data_to_world, world_units
+from napari_sam.widgets.made_layers import labels_layer
 from napari_sam.widgets.own_layers import is_overlay
 
 _LARGEST = 2**31 - 1
+_ELSEWHERE = (
+    "{!r} has another scale or position than the image; its objects were taken pixel for pixel. Undo that if "
+    "it is not what you want."
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,15 @@ class TableEdit:
         Writes it, in a thread of its own; gives None where there is nothing to be written.
     nothing
         What is said then.
+    note
+        What is said once it is written; without it the number of objects.
     then
         Called in Qt's thread once it is written.
     """
 
     write: Callable[[Objects], Step | None]
     nothing: str = "Nothing changed: the objects are like that already."
+    note: str = ""
     then: Callable[[], object] = lambda: None
 
 
@@ -119,7 +129,7 @@ class ImportMenu(QMenu):
         self.clear()
         for layer in self._viewer.layers:
             if _may_be_imported(layer):
-                self._add(layer.name, partial(_import, layer))
+                self._add(layer.name, partial(self._import, layer))
         if self.isEmpty():
             self._add("There is no other Labels layer", None)
 
@@ -129,6 +139,22 @@ class ImportMenu(QMenu):
         if edit is not None:
             action.triggered.connect(lambda _checked=False: self._do(edit))
         self.addAction(action)
+
+    def _import(self, layer: Labels, session: Session, _labels: list[int]) -> TableEdit:
+        data, name = layer.data[0] if layer.multiscale else layer.data, layer.name
+        return TableEdit(
+            lambda objects: objects.import_labels(data),
+            f"The layer {name!r} holds nothing that is not annotated already.",
+            "" if self._lies_on_labels(layer, session) else _ELSEWHERE.format(name),
+        )
+
+    def _lies_on_labels(self, layer: Labels, session: Session) -> bool:
+        """Whether a layer has its pixels where the session's labels have theirs."""
+        ours = labels_layer(self._viewer, session.store)
+        if ours is None or ours.ndim != layer.ndim:
+            return True
+        units = world_units(self._viewer)
+        return np.allclose(data_to_world(layer, units), data_to_world(ours, units))
 
 
 def _may_be_imported(layer: Layer) -> bool:
@@ -184,11 +210,3 @@ def _each(name: str) -> Edit:
         return TableEdit(lambda objects: getattr(objects, name)(labels))
 
     return edit
-
-
-def _import(layer: Labels, _session: Session, _labels: list[int]) -> TableEdit:
-    data, name = layer.data[0] if layer.multiscale else layer.data, layer.name
-    return TableEdit(
-        lambda objects: objects.import_labels(data),
-        f"The layer {name!r} holds nothing that is not annotated already.",
-    )

@@ -74,6 +74,8 @@ class EditsWriter:
         if step is None:
             self._told(edit.nothing)
         else:
+            if edit.note:
+                self._told(edit.note)
             edit.then()
 
     def _on_failed(self, error: Exception) -> None:
