@@ -24,8 +24,8 @@ from napari_sam.plane import Plane
 from napari_sam.planes import Planes
 from napari_sam.starting import default_labels_path, open_session
 from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.records import Step
 from seeded import seeded_image
 

@@ -14,8 +14,8 @@ import zarr
 from napari_sam.axes import axes_in_metadata, axes_of_layer, check_axes, known_axes
 from napari_sam.inference.predictor import Predictor
 from napari_sam.starting import open_session
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.reading import axes_in_file
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +16,13 @@ from automatic_cases import real_image
 from napari_sam import batch, cli
 from napari_sam.batch import label_file
 from napari_sam.cli import main
+from napari_sam.inference.loading import load_predictor
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
+from napari_sam.recorded_image import image_of
+from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_image
 
@@ -47,6 +51,31 @@ def test_labels_as_a_store(coins: Path, tmp_path: Path) -> None:
         assert len(store.ledger.objects()) == len(np.unique(np.asarray(store.array))) - 1 >= 10
     finally:
         store.close()
+
+
+def test_the_record_says_what_the_model_saw(coins: Path, tmp_path: Path) -> None:
+    """The contrast of an image like it, which a session keeps for its embeddings, is another one."""
+    model, image = load_predictor("nano"), real_image("coins")
+    with closing(open_session(image, model=model, labels=tmp_path / "before.zarr")) as session:
+        session.encode_all()
+    edited = image.copy()
+    edited[:20, -60:] = 255
+    tifffile.imwrite(coins, edited)
+    assert label_file(coins, tmp_path / "new.zarr", model) >= 10
+    with closing(LabelsStore.open(tmp_path / "new.zarr")) as store:
+        recorded = {origin.making.preprocessing for origin in store.ledger.each_origin()}
+    assert recorded == {Planes(edited).preprocessing} != {Planes(image).preprocessing}
+
+
+def test_a_store_of_channels_knows_the_file_that_it_was_made_of(tmp_path: Path) -> None:
+    coins = real_image("coins")
+    path = tmp_path / "channels.tif"
+    tifffile.imwrite(path, np.stack([coins, coins]), photometric="minisblack")
+    label_file(path, tmp_path / "new.zarr", load_predictor("nano"), channel_axis=0)
+    with closing(LabelsStore.open(tmp_path / "new.zarr")) as store:
+        assert store.array.shape == (1, *coins.shape)
+        seen = image_of(store, path)
+    assert seen.channels is not None and seen.shape == (1, *coins.shape)
 
 
 def test_thresholds_that_leave_nothing_are_told_and_leave_no_file(

@@ -21,9 +21,9 @@ from napari_sam.plane import Plane
 from napari_sam.planes import Planes
 from napari_sam.replay import Replay, image_of, replay_labels
 from napari_sam.starting import open_session
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making
 from seeded import seeded_image, seeded_predictor
 from test_annotation import STACK, make_session, object_at

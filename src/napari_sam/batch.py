@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 from skimage.io import imread
 
+from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.automatic import Generation, propose, suited_selection
@@ -22,10 +22,11 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
 from napari_sam.progress import Progress, ignore_progress
-from napari_sam.starting import open_session
-from napari_sam.storage.making import made_aside
-from napari_sam.storage.opening import reason_of
-from napari_sam.storage.reading import DAMAGES, first_series
+from napari_sam.storage.aside import clear_up, file_aside, folder_aside
+from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.errors import UNREADABLE, reason_of
+from napari_sam.storage.labels import LabelsStore
+from napari_sam.storage.reading import first_series
 
 _TIFF = (".tif", ".tiff")
 # The axis of colours, in tifffile's letters.
@@ -69,13 +70,11 @@ def label_file(
         See `check_files`.
     """
     check_files(image, labels)
-    plane = _plane_in(image, channel_axis)
+    planes = _planes_in(image, channel_axis)
+    plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
-    planes = Planes(plane, rgb=plane.ndim == 3)
-    # As a session sees it: gray bytes are stretched too.
-    shown = planes.image(Plane(planes.last_displayed, (0, 0)))
-    proposals = propose(predictor, shown, generation, progress)
+    proposals = propose(predictor, planes.image(plane), generation, progress)
     selected = proposals.select(selection)
     if selected.message is not None:
         raise ValueError(selected.message)
@@ -83,11 +82,8 @@ def label_file(
         painted = label_image(selected, rule)
         _write_image(labels, painted)
         return int(np.count_nonzero(np.unique(painted)))
-    with (
-        made_aside(labels) as folder,
-        closing(open_session(plane, model=predictor, labels=folder, rgb=plane.ndim == 3)) as session,
-    ):
-        commit_masks(session, [PlaneMasks.of(session.plane, proposals, selected, rule)])
+    with folder_aside(labels) as folder, closing(_session(planes, predictor, folder)) as session:
+        commit_masks(session, [PlaneMasks.of(plane, proposals, selected, rule)])
         return len(session.store.ledger.objects())
 
 
@@ -113,26 +109,29 @@ def check_files(image: Path, labels: Path) -> None:
         raise FileNotFoundError(f"The labels {labels} have no folder {labels.parent}; make it first.")
 
 
+def _session(planes: Planes, predictor: Predictor, labels: Path) -> Session:
+    """Begin the labels of planes; they keep the contrast with which the model has seen them."""
+    store = LabelsStore.create(labels, planes.shape, planes.axes)
+    return Session(planes, predictor, store, EmbeddingCache(planes, predictor, folder=None))
+
+
 def _write_image(path: Path, painted: NDArray[np.integer[Any]]) -> None:
-    # Its ending tells what kind of TIFF it is.
-    partial = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
-    try:
-        tifffile.imwrite(partial, painted, compression="zlib")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    clear_up(path)
+    is_ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
+    with file_aside(path) as partial:
+        tifffile.imwrite(partial, painted, compression="zlib", ome=is_ome)
 
 
-def _plane_in(image: Path, channel_axis: int | None) -> NDArray[np.generic]:
-    """Read one plane, (H, W) or (H, W, 3)."""
+def _planes_in(image: Path, channel_axis: int | None) -> Planes:
+    """Open the one plane of an image: gray, RGB, or of several channels seen together."""
     found, axes = _read(image)
     if channel_axis is not None:
         return _together(found, channel_axis)
     colours = axes.find(_COLOURS)
     if found.ndim == 2 and colours < 0:
-        return found
+        return Planes(found)
     if found.ndim == 3 and colours >= 0 and found.shape[colours] in (3, 4):
-        return np.moveaxis(found, colours, -1)[..., :3]  # transparency shows nothing
+        return Planes(np.moveaxis(found, colours, -1)[..., :3], rgb=True)  # transparency shows nothing
     raise ValueError(
         f"{image} has shape {found.shape}, which is not one plane, gray or RGB; give one plane of it, or, of "
         "an image of several channels, the number of their axis (--channel-axis)."
@@ -148,17 +147,16 @@ def _read(image: Path) -> tuple[NDArray[np.generic], str]:
                 series = first_series(file)
                 return series.asarray(), series.axes
         found = np.asarray(imread(image))
-    except (*DAMAGES, SyntaxError) as error:  # the last is Pillow's, of a broken PNG
+    except (*UNREADABLE, SyntaxError) as error:  # the last is Pillow's, of a broken PNG
         raise ValueError(f"{image} cannot be read ({reason_of(error)}); choose another file.") from error
     return found, "YX" + _COLOURS if found.ndim == 3 else "YX"
 
 
-def _together(plane: NDArray[np.generic], channel_axis: int) -> NDArray[np.uint8]:
-    """Make one plane of colours of several channels."""
-    if plane.ndim != 3 or not -3 <= channel_axis < 3:
+def _together(found: NDArray[np.generic], channel_axis: int) -> Planes:
+    """Open one plane of several channels."""
+    if found.ndim != 3 or not -3 <= channel_axis < 3:
         raise ValueError(
-            f"The image of shape {plane.shape} has no plane with an axis {channel_axis} of channels; "
+            f"The image of shape {found.shape} has no plane with an axis {channel_axis} of channels; "
             "give one of three axes, and the number of that of the channels."
         )
-    planes = Planes(np.moveaxis(plane, channel_axis, 0), "cyx", channels="c")
-    return planes.image(Plane((1, 2), (0, 0, 0)))
+    return Planes(np.moveaxis(found, channel_axis, 0), "cyx", channels="c")

@@ -150,15 +150,18 @@ def _automatic(options: argparse.Namespace) -> int:
         if name in thresholds
     }
     generation = Generation(prompts=options.prompts, **floors)
-    count = label_file(
-        options.image,
-        options.labels,
-        _predictor(options),
-        generation,
-        thresholds,
-        options.rule,
-        channel_axis=options.channel_axis,
-    )
+    predictor = _predictor(options)
+    with _bar("mask") as progress:
+        count = label_file(
+            options.image,
+            options.labels,
+            predictor,
+            generation,
+            thresholds,
+            options.rule,
+            progress,
+            options.channel_axis,
+        )
     print(f"{count} object{'s' * (count != 1)} in {options.labels}")
     return 0
 
@@ -309,8 +312,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _replay_outputs(options: argparse.Namespace) -> tuple[Path, Path]:
     """Give the folder of the new labels and the file of the table, which must both be new."""
+    from napari_sam.storage.aside import is_taken  # noqa: PLC0415
     from napari_sam.storage.ome import plain_name  # noqa: PLC0415 - loads zarr
-    from napari_sam.storage.opening import is_taken  # noqa: PLC0415
 
     store = options.store if options.store.name else options.store.absolute()  # "." has no name
     default = store.with_name(f"{plain_name(store)}-{options.model}.labels.zarr")

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from napari_sam.axes import SAMPLES
 from napari_sam.channels import Composite
 from napari_sam.planes import AS_IT_IS, ArrayLike, Planes
+from napari_sam.storage.errors import explained
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.opening import LEDGER, explained
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.reading import read_array
 
 

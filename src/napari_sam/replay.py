@@ -20,13 +20,14 @@ from napari_sam.progress import Progress, ignore_progress
 from napari_sam.recorded_image import image_of
 from napari_sam.replay_report import Replay, ReplayedObject, compared
 from napari_sam.runs import MaskRuns
+from napari_sam.storage.aside import folder_aside, is_taken
 from napari_sam.storage.changes import Change, Labels, Position
 from napari_sam.storage.embeddings import EmbeddingCache
+from napari_sam.storage.errors import LabelsError, explained
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.making import made_aside
 from napari_sam.storage.ome import make_group
-from napari_sam.storage.opening import LEDGER, LabelsError, explained, is_taken
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft
 
@@ -87,7 +88,7 @@ def replay_labels(
     if is_taken(path):
         raise LabelsError(f"{path} exists already; a replay needs a new name.")
     folder = None if cache is None else Path(cache).expanduser()
-    with explained(store.path / LEDGER), made_aside(path) as partial, closing(_like(store, partial)) as new:
+    with explained(store.path / LEDGER), folder_aside(path) as partial, closing(_like(store, partial)) as new:
         asked, kept = _parted(store, masks_as_prompts)
         work = _Work(store, new)
         work.copy(kept)

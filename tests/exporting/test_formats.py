@@ -28,10 +28,10 @@ from napari_sam.exporting.outlines import closed_paths, outline
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.runs import MaskRuns
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry, plain_name
-from napari_sam.storage.opening import LabelsError
 
 MICRONS = Geometry("zyx", (2.0, 0.5, 0.25), None, ("micrometer",) * 3)
 

@@ -19,9 +19,9 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.editing import Objects
 from napari_sam.plane import Plane
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making
 from napari_sam.storage.records import Step
 

@@ -19,7 +19,7 @@ from napari_sam.plane import Plane
 from napari_sam.propagating.finding import request_propagation, run_propagation
 from napari_sam.propagating.writing import propagate, write_propagation
 from napari_sam.starting import open_session
-from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.errors import LabelsError
 
 SHAPE = (12, 96, 112)
 # Centre (z, row, column) and radius in planes, and how many pixels a plane is thick.

@@ -14,10 +14,10 @@ import zarr
 from numpy.testing import assert_array_equal
 
 from napari_sam.cli import main
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
-from napari_sam.storage.opening import LabelsError
 
 VOLUME = np.zeros((3, 20, 30), np.uint16)
 VOLUME[0, 2:9, 3:8] = 4
@@ -189,6 +189,19 @@ def test_a_damaged_chunk_is_told(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"The plane \(1,\) of the labels cannot be read"):
         import_labels(tmp_path / "old.zarr", tmp_path / "new.zarr")
     assert [x.name for x in tmp_path.iterdir()] == ["old.zarr"]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_labels_of_others_with_a_damaged_chunk_are_told_and_stay_as_they_are(
+    tmp_path: Path, read_only: bool
+) -> None:
+    path = tmp_path / "old.zarr"
+    zarr.create_array(path, data=VOLUME, chunks=(1, *VOLUME.shape[1:]))
+    (path / "c" / "1" / "0" / "0").write_bytes(b"no chunk")
+    before = {x.name for x in path.iterdir()}
+    with pytest.raises(LabelsError, match=r"A part of the labels at .* cannot be read"):
+        LabelsStore.open(path, read_only=read_only)
+    assert {x.name for x in path.iterdir()} - {"ledger.lock"} == before
 
 
 def test_the_source_is_named_where_the_system_cannot_read_it(tmp_path: Path) -> None:

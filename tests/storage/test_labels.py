@@ -18,9 +18,9 @@ from ome_zarr_models.v05.image_label import ImageLabel
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.plane import Plane
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import Geometry
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making
 
 SHAPE = (5, 6, 7)

@@ -23,9 +23,10 @@ from napari_sam.objects.editing import Objects
 from napari_sam.plane import Plane
 from napari_sam.storage import ledger as ledger_module
 from napari_sam.storage import schema
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LEDGER, LabelsError
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.records import Draft, ObjectInfo
 from napari_sam.storage.repair import repair_regions
 
@@ -310,6 +311,18 @@ class TestLedger:
         with pytest.raises(sqlite3.IntegrityError):
             store.write(Draft("rename", 1, objects=[ObjectInfo(1, name=None)]))  # type: ignore[arg-type]
         assert store.ledger.objects() == [ObjectInfo(1)]
+
+    def test_that_cannot_be_read_in_the_middle_of_a_step_is_told(
+        self, store: LabelsStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(store.ledger, "object", fail)
+        with pytest.raises(LabelsError, match=r"disk I/O error"):
+            store.commit(PLANE, SECOND, label=1)
+        with pytest.raises(LabelsError, match=r"disk I/O error"):
+            Objects(store).delete([1])
 
     def test_of_a_later_version_is_refused_and_stays(self, path: Path, store: LabelsStore) -> None:
         store.close()

@@ -11,8 +11,8 @@ import pytest
 import zarr
 from numpy.testing import assert_array_equal
 
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.ome import Geometry, read_geometry
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.reading import axes_in_file, read_array
 
 PIXELS = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from napari_sam.objects.editing import Objects
 from napari_sam.plane import Plane
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LEDGER, LabelsError
+from napari_sam.storage.opening import LEDGER
 
 SHAPE = (3, 600, 20)  # two chunks a plane
 ALL = tuple(slice(0, n) for n in SHAPE)

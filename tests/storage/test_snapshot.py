@@ -9,8 +9,9 @@ import pytest
 import zarr
 
 from napari_sam.plane import Plane
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.opening import LEDGER, LabelsError
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.records import Category
 from napari_sam.storage.snapshot import snapshot
 

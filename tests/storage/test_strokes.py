@@ -13,8 +13,8 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.objects.editing import Objects
 from napari_sam.plane import Plane
 from napari_sam.storage import view
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.opening import LabelsError
 from napari_sam.storage.origins import Making
 from napari_sam.storage.records import ObjectInfo
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.objects.measuring import measure_all, write_rows
 from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress
+from napari_sam.storage.aside import clear_up, file_aside
+from napari_sam.storage.errors import LabelsError, reason_of
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.storage.making import aside, clear_up, remove
 from napari_sam.storage.ome import LEVEL, make_group
-from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.snapshot import snapshot
 
 _Write = Callable[[LabelsStore, Path, Progress], None]
@@ -100,21 +99,17 @@ def export_labels(
     key = _format_of(path) if format is None else format
     if key not in FORMATS:
         raise LabelsError(f"The format {key!r} is unknown; choose {', '.join(FORMATS)}.")
-    partial = aside(path)
     try:
         _check_free(path, overwrite)
         clear_up(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        FORMATS[key].write(store, partial, progress)
-        _check_free(path, overwrite)  # another export may have been faster
-        partial.replace(path)
+        with file_aside(path) as partial:
+            FORMATS[key].write(store, partial, progress)
+            _check_free(path, overwrite)  # another export may have been faster
     except OSError as error:
         raise LabelsError(
             f"{path} cannot be written ({reason_of(error)}); choose another name or folder."
         ) from error
-    finally:
-        with suppress(OSError):  # what kept it from being written may keep it from being removed
-            remove(partial)
     return path
 
 

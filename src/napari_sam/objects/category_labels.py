@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.storage.errors import explained
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import explained
 from napari_sam.storage.recorded import OnStore
 from napari_sam.storage.view import LedgerView
 

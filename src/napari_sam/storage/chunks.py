@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,9 @@ import numpy as np
 import zarr
 
 from napari_sam.storage.changes import Change, Labels
+from napari_sam.storage.errors import UNREADABLE, LabelsError, legible
 from napari_sam.storage.forcing import force
-from napari_sam.storage.opening import LabelsError, reason_of
-from napari_sam.storage.volumes import UNREADABLE, Region, array_folder, chunk_file, chunks_under
-
-
-@contextmanager
-def legible(path: Path, errors: tuple[type[Exception], ...] = UNREADABLE) -> Iterator[None]:
-    """Say what is to be done where chunks of the store at ``path`` cannot be read.
-
-    Raises
-    ------
-    LabelsError
-        In the place of ``errors``, by default any that damage may cause.
-    """
-    try:
-        yield
-    except errors as error:
-        raise LabelsError(
-            f"A part of the labels at {path} is damaged ({reason_of(error)}); restore it from the ledger "
-            f'with: napari-sam repair "{path}"'
-        ) from error
+from napari_sam.storage.volumes import Region, array_folder, chunk_file, chunks_under
 
 
 class Chunks:

@@ -21,9 +21,8 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from napari_sam.inference.fixed_point import FixedPoint
+from napari_sam.storage.errors import UNREADABLE
 
-# What zarr raises where a store's files are missing, damaged or not as this module writes them.
-DAMAGES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 _DIGEST_BYTES = 32
 _CHECKSUM_BYTES = 4  # of a mark, and at the end of a chunk's file
 _HEADER_BYTES = 16  # at the beginning of a chunk's file
@@ -75,7 +74,7 @@ class EmbeddingStore:
             steps = np.asarray(features[number])
         except FileNotFoundError:
             return None
-        except DAMAGES as error:
+        except UNREADABLE as error:
             # A chunk that is torn or corrupt is as good as none: the plane is encoded again.
             _log.info("Embedding %d in %s cannot be read (%s); it is made anew.", number, self._path, error)
             return None
@@ -86,10 +85,10 @@ class EmbeddingStore:
         return FixedPoint(torch.from_numpy(steps), *torch.from_numpy(scales.astype(np.float32)))
 
     def write(self, number: int, digest: bytes, features: FixedPoint) -> None:
-        """Write an embedding; one of `DAMAGES` is raised where that cannot be done, and others stay."""
+        """Write an embedding; one of `UNREADABLE` is raised where that cannot be done, and others stay."""
         try:
             _write(self._arrays(create=True), number, digest, features)
-        except DAMAGES as error:
+        except UNREADABLE as error:
             self._opened = None
             if getattr(error, "errno", None) in _NOT_WRITABLE:
                 raise
@@ -98,7 +97,7 @@ class EmbeddingStore:
             self._drop_damaged_metadata()
             try:
                 _write(self._arrays(create=True), number, digest, features)
-            except DAMAGES:
+            except UNREADABLE:
                 self._opened = None
                 raise
 

@@ -20,7 +20,8 @@ from napari_sam.inference.results import Embedding
 from napari_sam.inference.tiling import Tile, Tiling
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
-from napari_sam.storage.embedding_store import DAMAGES, EmbeddingStore, bytes_on_disk
+from napari_sam.storage.embedding_store import EmbeddingStore, bytes_on_disk
+from napari_sam.storage.errors import UNREADABLE, reason_of
 from napari_sam.storage.eviction import make_room
 from napari_sam.storage.known_images import KnownImage, find_image, fingerprint_of, keep_image
 
@@ -150,9 +151,11 @@ class EmbeddingCache:
                 self._make_room(bytes_on_disk(self._predictor.embedding_shape))
                 store.write(self._number(plane, tile), digest, stored)
                 self.problem = None
-            except DAMAGES as error:
-                reason = getattr(error, "strerror", None) or error
-                problem = f"Embeddings are kept in memory only: {self._folder} cannot be written ({reason})."
+            except UNREADABLE as error:
+                problem = (
+                    f"Embeddings are kept in memory only: {self._folder} cannot be written "
+                    f"({reason_of(error)})."
+                )
                 if problem != self.problem:
                     _log.warning(problem)
                 self.problem, self._again = problem, time.monotonic() + _AGAIN_S

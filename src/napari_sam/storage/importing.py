@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from napari_sam.axes import check_axes
 from napari_sam.planes import ArrayLike
+from napari_sam.storage.aside import folder_aside, stored_at
 from napari_sam.storage.changes import Position
+from napari_sam.storage.errors import UNREADABLE, LabelsError, reason_of
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.making import made_aside, stored_at
 from napari_sam.storage.ome import LEVEL, Geometry, is_intensities, make_group, read_geometry
-from napari_sam.storage.opening import LEDGER, LabelsError, reason_of
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.reading import open_zarr, read_array
-from napari_sam.storage.volumes import UNREADABLE, objects_in
+from napari_sam.storage.volumes import objects_in
 
 
 def import_labels(
@@ -55,7 +56,7 @@ def import_labels(
             "give whole numbers in two axes or more."
         )
     geometry = _geometry_of(tuple(array.shape), geometry, known)
-    with made_aside(path) as folder, stored_at(path):
+    with folder_aside(path) as folder, stored_at(path):
         _fill(folder, array, geometry)
     return LabelsStore.open(path)
 

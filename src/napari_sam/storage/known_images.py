@@ -15,7 +15,7 @@ import numpy as np
 from napari_sam.contrast import Contrast
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
-from napari_sam.storage.whole_files import write_whole
+from napari_sam.storage.aside import write_whole
 
 _FOLDER = "images"
 # An image is known by so many places at least, each of at most so many pixels on a side.

@@ -17,22 +17,13 @@ from filelock import FileLock
 from napari_sam.axes import check_axes
 from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
+from napari_sam.storage.aside import folder_aside, is_taken, stored_at
 from napari_sam.storage.changes import Labels, Overlap
-from napari_sam.storage.chunks import legible
+from napari_sam.storage.errors import UNREADABLE, LabelsError, explained, legible, reason_of
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
-from napari_sam.storage.making import made_aside, stored_at
 from napari_sam.storage.ome import Geometry, make_group, read_geometry, write_axes
-from napari_sam.storage.opening import (
-    LEDGER,
-    LabelsError,
-    attributes_above,
-    explained,
-    is_taken,
-    open_array,
-    open_ledger,
-    reason_of,
-)
+from napari_sam.storage.opening import LEDGER, attributes_above, open_array, open_ledger
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.painting import repainted
 from napari_sam.storage.recorded import RecordedLabels
@@ -40,7 +31,6 @@ from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.sections import Sections
 from napari_sam.storage.steps import RecordedVolume
 from napari_sam.storage.turns import WriteTurn, leaving
-from napari_sam.storage.volumes import UNREADABLE
 
 
 class LabelsStore(RecordedVolume):
@@ -100,7 +90,7 @@ class LabelsStore(RecordedVolume):
         """
         path = Path(path).expanduser()
         geometry = Geometry(geometry) if isinstance(geometry, str) else geometry
-        with made_aside(path) as folder, stored_at(path):
+        with folder_aside(path) as folder, stored_at(path):
             make_group(folder, shape, geometry)
             Ledger.create(folder / LEDGER).close()
         return cls.open(path, shape)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from napari_sam.storage.errors import reason_of
+
 _NAME = "ledger.lock"
 
 
@@ -28,6 +30,7 @@ def take_lock(folder: Path) -> FileLock:
     except Timeout as error:
         raise NotWritable("they are open in another window or program; close it there first") from error
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise NotWritable(f"the folder cannot be written ({reason}); make it writable, or copy it") from error
+        raise NotWritable(
+            f"the folder cannot be written ({reason_of(error)}); make it writable, or copy it"
+        ) from error
     return lock

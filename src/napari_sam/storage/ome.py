@@ -16,9 +16,9 @@ from ome_zarr_models.v05.axes import Axis
 from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 from zarr.codecs import ZstdCodec
 
+from napari_sam.storage.aside import write_whole
 from napari_sam.storage.forcing import force
 from napari_sam.storage.units import unit_named
-from napari_sam.storage.whole_files import write_whole
 
 LEVEL = "0"
 # Where a group says what NGFF has no words for.
@@ -26,7 +26,7 @@ _OWN = "napari_sam"
 # No side of a chunk is longer than this; smaller planes are one chunk each.
 _CHUNK_SIDE = 512
 _SPACE, _TIME, _CHANNEL = "zyx", "t", "c"
-# How `made_aside` calls the folder of a store that is being made.
+# How `folder_aside` calls the folder of a store that is being made.
 _ASIDE = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
 
 

@@ -8,8 +8,6 @@ import json
 import logging
 import os
 import threading
-import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +19,8 @@ from napari_sam.inference.automatic import Generation, prompts_of
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.whole_files import write_whole
+from napari_sam.storage.aside import write_whole
+from napari_sam.storage.errors import UNREADABLE, reason_of
 
 # Part of every file's name: raise it when the same model proposes otherwise, or when the files change.
 _VERSION = 2
@@ -32,8 +31,6 @@ _BUDGET_BYTES = 2**30
 _SLACK = 0.1
 _NUMBERS = ("scores", "stability", "areas", "boxes", "points", "crops")
 _WORDS = ("shape", "prompts", "score_floor", "stability_floor", "crop_count", "message")
-# What a file that is torn, damaged or not ours raises.
-_DAMAGES = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +73,7 @@ class ProposalFiles:
             proposals = _decoded(path.read_bytes())
         except FileNotFoundError:
             return None
-        except _DAMAGES as error:
+        except UNREADABLE as error:
             _log.info("The proposals in %s cannot be read (%s); they are made anew.", path, error)
             return None
         with suppress(OSError):  # the time of last use
@@ -94,7 +91,7 @@ class ProposalFiles:
             self._make_room(self._folder, len(content))
             write_whole(path, content)
         except OSError as error:
-            self.problem = f"Proposals are not kept: {self._folder} cannot be written ({error.strerror})."
+            self.problem = f"Proposals are not kept: {self._folder} cannot be written ({reason_of(error)})."
             _log.warning(self.problem)
 
     def _path(self, folder: Path, digest: bytes, generation: Generation) -> Path:
@@ -142,7 +139,7 @@ def _encoded(proposals: Proposals) -> bytes:
 
 
 def _decoded(content: bytes) -> Proposals:
-    """Give the proposals that `_encoded` encoded; raises one of `_DAMAGES` if these are none."""
+    """Give the proposals that `_encoded` encoded; raises one of `UNREADABLE` if these are none."""
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         numbers: dict[str, Any] = {name: file[name] for name in _NUMBERS}
         words = json.loads(file["words"].tobytes())

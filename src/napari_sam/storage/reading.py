@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import lzma
 import math
-import struct
 import weakref
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +14,10 @@ import zarr
 
 from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
+from napari_sam.storage.errors import UNREADABLE, LabelsError, reason_of
 from napari_sam.storage.ome import Geometry, finest_level, read_geometry
-from napari_sam.storage.opening import LabelsError, reason_of
 from napari_sam.storage.units import METRES, unit_named
-from napari_sam.storage.volumes import UNREADABLE
 
-# What a damaged or truncated file makes its readers raise; TIFF decoders those of zlib and lzma as they are.
-DAMAGES = (OSError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error, lzma.LZMAError)
 # What axes are called in TIFF, as far as the names mean the same here; samples of a colour image come last.
 _AXES = set("tczyx")
 _SAMPLES = "s"
@@ -61,7 +55,7 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
         raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
     try:
         return readers[path.suffix.lower()](path)
-    except DAMAGES as error:
+    except UNREADABLE as error:
         raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
 
 
@@ -99,7 +93,7 @@ def open_zarr(path: Path) -> tuple[zarr.Array[Any], dict[str, Any]]:
             node = node[_FIRST]
         found = node[finest_level(node.attrs.asdict())] if isinstance(node, zarr.Group) else node
         attributes = node.attrs.asdict()
-    except (*UNREADABLE, IndexError) as error:
+    except UNREADABLE as error:
         raise LabelsError(wrong) from error
     if not isinstance(found, zarr.Array):
         raise LabelsError(wrong)
@@ -155,7 +149,7 @@ class _Pages:
     def __getitem__(self, key: Any, /) -> Any:
         try:
             return self._array[key]
-        except DAMAGES as error:
+        except UNREADABLE as error:
             raise LabelsError(
                 f"A part of {self._path} cannot be read ({reason_of(error)}); restore the file, or choose "
                 "another."

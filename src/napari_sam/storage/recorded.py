@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam.storage.chunks import legible
+from napari_sam.storage.errors import legible
 
 if TYPE_CHECKING:
     from napari_sam.storage.labels import LabelsStore

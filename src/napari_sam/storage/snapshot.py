@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from napari_sam.storage.errors import explained
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import explained
 from napari_sam.storage.view import LedgerView
 
 

@@ -17,11 +17,12 @@ from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Position, changed_masks
 from napari_sam.storage.chunks import Chunks
+from napari_sam.storage.errors import UNREADABLE
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.repair import Repair, repair_regions
-from napari_sam.storage.volumes import UNREADABLE, Region, remainders
+from napari_sam.storage.volumes import Region, remainders
 
 BRUSH: Final = "brush"
 

@@ -15,8 +15,9 @@ from psygnal import Signal
 
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.storage.changes import Change, Labels
+from napari_sam.storage.errors import MISUSES, LabelsError, explained, is_damage, reason_of, what_to_do
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.opening import LEDGER, MISUSES, LabelsError, is_damage, reason_of, what_to_do
+from napari_sam.storage.opening import LEDGER
 from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.repair import Repair
 from napari_sam.storage.step_writer import BRUSH, StepWriter
@@ -68,7 +69,7 @@ class RecordedVolume:
         Raises
         ------
         LabelsError
-            If another thread writes, or the disk still refuses.
+            If another thread writes, the disk still refuses, or the ledger cannot be read.
         """
         while not self._turn.take():
             if waiting is None:
@@ -80,7 +81,8 @@ class RecordedVolume:
         try:
             if not self.read_only:
                 self.finish_pending()
-            yield
+            with explained(self.path / LEDGER):
+                yield
         finally:
             self._turn.give_back()
 

@@ -15,11 +15,10 @@ from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, label_boxes
 from napari_sam.storage.changes import Position
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.origins import Making, Origin
 
 Region = tuple[slice, ...]
-# What zarr and its codecs raise where files are missing, damaged, or of another kind.
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError)
 
 
 def written_regions(array: zarr.Array[Any]) -> list[Region]:
@@ -116,7 +115,7 @@ def objects_in(
     for position, (rows, columns) in reporting(_windows(array.shape, regions), progress, 0.0, 1.0):
         labels = np.asarray(array[(*position, rows, columns)])
         if (highest := int(labels.max(initial=0))) > np.iinfo(np.int64).max:
-            raise ValueError(f"The label {highest} is too large; labels go up to {np.iinfo(np.int64).max}.")
+            raise LabelsError(f"The label {highest} is too large; labels go up to {np.iinfo(np.int64).max}.")
         plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
         for label, (inner_rows, inner_columns) in label_boxes(labels):
             corner = (rows.start + inner_rows.start, columns.start + inner_columns.start)

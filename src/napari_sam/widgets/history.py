@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 
 from napari_sam.annotation import Session
-from napari_sam.storage.opening import LabelsError
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob

@@ -19,9 +19,9 @@ from napari_sam.exporting.formats import FORMATS, ExportFormat, export_labels
 from napari_sam.exporting.shapes import ObjectPolygon, object_polygons
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.progress import Progress
+from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
-from napari_sam.storage.opening import LabelsError
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from napari_sam.storage.errors import LabelsError, reason_of
 from napari_sam.storage.forcing import force, force_tree
-from napari_sam.storage.opening import LabelsError, is_taken, reason_of
 
 # What a killed process left behind is removed when it is older than this, in seconds.
 _LEFT_BEHIND_S = 24 * 3600
 
 
 @contextmanager
-def made_aside(path: Path) -> Iterator[Path]:
+def folder_aside(path: Path) -> Iterator[Path]:
     """Give a hidden folder to fill, and move it to ``path`` at the end; each call has its own.
 
     What is raised while it is filled passes; see `stored_at`.
@@ -48,6 +48,33 @@ def made_aside(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def file_aside(path: Path) -> Iterator[Path]:
+    """Give a hidden name to write a file to, and move it to ``path`` at the end; what was there is replaced.
+
+    A folder may be written as well, where there is none yet. Several threads and processes may write the same
+    one: each has a name of its own, and the last stays.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before stays then.
+    """
+    partial = aside(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):  # what kept it from being written may keep it from being removed
+            remove(partial)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or replace it; see `file_aside`."""
+    with file_aside(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextmanager
 def stored_at(path: Path) -> Iterator[None]:
     """Raise a `LabelsError` that says what to do where the disk refuses what is written for ``path``."""
     try:
@@ -56,6 +83,11 @@ def stored_at(path: Path) -> Iterator[None]:
         raise LabelsError(
             f"The labels cannot be stored at {path} ({reason_of(error)}); choose another folder."
         ) from error
+
+
+def is_taken(path: Path) -> bool:
+    """Whether there is anything at ``path`` but an empty folder."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def aside(path: Path) -> Path:
@@ -67,7 +99,7 @@ def clear_up(path: Path) -> None:
     """Remove what processes left behind that were killed while they made this file or folder."""
     with suppress(OSError):
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-            if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+            if time.time() - _last_written(left) > _LEFT_BEHIND_S:
                 remove(left)
 
 
@@ -77,3 +109,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _last_written(path: Path) -> float:
+    """Tell when anything in it was written: what takes days changes files far below the folder itself."""
+    return max(x.stat().st_mtime for x in (path, *path.rglob("*")))
