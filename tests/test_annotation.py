@@ -752,6 +752,8 @@ class TestDefaultLabelsPath:
             pytest.param("cells.tif", "cells.labels.zarr", id="tif"),
             pytest.param("cells.ome.tif", "cells.labels.zarr", id="OME-TIFF"),
             pytest.param("plate1.well2.tif", "plate1.well2.labels.zarr", id="dots that tell images apart"),
+            pytest.param("cells.zarr", "cells.labels.zarr", id="zarr"),
+            pytest.param("cells.png", "cells.png.labels.zarr", id="another kind of file"),
             pytest.param("cells", "cells.labels.zarr", id="no suffix"),
         ],
     )
@@ -767,11 +769,11 @@ class TestDefaultLabelsPath:
         file = tmp_path / "plate.czi"
         paths = [default_labels_path("layer", file, scene) for scene in (None, "1 B/3", "2 B/3", "x" * 200)]
         assert [path.name for path in paths[:3]] == [
-            "plate.labels.zarr",
-            "plate.scene-1_B_3.labels.zarr",
-            "plate.scene-2_B_3.labels.zarr",
+            "plate.czi.labels.zarr",
+            "plate.czi.scene-1_B_3.labels.zarr",
+            "plate.czi.scene-2_B_3.labels.zarr",
         ]
-        assert len(paths[3].name) < 120 and paths[3].name.startswith("plate.scene-x")
+        assert len(paths[3].name) < 120 and paths[3].name.startswith("plate.czi.scene-x")
 
     @pytest.mark.parametrize("letter", ["x", "細"])
     def test_beside_an_image_of_a_long_name_is_one_of_its_own(self, tmp_path: Path, letter: str) -> None:

@@ -21,7 +21,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.proposals import Proposals
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
-from napari_sam.recorded_image import image_of
+from napari_sam.replaying.image import image_of
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
 from seeded import seeded_image

@@ -17,7 +17,7 @@ from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
-from napari_sam.replay import image_of
+from napari_sam.replaying.image import image_of
 from napari_sam.starting import open_session
 
 SHAPE = (4, 5, 6)

@@ -9,9 +9,10 @@ import pytest
 import tifffile
 
 from automatic_cases import real_image
-from napari_sam import batch, replay
+from napari_sam import batch
 from napari_sam.annotation import Session
 from napari_sam.cli import main
+from napari_sam.replaying import replay
 from napari_sam.storage import importing
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore

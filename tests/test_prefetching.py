@@ -229,6 +229,30 @@ def test_a_neighbour_that_cannot_be_read_stands_in_nobodys_way(
     assert set(range(13)) - {4, 5} <= set(ready(prefetcher))
 
 
+def test_a_failure_where_the_user_was_keeps_no_plane_from_being_encoded_where_he_is(
+    tiny_predictor: Predictor, told: Told
+) -> None:
+    reading, moved = threading.Event(), threading.Event()
+
+    class Slow(Broken):
+        def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[np.generic]:
+            if key[0] == 4:
+                reading.set()
+                moved.wait(PATIENCE_S)
+            return super().__getitem__(key)
+
+    planes = Planes(Slow([4]), "zyx", limits=(0, 255))
+    cache = EmbeddingCache(planes, tiny_predictor, None)
+    prefetcher = Prefetcher(Embedder(planes, tiny_predictor, cache), planes.shape, told.append)
+    prefetcher.follow(at(3))
+    assert reading.wait(PATIENCE_S)
+    prefetcher.follow(at(30))
+    moved.set()
+    told.wait(lambda: not prefetcher.is_busy)
+    prefetcher.close()
+    assert {29, 31, 32} <= set(ready(prefetcher))
+
+
 def test_the_whole_stack_leaves_out_what_cannot_be_read_and_says_so_at_its_end(
     make_prefetcher: MakePrefetcher, told: Told
 ) -> None:

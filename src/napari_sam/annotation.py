@@ -28,7 +28,8 @@ from napari_sam.planes import Planes
 from napari_sam.prefetching import Travel, whole_stack
 from napari_sam.previews import Preview, Request, Response, shown_first
 from napari_sam.progress import Progress, ignore_progress
-from napari_sam.replay import Replay, replay_labels
+from napari_sam.replaying.replay import replay_labels
+from napari_sam.replaying.report import Replay
 from napari_sam.storage.changes import Overlap
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.labels import LabelsStore

@@ -288,8 +288,8 @@ def _add_replay(commands: Any) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from napari_sam.recorded_image import image_of  # noqa: PLC0415
-    from napari_sam.replay import replay_labels  # noqa: PLC0415
+    from napari_sam.replaying.image import image_of  # noqa: PLC0415
+    from napari_sam.replaying.replay import replay_labels  # noqa: PLC0415
     from napari_sam.storage.labels import LabelsStore  # noqa: PLC0415
 
     out, table = _replay_outputs(options)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+# The index along all axes but the last two: which of the array's own planes.
+Position: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,17 @@ class Plane:
     def at(cls, displayed: tuple[int, int], position: Sequence[int]) -> Plane:
         """Make the plane through ``position``, whatever that says along the displayed axes."""
         return cls(displayed, tuple(0 if axis in displayed else int(x) for axis, x in enumerate(position)))
+
+    @classmethod
+    def own(cls, position: Sequence[int]) -> Plane:
+        """Make one of the array's own planes, along its last two axes, at ``position`` along the others."""
+        return cls((len(position), len(position) + 1), (*position, 0, 0))
+
+    @property
+    def own_position(self) -> Position | None:
+        """Which of the array's own planes this is, turned or not; None for one that lies across them."""
+        last = len(self.position) - 2
+        return self.position[:-2] if set(self.displayed) == {last, last + 1} else None
 
     def moved(self, axis: int, index: int) -> Plane:
         """Give the plane at another index along one of the axes that are not displayed."""

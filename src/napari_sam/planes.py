@@ -131,7 +131,7 @@ class Planes:
             self.shape = tuple(1 if axis == self.channel_axis else n for axis, n in lengths)
 
     def name_of(self, plane: Plane) -> str:
-        """Say where a plane is, such as ``t 3, z 12``; nothing where the image has only one."""
+        """Say where a plane is, such as ``t 3, z 12``; nothing of an image without further axes."""
         left_out = (*plane.displayed, self.channel_axis)
         places = zip(self.axes, plane.position, strict=True)
         return ", ".join(f"{axis} {index}" for i, (axis, index) in enumerate(places) if i not in left_out)

@@ -135,8 +135,8 @@ class Prefetcher:
     shape
         That of the image.
     tell
-        Called in the prefetcher's thread with a `Report` after each plane, and when all is done. It must not
-        wait for another thread.
+        Called with a `Report` after each plane, and when all is done, in the prefetcher's thread; in that of
+        `encode_all` where there is no room for all. It must not wait for another thread.
     """
 
     def __init__(self, embedder: Embedder, shape: Sequence[int], tell: Callable[[Report], None]) -> None:
@@ -151,6 +151,8 @@ class Prefetcher:
         self._failed: set[Plane] = set()
         self._told: str | None = None
         self._running: Plane | None = None
+        # Whose neighbour, or run, it was begun for.
+        self._running_for: Plane | None = None
         self._closed = False
         self._thread = workers.start(self, self._loop, "napari-sam prefetch")
 
@@ -253,7 +255,7 @@ class Prefetcher:
             if self._closed:
                 return None
             run = None if self._todo else self._run
-            self._running = (run.todo if run else self._todo).pop(0)
+            self._running, self._running_for = (run.todo if run else self._todo).pop(0), self._plane
             return self._running, run
 
     def _encode(self, plane: Plane) -> tuple[bool, Exception | None]:
@@ -272,7 +274,10 @@ class Prefetcher:
         return True, None
 
     def _note_failure(self, plane: Plane, run: _Run | None, error: Exception | None) -> str | None:
-        """Go on without a plane that could not be encoded; say so unless a run says it at its end."""
+        """Note that a plane could not be encoded; say so unless a run says it at its end.
+
+        A run goes on without it. Of neighbours no other one is tried: what they are read from may be gone.
+        """
         if error is None:
             if run is not None:
                 run.failed_in_a_row = 0
@@ -280,7 +285,8 @@ class Prefetcher:
         known = plane in self._failed
         self._failed.add(plane)
         if run is None:
-            self._todo = []
+            if self._running_for == self._plane:  # else they are those of where the user is by now
+                self._todo = []
             return None if known else f"{self._name(plane)} could not be encoded: {error}"
         run.failed.append((plane, error))
         run.failed_in_a_row += 1

@@ -24,6 +24,8 @@ from napari_sam.storage.ome import Geometry
 # In bytes: some file systems take 143, and a store's name ends in a few more.
 _LONGEST_NAME = 100
 _SUFFIX = ".labels.zarr"
+# Endings of image files that their labels' names do not repeat.
+_LEFT_OUT = (".tif", ".tiff", ".zarr")
 
 
 def open_session(
@@ -121,7 +123,9 @@ def default_labels_path(name: str, image_path: Path | None = None, scene: str | 
     """
     folder = _data_folder()
     if image_path is not None:
-        stem = image_path.stem.removesuffix(".ome")
+        # Those of cells.png are not taken for those of cells.tif beside it.
+        is_plain = image_path.suffix.lower() in _LEFT_OUT
+        stem = image_path.stem.removesuffix(".ome") if is_plain else image_path.name
         stem = stem if scene is None else f"{stem}.scene-{_plain(scene)}"
         if os.access(image_path.parent, os.W_OK):
             return _beside(image_path.parent, stem)

@@ -106,6 +106,37 @@ def test_every_format_bears_an_annotation_that_goes_on(
     assert export_labels(reader, tmp_path / "out", format_, progress=annotate).exists()
 
 
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+def test_pixels_are_those_of_the_beginning(
+    writer: LabelsStore, reader: LabelsStore, tmp_path: Path, meanwhile: Callable[[LabelsStore], None]
+) -> None:
+    before = writer.array[:]
+    path = export_labels(reader, tmp_path / "x.tif", progress=once(lambda: meanwhile(writer)))
+    np.testing.assert_array_equal(tifffile.imread(path), before)
+
+
+def test_pixels_of_a_stroke_that_goes_on_are_those_of_the_beginning(
+    writer: LabelsStore, reader: LabelsStore, tmp_path: Path
+) -> None:
+    """It is a step that is there already."""
+    writer.labels[8, :5, :5] = 9
+    before = writer.array[:]
+
+    def paint() -> None:
+        writer.labels[8, 20:25, :5] = 9
+
+    path = export_labels(reader, tmp_path / "x.tif", progress=once(paint))
+    np.testing.assert_array_equal(tifffile.imread(path), before)
+
+
+def test_what_was_written_past_the_ledger_is_in_the_image(
+    writer: LabelsStore, reader: LabelsStore, tmp_path: Path
+) -> None:
+    writer.array[0, :3, :3] = 7
+    path = export_labels(reader, tmp_path / "x.tif")
+    assert tifffile.imread(path)[0, 0, 0] == 7
+
+
 def test_categories_are_those_of_the_beginning(
     writer: LabelsStore, reader: LabelsStore, tmp_path: Path
 ) -> None:

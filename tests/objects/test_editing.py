@@ -200,10 +200,10 @@ def test_a_prompt_stays_behind_where_its_object_was_erased(store: LabelsStore, o
     assert prompts == {0: ((2, 0),), 1: ((3, 1),)}
 
 
-def test_what_was_prompted_across_the_stack_keeps_its_prompts_only_among_its_like(
+def test_what_was_prompted_across_the_stack_keeps_its_prompts_where_it_is_alone(
     store: LabelsStore, objects: Objects
 ) -> None:
-    """A replay draws it from these prompts alone, and copies nothing."""
+    """Object 1 lies on row 3 and 8 too."""
     mask = np.zeros((SHAPE[0], SHAPE[2]), bool)
     mask[2:, 30:35] = True
     for row in (3, 8):
@@ -215,8 +215,8 @@ def test_what_was_prompted_across_the_stack_keeps_its_prompts_only_among_its_lik
         8: False,
     }
     objects.merge([1, 4])
-    assert len(store.ledger.origins(1)) == 4
-    assert all(x.making.prompt.is_empty for x in store.ledger.origins(1))
+    alone = {x.plane for x in store.ledger.origins(1) if not x.making.prompt.is_empty}
+    assert len(store.ledger.origins(1)) == 4 and alone == {at(1)}
 
 
 def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore, objects: Objects) -> None:
@@ -226,6 +226,33 @@ def test_a_split_goes_through_the_stack_and_along_the_middle(store: LabelsStore,
         assert abs(len(upper) - len(lower)) <= 6 * 2
         assert upper[:, 0].max() <= lower[:, 0].min()
     assert_array_equal(np.isin(store.array[:2], [3, 4]).any(0), mask_of(3))
+
+
+def test_a_split_takes_points_of_a_turned_plane(store: LabelsStore, objects: Objects) -> None:
+    objects.split(3, Plane((2, 1), (0, 0, 0)), [[(22, 16)], [(22, 24)]])
+    upper, lower = np.argwhere(store.array[0] == 3), np.argwhere(store.array[0] == 4)
+    assert len(upper) > 20 < len(lower) and upper[:, 0].max() <= lower[:, 0].min()
+
+
+@pytest.mark.parametrize(
+    ("scale", "units"),
+    [
+        pytest.param((1.0, 0.1, 0.1), ("micrometer",) * 3, id="one unit"),
+        pytest.param((1.0, 100.0, 100.0), ("micrometer", "nanometer", "nanometer"), id="two units"),
+    ],
+)
+def test_a_split_goes_by_distances_in_space(
+    tmp_path: Path, scale: tuple[float, ...], units: tuple[str, ...]
+) -> None:
+    """From the points on the first plane, planes are farther than columns."""
+    store = LabelsStore.create(tmp_path / "x.zarr", (6, 9, 9), Geometry("zyx", scale, units=units))
+    store.labels[:] = 1
+    store.labels[1:, :, 4:] = 0
+    store.labels[1:, :, :4] = 0
+    store.labels[:, 4, :2] = 1
+    Objects(store).split(1, at(0), [[(4, 0)], [(4, 8)]])
+    assert (store.array[0, :, 5:] == 2).all() and (store.array[0, :, :4] == 1).all()
+    assert (store.array[1:, 4, :2] == 1).all()
 
 
 def test_a_split_goes_by_ways_inside_the_object(store: LabelsStore, objects: Objects) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from napari_sam.exporting.json_lists import separated
 from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
+from napari_sam.plane import Position
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, column_runs
-from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import ObjectInfo
 from napari_sam.storage.snapshot import snapshot

@@ -19,10 +19,12 @@ from napari_sam.objects.measuring import measure_all, write_rows
 from napari_sam.plane import Plane
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.aside import clear_up, file_aside
+from napari_sam.storage.changes import Labels
 from napari_sam.storage.errors import LabelsError, reason_of
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import LEVEL, make_group
 from napari_sam.storage.snapshot import snapshot
+from napari_sam.storage.view import LedgerView
 
 _Write = Callable[[LabelsStore, Path, Progress], None]
 
@@ -129,8 +131,21 @@ def _check_free(path: Path, overwrite: bool) -> None:
 
 
 def _labels_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
-    planes = _own_planes(store, store.read, progress)
-    write_tiff(path, planes, store.array.shape, store.array.dtype, store.geometry)
+    with snapshot(store.ledger) as seen:
+        planes = _own_planes(store, lambda plane: _as_begun(store, seen, plane), progress)
+        write_tiff(path, planes, store.array.shape, store.array.dtype, store.geometry)
+
+
+def _as_begun(store: LabelsStore, seen: LedgerView, plane: Plane) -> Labels:
+    """Give the labels of a plane as they were when the export began.
+
+    That is what is on the disk, with what was written there past the ledger, until others write again.
+    """
+    labels = store.read(plane)
+    if not seen.is_outdated:  # the ledger learns of a step before its pixels are written
+        return labels
+    everything = (slice(0, n) for n in plane.shape(store.array.shape))
+    return plane.from_block(seen.block(plane.region(*everything), store.array.dtype))
 
 
 def _categories_tiff(store: LabelsStore, path: Path, progress: Progress) -> None:
@@ -172,7 +187,7 @@ def _own_planes(
     shape = store.array.shape
     count = int(np.prod(shape[:-2]))
     for number, position in enumerate(np.ndindex(*shape[:-2]), 1):
-        yield read(Plane((len(shape) - 2, len(shape) - 1), (*position, 0, 0)))
+        yield read(Plane.own(position))
         progress(number / count)
 
 

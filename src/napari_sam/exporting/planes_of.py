@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from napari_sam.plane import Position
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Position
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ome import plain_name
 from napari_sam.storage.view import LedgerView

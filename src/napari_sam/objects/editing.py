@@ -20,10 +20,10 @@ from napari_sam.objects.measuring import ObjectRow, measure_all, write_rows
 from napari_sam.objects.merging import merged_origins
 from napari_sam.objects.reshaping import Form, box_around, largest_part, majority, reshaped
 from napari_sam.objects.splitting import split_labels
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, between, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Labels, Position
+from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
@@ -143,8 +143,7 @@ class Objects:
         region = self._extent(label, plane)
         before = self.store.block(region)
         numbers = [label, *islice(self.store.new_labels(), len(groups) - 1)]
-        spacing = self.store.geometry.pixel_size
-        after = split_labels(before, label, numbers, _seeds(region, plane, groups), spacing)
+        after = split_labels(before, label, numbers, _seeds(region, plane, groups), self._spacing())
         return self._write(Draft("split", label, [Change(region, before, after)]))
 
     # The shape of objects, plane by plane; other objects keep what is theirs
@@ -303,12 +302,16 @@ class Objects:
                 there.setdefault(position, {})[label] = runs
         return dict(sorted(there.items()))
 
+    def _spacing(self) -> list[float]:
+        """Give the distance of neighbouring pixels along each axis, in one unit as far as that is known."""
+        geometry = self.store.geometry
+        sizes = geometry.sizes_in(None if geometry.units is None else geometry.units[-1])
+        return [own if size is None else size for own, size in zip(geometry.pixel_size, sizes, strict=True)]
+
     def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""
-        ndim = self.store.array.ndim
-        if plane.displayed != (ndim - 2, ndim - 1):
+        if (here := plane.own_position) is None:
             raise ValueError("An object is parted on the image's own planes; show its last two axes.")
-        here = plane.position[:-2]
         z = self.store.geometry.find("z")
         masks = {
             position: runs
@@ -318,7 +321,7 @@ class Objects:
         if here not in masks:
             raise ValueError(f"The object {label} is not on this plane; show one that it is on.")
         region = list(_around(here, list(masks.values()), self.store.array.shape))
-        if 0 <= z < ndim - 2:
+        if 0 <= z < len(here):
             along = [position[z] for position in masks]
             region[z] = slice(min(along), max(along) + 1)
         return tuple(region)
@@ -346,11 +349,11 @@ def _seeds(
 ) -> list[list[tuple[int, ...]]]:
     """Give the points of each group as pixels of the block."""
     first = [x.start for x in region]
-    leading = plane.position[:-2]
-    return [
-        [
-            tuple(int(np.floor(x + 0.5)) - start for x, start in zip((*leading, *point), first, strict=True))
-            for point in group
-        ]
-        for group in groups
-    ]
+
+    def pixel(point: tuple[float, float]) -> tuple[int, ...]:
+        place = list[float](plane.position)
+        for axis, x in zip(plane.displayed, point, strict=True):
+            place[axis] = x
+        return tuple(int(np.floor(x + 0.5)) - start for x, start in zip(place, first, strict=True))
+
+    return [[pixel(point) for point in group] for group in groups]

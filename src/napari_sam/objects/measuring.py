@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from napari_sam.objects.centres import centres
+from napari_sam.plane import Position
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Position
 from napari_sam.storage.ome import Geometry
 from napari_sam.storage.records import ObjectInfo
-from napari_sam.storage.units import METRES
 from napari_sam.storage.view import LedgerView
 
 _PIXEL = "pixel"
@@ -159,13 +158,8 @@ class _Size(NamedTuple):
 
 def _size(geometry: Geometry) -> _Size:
     """Convert the sizes of a pixel to the unit of the last axis."""
-    units = list(geometry.units or [None] * len(geometry.axes))
-    unit = units[-1]
-    sizes = [
-        None if (factor := _factor(one, unit)) is None else size * factor
-        for size, one in zip(geometry.pixel_size, units, strict=True)
-    ]
-    *leading, row, column = sizes
+    unit = None if geometry.units is None else geometry.units[-1]
+    *leading, row, column = geometry.sizes_in(unit)
     if row is None or column is None:
         return _Size((1.0, 1.0), None, _PIXEL)
     z = geometry.find("z")
@@ -173,11 +167,3 @@ def _size(geometry: Geometry) -> _Size:
     depth = leading[z] if 0 <= z < len(leading) else None
     scaled = any(size != 1 for size in (row, column, depth or 1))
     return _Size((row, column), depth, unit or ("" if scaled else _PIXEL))
-
-
-def _factor(unit: str | None, other: str | None) -> float | None:
-    """Tell how many of the other unit one is; None where nobody knows."""
-    if unit == other:
-        return 1.0
-    one, base = (None if x is None else METRES.get(x) for x in (unit, other))
-    return None if one is None or base is None else one / base

@@ -28,32 +28,14 @@ def merged_origins(
         for origin in store.ledger.origins(label):
             origins.setdefault(origin.plane, {})[label] = origin
     owners = _owners(store, labels, origins)
-    none_is_kept = _is_crossed(store, labels, origins, owners)
     learned = []
     for plane, made in reporting(origins.items(), progress, 0.5, 1.0):
         owner, *others = owners[plane] or [first]
-        if none_is_kept or others or owner not in made:
+        if others or owner not in made:
             learned.append(_without_prompt(store, labels, plane, next(iter(made.values()))))
         elif owner != first:
             learned.append(replace(made[owner], label=first))
     return learned
-
-
-def _is_crossed(
-    store: LabelsStore,
-    labels: Sequence[int],
-    origins: dict[Plane, dict[int, Origin]],
-    owners: dict[Plane, list[int]],
-) -> bool:
-    """Tell whether some were prompted across the stack, and other pixels are to be kept beside theirs.
-
-    A replay draws such an object from its prompts alone: nothing is copied beside them.
-    """
-    directions = {plane.displayed for plane in origins}
-    if directions <= {_own(store)}:
-        return False
-    prompted = {label for made in origins.values() for label in made}
-    return len(directions) > 1 or prompted != set(labels) or any(len(x) > 1 for x in owners.values())
 
 
 def _owners(store: LabelsStore, labels: Sequence[int], planes: Iterable[Plane]) -> dict[Plane, list[int]]:
@@ -61,8 +43,8 @@ def _owners(store: LabelsStore, labels: Sequence[int], planes: Iterable[Plane]) 
     own = {label: store.ledger.masks(label).keys() for label in labels}
     owners = {}
     for plane in planes:
-        if plane.displayed == _own(store):
-            owners[plane] = [label for label in labels if plane.position[:-2] in own[label]]
+        if (position := plane.own_position) is not None:
+            owners[plane] = [label for label in labels if position in own[label]]
         else:
             there = set(np.unique(store.read(plane)).tolist())
             owners[plane] = [label for label in labels if label in there]
@@ -74,8 +56,3 @@ def _without_prompt(store: LabelsStore, labels: Sequence[int], plane: Plane, ori
     runs = MaskRuns.of(np.isin(store.read(plane), labels))
     making = replace(origin.making, prompt=NO_PROMPT, candidate=None, score=None)
     return Origin(labels[0], plane, runs or origin.mask, making)
-
-
-def _own(store: LabelsStore) -> tuple[int, int]:
-    """Give the axes that the array's own planes show."""
-    return store.array.ndim - 2, store.array.ndim - 1

@@ -10,11 +10,10 @@ from typing import Any, Literal, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.plane import Position
 from napari_sam.runs import MaskRuns, label_boxes
 
 Labels = NDArray[np.integer[Any]]
-# The index along all axes but the last two: which of the array's own planes.
-Position = tuple[int, ...]
 Overlap = Literal["keep", "replace", "inside"]
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_sam.axes import check_axes
+from napari_sam.plane import Position
 from napari_sam.planes import ArrayLike
 from napari_sam.storage.aside import folder_aside, stored_at
-from napari_sam.storage.changes import Position
 from napari_sam.storage.errors import UNREADABLE, LabelsError, reason_of
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger

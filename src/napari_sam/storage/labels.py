@@ -249,8 +249,9 @@ class LabelsStore(RecordedVolume):
         LabelsError
             If a chunk of it is damaged.
         """
-        if plane.displayed == (self.array.ndim - 2, self.array.ndim - 1):
-            return self.ledger.mask(label, plane.position[:-2])
+        here = plane.own_position
+        if here is not None and plane == Plane.own(here):
+            return self.ledger.mask(label, here)
         return MaskRuns.of(self.read(plane) == label)
 
     # Steps

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, encode_labels
-from napari_sam.storage.changes import Change, Position
+from napari_sam.storage.changes import Change
 from napari_sam.storage.origins import Origin, origin_to_row
 from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
 from napari_sam.storage.schema import check_version, migrate, version_of

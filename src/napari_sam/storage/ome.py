@@ -18,7 +18,7 @@ from zarr.codecs import ZstdCodec
 
 from napari_sam.storage.aside import write_whole
 from napari_sam.storage.forcing import force
-from napari_sam.storage.units import unit_named
+from napari_sam.storage.units import times, unit_named
 
 LEVEL = "0"
 # Where a group says what NGFF has no words for.
@@ -67,6 +67,13 @@ class Geometry:
     def pixel_size(self) -> tuple[float, ...]:
         """Size of a pixel along each axis, in its unit."""
         return tuple(abs(float(x)) for x in self.scale) if self.scale is not None else (1.0,) * len(self.axes)
+
+    def sizes_in(self, unit: str | None) -> tuple[float | None, ...]:
+        """Size of a pixel along each axis in one unit of length; None along those that nobody can convert."""
+        units = self.units or [None] * len(self.axes)
+        factors = [1.0 if own == unit else times(own, unit) for own in units]
+        sizes = zip(self.pixel_size, factors, strict=True)
+        return tuple(None if factor is None else size * factor for size, factor in sizes)
 
 
 def plain_name(store: Path) -> str:

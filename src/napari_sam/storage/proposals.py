@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -29,6 +30,8 @@ _ENDING = ".npz"
 # What all files may take; the least recently used go first, until so much of it is free again.
 _BUDGET_BYTES = 2**30
 _SLACK = 0.1
+# After so long a disk that could not be written is tried again.
+_AGAIN_S = 60.0
 _NUMBERS = ("scores", "stability", "areas", "boxes", "points", "crops")
 _WORDS = ("shape", "prompts", "score_floor", "stability_floor", "crop_count", "message")
 _log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ class ProposalFiles:
     Attributes
     ----------
     problem
-        Why nothing can be kept, such as that the disk is full; None as long as it can.
+        Why nothing can be kept at the moment, such as that the disk is full; None as long as it can.
     """
 
     def __init__(self, folder: Path | None, predictor: Predictor, budget: int = _BUDGET_BYTES) -> None:
@@ -63,6 +66,7 @@ class ProposalFiles:
         self._room = 0  # what may be written before the folder is looked through again
         self._lock = threading.Lock()
         self.problem: str | None = None
+        self._again = 0.0
 
     def get(self, digest: bytes, generation: Generation) -> Proposals | None:
         """Give the proposals of the plane whose pixels have ``digest``, if they were made in this way."""
@@ -81,8 +85,8 @@ class ProposalFiles:
         return proposals
 
     def put(self, digest: bytes, generation: Generation, proposals: Proposals) -> None:
-        """Keep proposals; where the disk refuses, `problem` says why and nothing more is kept."""
-        if self._folder is None or self.problem is not None:
+        """Keep proposals; where the disk refuses, `problem` says why for a minute, and nothing is kept."""
+        if self._folder is None or (self.problem is not None and time.monotonic() < self._again):
             return
         path = self._path(self._folder, digest, generation)
         content = _encoded(proposals)
@@ -90,7 +94,9 @@ class ProposalFiles:
             self._folder.mkdir(parents=True, exist_ok=True)  # the user may have removed it meanwhile
             self._make_room(self._folder, len(content))
             write_whole(path, content)
+            self.problem = None
         except OSError as error:
+            self._again = time.monotonic() + _AGAIN_S
             self.problem = f"Proposals are not kept: {self._folder} cannot be written ({reason_of(error)})."
             _log.warning(self.problem)
 

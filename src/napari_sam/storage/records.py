@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Position
+from napari_sam.storage.changes import Change
 from napari_sam.storage.origins import Origin
 
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import zarr
 
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Position, changed_masks
+from napari_sam.storage.changes import Change, changed_masks
 from napari_sam.storage.chunks import Chunks
 from napari_sam.storage.errors import UNREADABLE
 from napari_sam.storage.ledger import Ledger
@@ -165,7 +165,7 @@ class StepWriter:
         for label, position in masks:
             positions.setdefault(label, []).append(position)
         for label, touched in positions.items():
-            planes = [Plane((len(x), len(x) + 1), (*x, 0, 0)) for x in touched]
+            planes = [Plane.own(x) for x in touched]
             others = self._ledger.made_otherwise(BRUSH, label, planes, into)
             for position, plane in zip(touched, planes, strict=True):
                 if plane not in others:

@@ -62,6 +62,12 @@ _NAMES = {
 _NONE = {"", "pixel", "pixels", "dimensionless"}
 
 
+def times(unit: str | None, other: str | None) -> float | None:
+    """Tell how many of the other unit of length one is; None where one of them is none."""
+    one, base = (None if x is None else METRES.get(x) for x in (unit, other))
+    return None if one is None or base is None else one / base
+
+
 def unit_named(name: object) -> str | None:
     """Give a unit by NGFF's name for it; as it is called where that is none; None for pixels."""
     called = "" if name is None else str(name)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.runs import MaskRuns, decode_labels
-from napari_sam.storage.changes import Change, Labels, OneByOne, Position
+from napari_sam.storage.changes import Change, Labels, OneByOne
 from napari_sam.storage.origins import Origin, Source, origin_from_row, plane_from_row
 from napari_sam.storage.records import Category, ObjectInfo, Step
 
@@ -45,10 +45,17 @@ class LedgerView:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._db.row_factory = sqlite3.Row
+        self._held: int | None = None
 
     def hold(self) -> None:
         """Give what holds at this moment from here on, whatever others write; only the steps go on."""
+        self._held = self._version()
         self._db.executescript(_HOLD)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the pixels on the disk may differ from what is held: others have written, or do so now."""
+        return self._held is not None and (self._held != self._version() or self.pending is not None)
 
     # State
 
@@ -245,6 +252,10 @@ class LedgerView:
                     ]
                     part[mask] = label
         return block
+
+    def _version(self) -> int:
+        """Give a number that changes when another connection has written into the ledger."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def _state(self, column: str) -> Any:
         return self._db.execute("SELECT * FROM state").fetchone()[column]

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, ignore_progress, reporting
 from napari_sam.runs import MaskRuns, label_boxes
-from napari_sam.storage.changes import Position
 from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.origins import Making, Origin
 
@@ -111,12 +110,11 @@ def objects_in(
     tuple
         The plane's position, and the object's mask on it as an imported `Origin`.
     """
-    ndim = len(array.shape)
     for position, (rows, columns) in reporting(_windows(array.shape, regions), progress, 0.0, 1.0):
         labels = np.asarray(array[(*position, rows, columns)])
         if (highest := int(labels.max(initial=0))) > np.iinfo(np.int64).max:
             raise LabelsError(f"The label {highest} is too large; labels go up to {np.iinfo(np.int64).max}.")
-        plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
+        plane = Plane.own(position)
         for label, (inner_rows, inner_columns) in label_boxes(labels):
             corner = (rows.start + inner_rows.start, columns.start + inner_columns.start)
             mask = MaskRuns.of(labels[inner_rows, inner_columns] == label, corner)

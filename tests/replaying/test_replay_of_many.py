@@ -14,11 +14,11 @@ import zarr
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
-from napari_sam import replay
 from napari_sam.inference.predictor import Predictor
 from napari_sam.inference.prompts import Prompt
 from napari_sam.planes import Planes
-from napari_sam.replay import replay_labels
+from napari_sam.replaying import replay
+from napari_sam.replaying.replay import replay_labels
 from napari_sam.storage.importing import import_labels
 from napari_sam.storage.labels import LabelsStore
 

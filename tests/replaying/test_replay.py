@@ -19,7 +19,9 @@ from napari_sam.inference.prompts import Prompt
 from napari_sam.model.sam import CONFIGS
 from napari_sam.plane import Plane
 from napari_sam.planes import Planes
-from napari_sam.replay import Replay, image_of, replay_labels
+from napari_sam.replaying.image import image_of
+from napari_sam.replaying.replay import replay_labels
+from napari_sam.replaying.report import Replay
 from napari_sam.starting import open_session
 from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
@@ -133,6 +135,17 @@ class TestWithTheSameModel:
         session.objects.merge([first, second])
         _, new = replayed(session, session.predictor, tmp_path / "new.zarr")
         assert_array_equal(new.array[:], session.labels[:])
+
+    @pytest.mark.parametrize("displayed", [(0, 2), (2, 1)], ids=["across", "turned"])
+    def test_what_was_painted_beside_a_prompt_in_another_view_is_kept(
+        self, session: Session, tmp_path: Path, displayed: tuple[int, int]
+    ) -> None:
+        session.show(Plane.at(displayed, (0, 20, 0)))
+        label = object_at(session, (2.0, 25.0) if displayed == (0, 2) else (25.0, 20.0))
+        session.labels[3, 2:9, 30:44] = label
+        found, new = replayed(session, session.predictor, tmp_path / "new.zarr")
+        assert_array_equal(new.array[:], session.labels[:])
+        assert [(x.how, x.iou) for x in found.objects] == [("partly replayed", 1.0)]
 
     def test_a_point_beside_the_plane_is_asked_at_the_nearest_pixel(
         self, session: Session, tmp_path: Path

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from napari_sam.encoding import Embedder
 from napari_sam.inference.predictor import Predictor
-from napari_sam.inference.prompts import Prompt
 from napari_sam.inference.tiles import predict_plane
-from napari_sam.plane import Plane
+from napari_sam.plane import Plane, Position
 from napari_sam.planes import Planes
 from napari_sam.previews import shown_first
 from napari_sam.progress import Progress, ignore_progress
-from napari_sam.recorded_image import image_of
-from napari_sam.replay_report import Replay, ReplayedObject, compared
+from napari_sam.replaying.plan import Question, plan_of
+from napari_sam.replaying.report import Replay, compared
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.aside import folder_aside, is_taken
-from napari_sam.storage.changes import Change, Labels, Position
+from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.embeddings import EmbeddingCache
 from napari_sam.storage.errors import LabelsError, explained
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.ome import make_group
 from napari_sam.storage.opening import LEDGER
-from napari_sam.storage.origins import Making, Origin
+from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Draft
-
-__all__ = ["Replay", "ReplayedObject", "image_of", "replay_labels"]
 
 # Mask prompts are as large as their plane: so many bytes of them are held until they are recorded.
 _MOST_MASK_BYTES = 2**27
@@ -52,7 +49,8 @@ def replay_labels(
     Each plane of an object is predicted from the prompt, and the candidate, that the ledger has of it. Where
     two new masks overlap, the object gets the pixels that had them before, and pixels that were erased from a
     mask stay erased; what was painted onto it is not repeated. Objects, or planes of them, without prompts
-    (painted, imported, parted) are copied first and keep all their pixels.
+    (painted, imported, parted) are copied first and keep all their pixels. So is what an object that was
+    prompted in another view, across the planes, has beside that prompt's mask.
 
     Parameters
     ----------
@@ -89,21 +87,19 @@ def replay_labels(
         raise LabelsError(f"{path} exists already; a replay needs a new name.")
     folder = None if cache is None else Path(cache).expanduser()
     with explained(store.path / LEDGER), folder_aside(path) as partial, closing(_like(store, partial)) as new:
-        asked, kept = _parted(store, masks_as_prompts)
+        plan = plan_of(store, masks_as_prompts)
         work = _Work(store, new)
-        work.copy(kept)
+        work.copy(plan.kept)
         embedder = Embedder(planes, predictor, EmbeddingCache(planes, predictor, folder))
-        done, count = 0, max(1, sum(map(len, asked.values())))
-        for plane, questions in asked.items():
+        done, count = 0, max(1, sum(map(len, plan.asked.values())))
+        for plane, questions in plan.asked.items():
             made = []
             for question in questions:
                 made.append(_made_anew(question, planes, predictor, embedder))
                 done += 1
                 progress(done / count)
             work.draw(plane, questions, made)
-        replayed = {x.origin.label for questions in asked.values() for x in questions}
-        copied = {label for labels in kept.values() for label in labels}
-        objects = tuple(compared(store.ledger, new.ledger, replayed, copied))
+        objects = tuple(compared(store.ledger, new.ledger, plan.replayed, plan.copied))
     return Replay(path, predictor.identity.architecture, objects)
 
 
@@ -119,84 +115,10 @@ def _like(store: LabelsStore, path: Path) -> LabelsStore:
     return new
 
 
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """What the model is asked about one plane of an object.
-
-    Attributes
-    ----------
-    origin
-        What the ledger says of it; its prompt has no mask.
-    mask
-        That of the prompt, as run lengths: decoded it is as large as the plane.
-    """
-
-    origin: Origin
-    mask: MaskRuns | None
-
-    @classmethod
-    def of(cls, origin: Origin) -> _Question:
-        making, mask = origin.making, origin.making.prompt.mask
-        if mask is None:
-            return cls(origin, None)
-        # Logits are another model's; what they say in pixels, every model understands.
-        runs = MaskRuns.of(mask.astype(bool)) if mask.dtype == bool else origin.mask
-        making = replace(making, prompt=replace(making.prompt, mask=None))
-        return cls(replace(origin, making=making), runs or origin.mask)
-
-    def prompt(self, shape: tuple[int, int]) -> Prompt:
-        """Give the whole prompt for a plane of this shape."""
-        # Earlier versions recorded points of a grid beside thin planes.
-        prompt = self.origin.making.prompt.onto(shape)
-        return prompt if self.mask is None else replace(prompt, mask=self.mask.on(shape))
-
-
-def _parted(
-    store: LabelsStore, masks_as_prompts: bool
-) -> tuple[dict[Plane, list[_Question]], dict[Position, list[int]]]:
-    """Tell what is asked of the model, by plane in the order in which it was made, from what is copied."""
-    own = (store.array.ndim - 2, store.array.ndim - 1)
-    asked = [
-        _Question.of(x)
-        for x in store.ledger.each_origin()
-        if not x.making.prompt.is_empty and _is_there(x, store, own)
-    ]
-    # An object that was prompted across the stack has pixels on planes that no prompt names.
-    across = {x.origin.label for x in asked if x.origin.plane.displayed != own}
-    prompted = {(x.origin.label, x.origin.plane.position[:-2]) for x in asked}
-    kept: dict[Position, list[int]] = {}
-    for position in store.ledger.positions():
-        for label, runs in store.ledger.masks_at(position).items():
-            if label in across or (label, position) in prompted:
-                continue
-            if masks_as_prompts:
-                plane = Plane(own, (*position, 0, 0))
-                asked.append(_Question(Origin(label, plane, runs, Making("import")), runs))
-            else:
-                kept.setdefault(position, []).append(label)
-    by_plane: dict[Plane, list[_Question]] = {}
-    for question in sorted(asked, key=lambda x: _order(x.origin, own)):
-        by_plane.setdefault(question.origin.plane, []).append(question)
-    return by_plane, kept
-
-
-def _order(origin: Origin, own: tuple[int, int]) -> tuple[bool, tuple[int, ...], str]:
-    return origin.plane.displayed != own, origin.plane.position, origin.time
-
-
-def _is_there(origin: Origin, store: LabelsStore, own: tuple[int, int]) -> bool:
-    """Tell whether anything is left on its plane: an object that was erased there is not made anew."""
-    if origin.plane.displayed == own:
-        return store.ledger.mask(origin.label, origin.plane.position[:-2]) is not None
-    return bool((store.read(origin.plane) == origin.label).any())
-
-
-def _made_anew(
-    question: _Question, planes: Planes, predictor: Predictor, embedder: Embedder
-) -> Origin | None:
+def _made_anew(question: Question, planes: Planes, predictor: Predictor, embedder: Embedder) -> Origin | None:
     """Ask the model what the ledger says it was asked; None where it finds nothing.
 
-    The prompt of what it gives has no mask; see `_Question.prompt`.
+    The prompt of what it gives has no mask; see `Question.prompt`.
     """
     origin = question.origin
     plane, candidate = origin.plane, origin.making.candidate
@@ -226,20 +148,20 @@ class _Work:
         self._old, self._new = old, new
         self._infos = {info.label: info for info in old.ledger.objects()}
 
-    def copy(self, kept: dict[Position, list[int]]) -> None:
-        """Copy the masks of objects as they are, with what is known of their making."""
-        ndim, shape = self._old.array.ndim, self._old.array.shape
+    def copy(self, kept: Mapping[Position, Mapping[int, MaskRuns | None]]) -> None:
+        """Copy what no prompt gives, with what is known of its making; see `Plan`."""
+        shape = self._old.array.shape
         known = {(x.label, x.plane): x for x in self._old.ledger.each_origin() if x.making.prompt.is_empty}
-        for position, labels in kept.items():
-            plane = Plane((ndim - 2, ndim - 1), (*position, 0, 0))
+        for position, masks in kept.items():
+            plane = Plane.own(position)
             after = np.zeros(shape[-2:], self._new.array.dtype)
-            for label in labels:
-                runs = self._old.ledger.mask(label, position)
+            for label, part in masks.items():
+                runs = self._old.ledger.mask(label, position) if part is None else part
                 assert runs is not None  # the ledger has just named it
                 after[runs.index][runs.mask()] = label
-            self._write(plane, after, [known[label, plane] for label in labels if (label, plane) in known])
+            self._write(plane, after, [known[label, plane] for label in masks if (label, plane) in known])
 
-    def draw(self, plane: Plane, was: Sequence[_Question], made: Sequence[Origin | None]) -> None:
+    def draw(self, plane: Plane, was: Sequence[Question], made: Sequence[Origin | None]) -> None:
         """Draw the masks of one plane in the order of their making."""
         before, after = self._old.read(plane), self._new.read(plane)
         fixed = after != 0
