@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam.region import Region
+
 # The index along all axes but the last two: which of the array's own planes.
 Position: TypeAlias = tuple[int, ...]
 
@@ -53,7 +55,7 @@ class Plane:
         by_axis = dict(zip(self.displayed, (rows, columns), strict=True))
         return tuple(by_axis.get(axis, x) for axis, x in enumerate(self.position))
 
-    def region(self, rows: slice, columns: slice) -> tuple[slice, ...]:
+    def region(self, rows: slice, columns: slice) -> Region:
         """Give the block of the array that holds these rows and columns, all axes kept."""
         return tuple(x if isinstance(x, slice) else slice(x, x + 1) for x in self.index(rows, columns))
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from napari_sam.region import Region, common, relative_to, shape_of
+
 # (row0, column0, row1, column1) in whole pixels, the ends left out.
 PixelBox = tuple[int, int, int, int]
 _LEVEL = 1
@@ -57,6 +59,13 @@ class MaskRuns:
         whole[self.index] = self.mask()
         return whole
 
+    def within(self, window: Region) -> NDArray[np.bool_]:
+        """Decode what lies within a window of the plane, wherever the box is."""
+        there = np.zeros(shape_of(window), bool)
+        if (both := common(window, self.index)) is not None:
+            there[relative_to(window, both)] = self.mask()[relative_to(self.index, both)]
+        return there
+
     @property
     def index(self) -> tuple[slice, slice]:
         """The box as an index into the plane."""
@@ -77,7 +86,7 @@ def outer_edges(box: PixelBox) -> tuple[float, float, float, float]:
     return row0 - 0.5, column0 - 0.5, row1 - 0.5, column1 - 0.5
 
 
-def label_boxes(labels: NDArray[np.integer[Any]]) -> Iterator[tuple[int, tuple[slice, ...]]]:
+def label_boxes(labels: NDArray[np.integer[Any]]) -> Iterator[tuple[int, Region]]:
     """Give each label of an array, 0 left out, with the box around its pixels; what is negative is none."""
     if labels.max(initial=0) <= _FEW_LABELS:
         for number, box in enumerate(find_objects(labels), 1):

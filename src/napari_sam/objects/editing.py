@@ -22,6 +22,7 @@ from napari_sam.objects.reshaping import Form, box_around, largest_part, majorit
 from napari_sam.objects.splitting import split_labels
 from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, between, ignore_progress, reporting
+from napari_sam.region import Region
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.labels import LabelsStore
@@ -308,7 +309,7 @@ class Objects:
         sizes = geometry.sizes_in(None if geometry.units is None else geometry.units[-1])
         return [own if size is None else size for own, size in zip(geometry.pixel_size, sizes, strict=True)]
 
-    def _extent(self, label: int, plane: Plane) -> tuple[slice, ...]:
+    def _extent(self, label: int, plane: Plane) -> Region:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""
         if (here := plane.own_position) is None:
             raise ValueError("An object is parted on the image's own planes; show its last two axes.")
@@ -327,9 +328,7 @@ class Objects:
         return tuple(region)
 
 
-def _around(
-    position: Position, masks: Sequence[MaskRuns], shape: Sequence[int], margin: int = 0
-) -> tuple[slice, ...]:
+def _around(position: Position, masks: Sequence[MaskRuns], shape: Sequence[int], margin: int = 0) -> Region:
     """Give the block around masks of one plane, with a margin where there is room."""
     row0, column0, row1, column1 = box_around(masks, shape[-2:], margin)
     return (*(slice(x, x + 1) for x in position), slice(row0, row1), slice(column0, column1))
@@ -345,7 +344,7 @@ def _renumbered(block: Labels, new: Mapping[int, int]) -> Labels:
 
 
 def _seeds(
-    region: tuple[slice, ...], plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]
+    region: Region, plane: Plane, groups: Sequence[Sequence[tuple[float, float]]]
 ) -> list[list[tuple[int, ...]]]:
     """Give the points of each group as pixels of the block."""
     first = [x.start for x in region]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_sam.inference.prompts import Prompt
 from napari_sam.plane import Plane, Position
+from napari_sam.region import Region, common, relative_to, shape_of
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.origins import Making, Origin
@@ -133,17 +134,12 @@ def _beside(across: Sequence[Origin], position: Position, runs: MaskRuns) -> Mas
     return MaskRuns.of(left, runs.box[:2])
 
 
-def _crossing(origin: Origin, position: Position, window: tuple[slice, slice]) -> NDArray[np.bool_]:
+def _crossing(origin: Origin, position: Position, window: Region) -> NDArray[np.bool_]:
     """Draw what of a mask, which lies across the array's own planes, is within a window of one of them."""
     wanted = (*(slice(x, x + 1) for x in position), *window)
     there = origin.plane.region(*origin.mask.index)
-    drawn = np.zeros([x.stop - x.start for x in wanted], bool)
-    both = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(wanted, there, strict=True)]
-    if all(start < stop for start, stop in both):
+    drawn = np.zeros(shape_of(wanted), bool)
+    if (both := common(wanted, there)) is not None:
         block = origin.plane.to_block(origin.mask.mask())
-        to, from_ = (
-            tuple(slice(low - x.start, high - x.start) for (low, high), x in zip(both, whole, strict=True))
-            for whole in (wanted, there)
-        )
-        drawn[to] = block[from_]
+        drawn[relative_to(wanted, both)] = block[relative_to(there, both)]
     return drawn.reshape(drawn.shape[-2:])

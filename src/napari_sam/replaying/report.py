@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from napari_sam.region import common
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.view import LedgerView
 
@@ -121,16 +122,8 @@ def compared(
 
 def _shared(one: MaskRuns, other: MaskRuns) -> int:
     """Count the pixels that two masks of a plane share."""
-    low = np.maximum(one.box[:2], other.box[:2])
-    high = np.minimum(one.box[2:], other.box[2:])
-    if (low >= high).any():
-        return 0
-    parts = []
-    for runs in (one, other):
-        row, column = (low - runs.box[:2]).tolist()
-        height, width = (high - low).tolist()
-        parts.append(runs.mask()[row : row + height, column : column + width])
-    return int(np.count_nonzero(parts[0] & parts[1]))
+    window = common(one.index, other.index)
+    return 0 if window is None else int(np.count_nonzero(one.within(window) & other.within(window)))
 
 
 def _score(ledger: LedgerView, label: int) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.plane import Position
+from napari_sam.region import Region, around, common, relative_to, shape_of
 from napari_sam.runs import MaskRuns, label_boxes
 
 Labels = NDArray[np.integer[Any]]
@@ -30,7 +31,7 @@ class Change:
         The labels there; where both are equal, nothing changes.
     """
 
-    region: tuple[slice, ...]
+    region: Region
     before: Labels
     after: Labels
 
@@ -44,15 +45,11 @@ class Change:
         result: Labels = np.where((now == source) & (source != target), target, now)
         return result
 
-    def part(self, within: tuple[slice, ...]) -> Change:
+    def part(self, within: Region) -> Change:
         """Give the part of the change that lies in another region, with which it overlaps."""
-        region = tuple(
-            slice(max(a.start, b.start), min(a.stop, b.stop))
-            for a, b in zip(self.region, within, strict=True)
-        )
-        inside = tuple(
-            slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, self.region, strict=True)
-        )
+        region = common(self.region, within)
+        assert region is not None  # nobody asks elsewhere
+        inside = relative_to(self.region, region)
         return Change(region, self.before[inside], self.after[inside])
 
     def planes(self) -> Iterator[tuple[Position, tuple[int, int], Labels, Labels]]:
@@ -155,17 +152,8 @@ def _edited(
 ) -> MaskRuns | None:
     """Add a part, whose first pixel lies at ``corner``, to a mask, or take it away."""
     row, column = corner
-    box = (row, column, row + part.shape[0], column + part.shape[1])
-    if old is not None:
-        lows = (min(a, b) for a, b in zip(box[:2], old.box[:2], strict=True))
-        highs = (max(a, b) for a, b in zip(box[2:], old.box[2:], strict=True))
-        box = (*lows, *highs)
-    whole = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
-    if old is not None:
-        r, c = old.box[0] - box[0], old.box[1] - box[1]
-        inside = old.mask()
-        whole[r : r + inside.shape[0], c : c + inside.shape[1]] = inside
-    r, c = row - box[0], column - box[1]
-    view = whole[r : r + part.shape[0], c : c + part.shape[1]]
-    view[part] = adds
-    return MaskRuns.of(whole, (box[0], box[1]))
+    window = (slice(row, row + part.shape[0]), slice(column, column + part.shape[1]))
+    both = window if old is None else around(window, old.index)
+    whole = np.zeros(shape_of(both), bool) if old is None else old.within(both)
+    whole[relative_to(both, window)][part] = adds
+    return MaskRuns.of(whole, (both[0].start, both[1].start))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import zarr
 
+from napari_sam.region import Region
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.errors import UNREADABLE, LabelsError, legible
 from napari_sam.storage.forcing import force
-from napari_sam.storage.volumes import Region, array_folder, chunk_file, chunks_under
+from napari_sam.storage.volumes import array_folder, chunk_file, chunks_under
 
 
 class Chunks:

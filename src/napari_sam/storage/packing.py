@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from napari_sam.region import Region, shape_of
 from napari_sam.runs import decode_labels, encode_labels
 from napari_sam.storage.changes import Change, Labels, OneByOne
 
@@ -14,9 +15,9 @@ class PackedChanges(OneByOne[Change]):
     """Changes that are kept as run lengths."""
 
     def __init__(self) -> None:
-        self._packed: list[tuple[tuple[slice, ...], bytes, bytes, np.dtype[Any]]] = []
+        self._packed: list[tuple[Region, bytes, bytes, np.dtype[Any]]] = []
 
-    def add(self, region: tuple[slice, ...], before: Labels, after: Labels) -> None:
+    def add(self, region: Region, before: Labels, after: Labels) -> None:
         """Add what changes in a block, cut to the box of that; nothing where nothing does."""
         inside = _box(before != after)
         if inside is None:
@@ -34,11 +35,11 @@ class PackedChanges(OneByOne[Change]):
     def item(self, index: int) -> Change:
         """Give one of them, decoded."""
         region, before, after, dtype = self._packed[index]
-        shape = tuple(x.stop - x.start for x in region)
+        shape = shape_of(region)
         return Change(region, decode_labels(before, shape, dtype), decode_labels(after, shape, dtype))
 
 
-def _box(mask: np.typing.NDArray[np.bool_]) -> tuple[slice, ...] | None:
+def _box(mask: np.typing.NDArray[np.bool_]) -> Region | None:
     """Give the box around the pixels that are set, along every axis; None if there are none."""
     box = []
     for axis in range(mask.ndim):

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam.plane import Plane
+from napari_sam.region import Region, around
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels, Overlap, paintable
 
 # Reads a block of the labels.
-ReadBlock = Callable[[tuple[slice, ...]], Labels]
+ReadBlock = Callable[[Region], Labels]
 
 
 def repainted(
@@ -47,12 +48,12 @@ def repainted(
             f"The object {label} cannot be refined inside itself; choose another overlap, or leave the label "
             "out to cut a new object out of it."
         )
-    rows, columns = _union(mask, own)
-    region = plane.region(rows, columns)
+    window = mask.index if own is None else around(mask.index, own.index)
+    region = plane.region(*window)
     there = block(region)
     before = plane.from_block(there)
     after = np.where(before == label, 0, before).astype(before.dtype)
-    wanted = _within(mask, rows, columns)
+    wanted = mask.within(window)
     free = paintable(after, wanted, overlap, inside)
     if not free.any():
         raise ValueError(_nothing_left(before, wanted, overlap, inside))
@@ -93,22 +94,6 @@ def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
     region = plane.region(*own.index)
     there = block(region)
     return Change(region, there, np.where(there == label, 0, there).astype(there.dtype))
-
-
-def _union(one: MaskRuns, other: MaskRuns | None) -> tuple[slice, slice]:
-    boxes = np.array([x.box for x in (one, other) if x is not None])
-    low, high = boxes.min(axis=0).tolist(), boxes.max(axis=0).tolist()
-    return slice(low[0], high[2]), slice(low[1], high[3])
-
-
-def _within(mask: MaskRuns, rows: slice, columns: slice) -> NDArray[np.bool_]:
-    """Decode a mask within a box around it."""
-    wider = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
-    row0, column0, row1, column1 = mask.box
-    wider[row0 - rows.start : row1 - rows.start, column0 - columns.start : column1 - columns.start] = (
-        mask.mask()
-    )
-    return wider
 
 
 def _nothing_left(before: Labels, mask: NDArray[np.bool_], overlap: Overlap, inside: int | None) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import zarr
 
+from napari_sam.region import Region
 from napari_sam.storage.errors import UNREADABLE
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.volumes import Region, chunk_file, chunks_under, written_regions
+from napari_sam.storage.volumes import chunk_file, chunks_under, written_regions
 
 
 @dataclass(frozen=True)

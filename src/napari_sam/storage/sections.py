@@ -21,9 +21,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from napari_sam.region import Region
 from napari_sam.storage.errors import UNREADABLE
 from napari_sam.storage.recorded import expanded
-from napari_sam.storage.volumes import Region, chunk_region, numbers_under, written_chunks
+from napari_sam.storage.volumes import chunk_region, numbers_under, written_chunks
 
 # What takes more chunks than this, and of their pixels no more than this share, is read as a section.
 _FEW_CHUNKS, _SHARE = 8, 1 / 16

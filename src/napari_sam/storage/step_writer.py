@@ -14,6 +14,7 @@ import zarr
 
 from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, ignore_progress, reporting
+from napari_sam.region import Region
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, changed_masks
 from napari_sam.storage.chunks import Chunks
@@ -22,7 +23,7 @@ from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.records import Draft, Step
 from napari_sam.storage.repair import Repair, repair_regions
-from napari_sam.storage.volumes import Region, remainders
+from napari_sam.storage.volumes import remainders
 
 BRUSH: Final = "brush"
 

@@ -14,6 +14,7 @@ import zarr
 from psygnal import Signal
 
 from napari_sam.progress import Progress, ignore_progress, reporting
+from napari_sam.region import Region
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.errors import MISUSES, LabelsError, explained, is_damage, reason_of, what_to_do
 from napari_sam.storage.ledger import Ledger
@@ -86,7 +87,7 @@ class RecordedVolume:
         finally:
             self._turn.give_back()
 
-    def block(self, region: tuple[slice, ...]) -> Labels:
+    def block(self, region: Region) -> Labels:
         """Read a block of the labels.
 
         Raises
@@ -130,7 +131,7 @@ class RecordedVolume:
             self.end_stroke()
             return self._write(draft, progress=progress)
 
-    def paint(self, region: tuple[slice, ...], after: Labels) -> None:
+    def paint(self, region: Region, after: Labels) -> None:
         """Record and write what a brush or a script painted; a stroke is one step, until `end_stroke`.
 
         Raises

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam.plane import Plane, Position
+from napari_sam.region import Region, common, relative_to, shape_of
 from napari_sam.runs import MaskRuns, decode_labels
 from napari_sam.storage.changes import Change, Labels, OneByOne
 from napari_sam.storage.origins import Origin, Source, origin_from_row, plane_from_row
@@ -100,7 +101,7 @@ class LedgerView:
         """Give the pixels of a step, in the order in which they were written; each is read when asked for."""
         return StoredChanges(self._db, number, dtype)
 
-    def regions(self, number: int) -> list[tuple[slice, ...]]:
+    def regions(self, number: int) -> list[Region]:
         """Give the blocks that a step changed."""
         rows = self._db.execute("SELECT region FROM changes WHERE step = ? ORDER BY number", (number,))
         return [_region(row[0]) for row in rows]
@@ -232,25 +233,15 @@ class LedgerView:
         rows = self._db.execute("SELECT * FROM categories ORDER BY number")
         return [Category(row["name"], row["number"], row["colour"]) for row in rows]
 
-    def block(self, region: tuple[slice, ...], dtype: np.dtype[Any]) -> Labels:
+    def block(self, region: Region, dtype: np.dtype[Any]) -> Labels:
         """Give a block of the labels as the ledger knows it, without looking at the array."""
-        block = np.zeros([x.stop - x.start for x in region], dtype)
+        block = np.zeros(shape_of(region), dtype)
         rows, columns = region[-2:]
         for offset in np.ndindex(block.shape[:-2]):
             position = tuple(int(x.start + i) for x, i in zip(region[:-2], offset, strict=True))
             for label, runs in self.masks_at(position).items():
-                row0, column0, row1, column1 = runs.box
-                low, high = (
-                    (max(row0, rows.start), max(column0, columns.start)),
-                    (min(row1, rows.stop), min(column1, columns.stop)),
-                )
-                if low[0] < high[0] and low[1] < high[1]:
-                    mask = runs.mask()[low[0] - row0 : high[0] - row0, low[1] - column0 : high[1] - column0]
-                    part = block[offset][
-                        low[0] - rows.start : high[0] - rows.start,
-                        low[1] - columns.start : high[1] - columns.start,
-                    ]
-                    part[mask] = label
+                if (window := common(runs.index, (rows, columns))) is not None:
+                    block[offset][relative_to((rows, columns), window)][runs.within(window)] = label
         return block
 
     def _version(self) -> int:
@@ -298,11 +289,11 @@ def _mask(row: sqlite3.Row) -> MaskRuns:
 
 def _change(row: sqlite3.Row, dtype: np.dtype[Any]) -> Change:
     region = _region(row["region"])
-    shape = tuple(x.stop - x.start for x in region)
+    shape = shape_of(region)
     return Change(
         region, decode_labels(row["before"], shape, dtype), decode_labels(row["after"], shape, dtype)
     )
 
 
-def _region(text: str) -> tuple[slice, ...]:
+def _region(text: str) -> Region:
     return tuple(slice(int(start), int(stop)) for start, stop in json.loads(text))

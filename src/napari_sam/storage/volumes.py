@@ -13,11 +13,10 @@ import zarr
 
 from napari_sam.plane import Plane, Position
 from napari_sam.progress import Progress, ignore_progress, reporting
+from napari_sam.region import Region
 from napari_sam.runs import MaskRuns, label_boxes
 from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.origins import Making, Origin
-
-Region = tuple[slice, ...]
 
 
 def written_regions(array: zarr.Array[Any]) -> list[Region]:

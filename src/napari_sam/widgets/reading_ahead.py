@@ -7,9 +7,9 @@ from collections import deque
 from qtpy.QtCore import QTimer
 
 from napari_sam.progress import Progress
+from napari_sam.region import Region
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Step
-from napari_sam.storage.volumes import Region
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
 
