@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import napari_sam
+from napari_sam.exporting.names import described
 from napari_sam.installation import conflict
 from napari_sam.weights.catalogue import CATALOGUE, model_row, readable_size
 from napari_sam.weights.folder import FOLDER_VARIABLE, is_here, models_folder, remove
@@ -248,8 +249,7 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--to",
         metavar="FORMAT",
-        help="tiff (.tif, .tiff), coco (.json), geojson (.geojson), csv (.csv), shapes, categories-tiff or "
-        "categories-zarr; if left out, the one with the ending in brackets that OUT has",
+        help=f"{described()}; if left out, the one with the ending in brackets that OUT has",
     )
     export.set_defaults(run=_export, stays="Nothing was written.")
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from napari_sam.cli import main
-from napari_sam.exporting.formats import FORMATS, export_labels
+from napari_sam.exporting.formats import export_labels
+from napari_sam.exporting.names import FORMATS
 from napari_sam.exporting.outlines import closed_paths, outline
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects

@@ -13,8 +13,9 @@ import tifffile
 import zarr
 
 from napari_sam.exporting.coco import coco_lines
-from napari_sam.exporting.formats import FORMATS, export_labels
+from napari_sam.exporting.formats import export_labels
 from napari_sam.exporting.geojson import geojson_lines
+from napari_sam.exporting.names import FORMATS
 from napari_sam.exporting.shapes import object_polygons
 from napari_sam.objects.editing import Objects
 from napari_sam.objects.measuring import measure_all

@@ -15,7 +15,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QColorDialog, QInputDialog, QPushButton
 
 from napari_sam import planes
-from napari_sam.exporting.formats import FORMATS
+from napari_sam.exporting.names import FORMATS
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import DISCS, SCALE, SHAPE, TRANSLATE, disc
 from widgets.driving import User, wait_until

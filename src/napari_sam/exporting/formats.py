@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_sam.exporting.coco import coco_lines
 from napari_sam.exporting.geojson import geojson_lines
+from napari_sam.exporting.names import BY_ENDING, FORMATS
 from napari_sam.exporting.shapes import shapes_lines
 from napari_sam.exporting.tiff import write_tiff
 from napari_sam.objects.category_labels import CategoryLabels
@@ -27,36 +27,6 @@ from napari_sam.storage.snapshot import snapshot
 from napari_sam.storage.view import LedgerView
 
 _Write = Callable[[LabelsStore, Path, Progress], None]
-
-
-@dataclass(frozen=True)
-class ExportFormat:
-    """A way to write the objects of a store.
-
-    Attributes
-    ----------
-    key
-        What the command line calls it.
-    title
-        What a menu calls it.
-    suffix
-        What the file's name ends in.
-    write
-        Writes a new file or folder.
-    also
-        Other endings that say the same.
-    """
-
-    key: str
-    title: str
-    suffix: str
-    write: _Write
-    also: tuple[str, ...] = ()
-
-    def named(self, path: Path) -> Path:
-        """Give ``path`` with the suffix after it, unless its name has one of the endings already."""
-        endings = (self.suffix, *self.also)
-        return path if path.name.lower().endswith(endings) else path.with_name(path.name + self.suffix)
 
 
 def export_labels(
@@ -106,7 +76,7 @@ def export_labels(
         clear_up(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with file_aside(path) as partial:
-            FORMATS[key].write(store, partial, progress)
+            _WRITERS[key](store, partial, progress)
             _check_free(path, overwrite)  # another export may have been faster
     except OSError as error:
         raise LabelsError(
@@ -117,9 +87,9 @@ def export_labels(
 
 def _format_of(path: Path) -> str:
     """Choose the format that the ending of a file's name stands for."""
-    if (key := _BY_ENDING.get(path.suffix.lower())) is None:
+    if (key := BY_ENDING.get(path.suffix.lower())) is None:
         raise LabelsError(
-            f"The ending of {path.name!r} stands for no format; choose one of {', '.join(_BY_ENDING)}, or "
+            f"The ending of {path.name!r} stands for no format; choose one of {', '.join(BY_ENDING)}, or "
             f"say which format it has: {', '.join(FORMATS)}."
         )
     return key
@@ -191,25 +161,12 @@ def _own_planes(
         progress(number / count)
 
 
-_TIFF = (".tif", ".tiff")
-FORMATS = {
-    x.key: x
-    for x in (
-        ExportFormat("tiff", "Labels as TIFF", ".ome.tif", _labels_tiff, _TIFF),
-        ExportFormat("coco", "COCO JSON", ".json", _text(coco_lines)),
-        ExportFormat("geojson", "GeoJSON for QuPath", ".geojson", _text(geojson_lines)),
-        ExportFormat("shapes", "Polygons as napari's CSV", ".csv", _text(shapes_lines)),
-        ExportFormat("csv", "Table of measures as CSV", ".csv", _table),
-        ExportFormat("categories-tiff", "Categories as TIFF", ".ome.tif", _categories_tiff, _TIFF),
-        ExportFormat("categories-zarr", "Categories as OME-Zarr", ".zarr", _categories_zarr),
-    )
-}
-
-# The format that is meant by the ending of a name; others of the same ending are asked for by their key.
-_BY_ENDING = {
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".json": "coco",
-    ".geojson": "geojson",
-    ".csv": "csv",
+_WRITERS: dict[str, _Write] = {
+    "tiff": _labels_tiff,
+    "coco": _text(coco_lines),
+    "geojson": _text(geojson_lines),
+    "shapes": _text(shapes_lines),
+    "csv": _table,
+    "categories-tiff": _categories_tiff,
+    "categories-zarr": _categories_zarr,
 }

@@ -15,7 +15,8 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from napari_sam.annotation import Session
-from napari_sam.exporting.formats import FORMATS, ExportFormat, export_labels
+from napari_sam.exporting.formats import export_labels
+from napari_sam.exporting.names import FORMATS, ExportFormat
 from napari_sam.exporting.shapes import ObjectPolygon, object_polygons
 from napari_sam.objects.category_labels import CategoryLabels
 from napari_sam.progress import Progress
