@@ -216,7 +216,7 @@ def ready(prefetcher: Prefetcher) -> list[int]:
 
 def test_an_image_that_cannot_be_read_is_told_once(make_prefetcher: MakePrefetcher, told: Told) -> None:
     make_prefetcher(range(40))
-    assert problems(told) == ["z=4 could not be encoded: the disk is gone"]
+    assert problems(told) == ["z 4 could not be encoded: the disk is gone"]
 
 
 def test_a_neighbour_that_cannot_be_read_stands_in_nobodys_way(
@@ -225,7 +225,7 @@ def test_a_neighbour_that_cannot_be_read_stands_in_nobodys_way(
     prefetcher = make_prefetcher([5])
     prefetcher.follow(at(4))
     told.wait(lambda: not prefetcher.is_busy)
-    assert problems(told) == ["z=5 could not be encoded: the disk is gone"]
+    assert problems(told) == ["z 5 could not be encoded: the disk is gone"]
     assert set(range(13)) - {4, 5} <= set(ready(prefetcher))
 
 
@@ -260,7 +260,7 @@ def test_the_whole_stack_leaves_out_what_cannot_be_read_and_says_so_at_its_end(
     prefetcher.encode_all()
     told.wait(lambda: not prefetcher.is_busy)
     assert ready(prefetcher) == [z for z in range(40) if z not in (20, 30)]
-    assert problems(told) == ["2 of 40 planes could not be encoded: z=20, z=30 (the disk is gone)."]
+    assert problems(told) == ["2 of 40 planes could not be encoded: z 20; z 30 (the disk is gone)."]
     assert told[-1].problem is not None and told[-1].done == told[-1].total
 
 
@@ -271,7 +271,7 @@ def test_the_whole_stack_ends_where_the_source_is_gone(make_prefetcher: MakePref
     assert ready(prefetcher) == list(range(15))
     (problem,) = problems(told)
     assert problem == (
-        "16 of 40 planes could not be encoded: z=15, z=16, z=17, z=18, z=19, z=20, z=21, z=22 and 8 more "
+        "16 of 40 planes could not be encoded: z 15; z 16; z 17; z 18; z 19; z 20; z 21; z 22 and 8 more "
         "(the disk is gone). After so many in a row the rest was not tried."
     )
 

@@ -131,10 +131,10 @@ class Planes:
             self.shape = tuple(1 if axis == self.channel_axis else n for axis, n in lengths)
 
     def name_of(self, plane: Plane) -> str:
-        """Say where a plane is, such as ``t 3, z 12``; nothing of an image without further axes."""
+        """Say where a plane is, such as ``t 3, z 12``; nothing where the image has no other like it."""
         left_out = (*plane.displayed, self.channel_axis)
-        places = zip(self.axes, plane.position, strict=True)
-        return ", ".join(f"{axis} {index}" for i, (axis, index) in enumerate(places) if i not in left_out)
+        places = enumerate(zip(self.axes, plane.position, self.shape, strict=True))
+        return ", ".join(f"{axis} {x}" for i, (axis, x, n) in places if n > 1 and i not in left_out)
 
     def axis_across(self, plane: Plane, letter: str) -> int:
         """Find the axis with this letter, along which one moves from a plane to others that lie as it does.

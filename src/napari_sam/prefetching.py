@@ -300,7 +300,7 @@ class Prefetcher:
             return None
         names = [self._name(plane) for plane, _ in run.failed[:_NAMED]]
         more = len(run.failed) - len(names)
-        those = ", ".join(names) + (f" and {more} more" if more else "")
+        those = "; ".join(names) + (f" and {more} more" if more else "")
         gave_up = run.failed_in_a_row == _GIVE_UP
         ending = " After so many in a row the rest was not tried." if gave_up else ""
         told = f"{len(run.failed)} of {run.total} planes could not be encoded: {those}"
@@ -319,10 +319,7 @@ class Prefetcher:
         return f"{problem} The rest of the stack is not encoded; do it again when the disk can be written."
 
     def _name(self, plane: Plane) -> str:
-        """Name a plane by its place along the axes that are not displayed."""
-        axes = self._embedder.planes.axes
-        places = [(x, n) for x, n in enumerate(plane.position) if x not in plane.displayed]
-        return ", ".join(f"{axes[x]}={n}" for x, n in places if self._shape[x] > 1) or "The plane"
+        return self._embedder.planes.name_of(plane) or "The plane"
 
     def _check(self, plane: Plane) -> None:
         """Raise if the plane that is being encoded is not wanted any more."""

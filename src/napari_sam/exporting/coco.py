@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from napari_sam.exporting.json_lists import separated
-from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
+from napari_sam.exporting.planes_of import annotated_planes, by_letter, file_name_of
 from napari_sam.plane import Position
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns, column_runs
@@ -53,10 +53,10 @@ def _image(store: LabelsStore, number: int, position: Position) -> dict[str, Any
     height, width = _plane_shape(store)
     return {
         "id": number,
-        "file_name": AnnotatedPlane.name_of(store, position),
+        "file_name": file_name_of(store, position),
         "width": width,
         "height": height,
-        "position": AnnotatedPlane.named(store, position),
+        "position": by_letter(store, position),
     }
 
 

@@ -11,7 +11,7 @@ import shapely
 
 from napari_sam.exporting.json_lists import separated
 from napari_sam.exporting.outlines import outline
-from napari_sam.exporting.planes_of import AnnotatedPlane, annotated_planes
+from napari_sam.exporting.planes_of import annotated_planes, by_letter
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.labels import LabelsStore
@@ -35,7 +35,7 @@ def geojson_lines(store: LabelsStore, progress: Progress = ignore_progress) -> I
             _feature(
                 infos[label],
                 runs,
-                AnnotatedPlane.named(store, plane.position),
+                by_letter(store, plane.position),
                 categories.get(infos[label].category),
                 store.path.name,
             )

@@ -20,20 +20,6 @@ class AnnotatedPlane:
     position: Position
     masks: Mapping[int, MaskRuns]
 
-    @staticmethod
-    def named(store: LabelsStore, position: Position) -> dict[str, int]:
-        """Give the index along each axis by the axis' letter."""
-        return dict(zip(store.geometry.axes, position, strict=False))
-
-    @staticmethod
-    def name_of(store: LabelsStore, position: Position) -> str:
-        """Give the name of the file that would hold this plane alone: ``cells_t003_z012.tif``."""
-        named = AnnotatedPlane.named(store, position)
-        return (
-            "_".join([plain_name(store.path), *(f"{axis}{index:03d}" for axis, index in named.items())])
-            + ".tif"
-        )
-
 
 def annotated_planes(
     ledger: LedgerView, positions: Sequence[Position], progress: Progress = ignore_progress
@@ -42,3 +28,14 @@ def annotated_planes(
     for number, position in enumerate(positions, 1):
         yield AnnotatedPlane(position, ledger.masks_at(position))
         progress(number / len(positions))
+
+
+def by_letter(store: LabelsStore, position: Position) -> dict[str, int]:
+    """Give the index along each axis of a position by the axis' letter."""
+    return dict(zip(store.geometry.axes, position, strict=False))
+
+
+def file_name_of(store: LabelsStore, position: Position) -> str:
+    """Give the name of the file that would hold a plane alone: ``cells_t003_z012.tif``."""
+    indices = (f"{axis}{index:03d}" for axis, index in by_letter(store, position).items())
+    return "_".join([plain_name(store.path), *indices]) + ".tif"
