@@ -12,7 +12,7 @@ from napari_sam.plane import Plane
 from napari_sam.previews import Preview
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.runs import pixel_box
-from napari_sam.storage.changes import Overlap
+from napari_sam.storage.changes import Claim, Overlap
 from napari_sam.storage.painting import room_for
 
 
@@ -122,8 +122,9 @@ def commit_each(
     int or None
         Its label; None where nothing was left to write. For errors see `commit_several`.
     """
+    claim = Claim(overlap, inside)
     for preview in response.in_order(overlap):
-        if not _is_left(session, preview, overlap, inside):
+        if not _is_left(session, preview, claim):
             yield None
             continue
         making = session.making("click", preview.prompt, preview.score)
@@ -132,14 +133,14 @@ def commit_each(
         yield step.label
 
 
-def _is_left(session: Session, preview: Preview, overlap: Overlap, inside: int | None) -> bool:
+def _is_left(session: Session, preview: Preview, claim: Claim) -> bool:
     """Whether a mask has pixels that it may take; only the labels in its box are read."""
     box = pixel_box(preview.mask)
     if box is None:
         return False
     index = slice(box[0], box[2]), slice(box[1], box[3])
     block, mask = session.store.block, preview.mask[index]
-    return room_for(block, preview.plane, index, mask, overlap=overlap, inside=inside) > 0
+    return room_for(block, preview.plane, index, mask, claim) > 0
 
 
 def annotate_each(session: Session, prompts: Sequence[Prompt], overlap: Overlap = "keep") -> list[int]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from napari_sam.annotation import Session
 from napari_sam.inference.propagation import Section, next_section, presence
 from napari_sam.inference.results import Embedding
@@ -17,7 +15,7 @@ from napari_sam.plane import Plane
 from napari_sam.prefetching import Travel
 from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.propagating.fixed import FixedPlanes
-from napari_sam.storage.changes import Overlap, paintable
+from napari_sam.storage.changes import Claim, Overlap
 
 # An object has ended where its presence is less than this share of the highest on its planes before, or less
 # than this at all. Chosen on four of the eight volumes that the page of the stacks reports.
@@ -36,15 +34,14 @@ class PropagationRequest:
         The object, and the plane that it is propagated from.
     sides
         The planes before and behind that one, the nearest first.
-    overlap, inside
-        What becomes of pixels of other objects; see `Session.commit`.
+    claim
+        What becomes of pixels of other objects.
     """
 
     label: int
     plane: Plane
     sides: tuple[tuple[Plane, ...], tuple[Plane, ...]]
-    overlap: Overlap = "keep"
-    inside: int | None = None
+    claim: Claim
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +101,7 @@ def request_propagation(
     store, plane = session.store, plane or session.plane
     store.check_writable()
     along = _axis(session, plane, axis)
-    nothing = np.zeros((1, 1), np.bool_)
-    paintable(nothing.astype(np.uint32), nothing, overlap, inside)
+    claim = Claim(overlap, inside)
     if inside == label:
         raise ValueError(f"The object {label} cannot be propagated inside itself; choose another overlap.")
     if store.ledger.object(label) is None or store.mask_of(plane, label) is None:
@@ -119,7 +115,7 @@ def request_propagation(
         tuple(plane.moved(along, index) for index in before),
         tuple(plane.moved(along, index) for index in behind),
     )
-    return PropagationRequest(label, plane, sides, overlap, inside)
+    return PropagationRequest(label, plane, sides, claim)
 
 
 def run_propagation(

@@ -186,15 +186,13 @@ class _Plan:
     def _has_room(self, plane: Plane, mask: MaskRuns) -> bool:
         """Whether the object may have more than half of a mask."""
         request, block = self._request, self._store.block
-        room = room_for(block, plane, mask.index, mask.mask(), request.label, request.overlap, request.inside)
+        room = room_for(block, plane, mask.index, mask.mask(), request.claim, request.label)
         return 2 * room > mask.area
 
     def _paint(self, plane: Plane, section: Section) -> None:
         request, label = self._request, self._request.label
         own = self._store.mask_of(plane, label)
-        change = repainted(
-            self._store.block, plane, section.mask, label, own, request.overlap, request.inside
-        )
+        change = repainted(self._store.block, plane, section.mask, label, own, request.claim)
         self._change(change)
         row, column = (change.region[axis].start for axis in plane.displayed)
         # What it is given, by which it is known later whether somebody has changed it.

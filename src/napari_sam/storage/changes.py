@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,35 +78,40 @@ class OneByOne(Sequence[T]):
         return self.item(index)
 
 
-def paintable(
-    before: Labels, mask: NDArray[np.bool_], overlap: Overlap = "keep", inside: int | None = None
-) -> NDArray[np.bool_]:
-    """Tell which pixels of ``mask`` a new object gets where ``before`` is annotated already.
+@dataclass(frozen=True)
+class Claim:
+    """Which pixels of a mask an object gets where others are annotated already.
 
-    Parameters
+    Attributes
     ----------
-    before, mask
-        Labels and a mask of one shape.
     overlap
         ``"keep"`` leaves every other object as it is, ``"replace"`` takes its pixels, ``"inside"`` takes only
-        those of the object ``inside``.
+        those of the object ``inside``, and nothing of the background.
 
     Raises
     ------
     ValueError
         For another word, or ``"inside"`` without a label, or the other way round.
     """
-    if (overlap == "inside") != (inside is not None):
-        raise ValueError(
-            f"The overlap {overlap!r} and inside={inside} do not belong together; give overlap='inside' and "
-            "the label that the object lies in, or neither."
-        )
-    if overlap == "replace":
-        return mask
-    if overlap in ("keep", "inside"):
-        free: NDArray[np.bool_] = before == (inside or 0)
+
+    overlap: Overlap = "keep"
+    inside: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.overlap not in get_args(Overlap):
+            raise ValueError(f"The overlap {self.overlap!r} is unknown; choose keep, replace or inside.")
+        if (self.overlap == "inside") != (self.inside is not None):
+            raise ValueError(
+                f"The overlap {self.overlap!r} and inside={self.inside} do not belong together; give "
+                "overlap='inside' and the label that the object lies in, or neither."
+            )
+
+    def of(self, before: Labels, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Give those pixels, of labels and a mask of one shape."""
+        if self.overlap == "replace":
+            return mask
+        free: NDArray[np.bool_] = before == (self.inside or 0)
         return mask & free
-    raise ValueError(f"The overlap {overlap!r} is unknown; choose keep, replace or inside.")
 
 
 def changed_masks(

@@ -18,7 +18,7 @@ from napari_sam.axes import check_axes
 from napari_sam.plane import Plane
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.aside import folder_aside, is_taken, stored_at
-from napari_sam.storage.changes import Labels, Overlap
+from napari_sam.storage.changes import Claim, Labels, Overlap
 from napari_sam.storage.errors import UNREADABLE, LabelsError, explained, legible, reason_of
 from napari_sam.storage.ledger import Ledger
 from napari_sam.storage.locking import NotWritable, take_lock
@@ -278,13 +278,14 @@ class LabelsStore(RecordedVolume):
             The object that the mask becomes part of, replacing what it has on this plane; a new one if left
             out.
         overlap, inside
-            What becomes of pixels that are annotated already; see `paintable`. By default they stay.
+            What becomes of pixels that are annotated already; see `Claim`. By default they stay.
 
         Raises
         ------
         ValueError
             If the mask is not boolean, or nothing of it is left: it is empty, or covers only what is
-            annotated already; or an object is to be refined inside itself.
+            annotated already; or an object is to be refined inside itself; or ``overlap`` and ``inside`` do
+            not belong together.
         LabelsError
             If the store cannot be written, or its dtype holds no further label; nothing has changed then.
         """
@@ -296,6 +297,7 @@ class LabelsStore(RecordedVolume):
         runs = MaskRuns.of(mask)
         if runs is None:
             raise ValueError("The mask is empty; there is nothing to commit.")
+        claim = Claim(overlap, inside)
         with self.writing():
             if label is not None and self.ledger.object(label) is None:
                 raise ValueError(
@@ -303,7 +305,7 @@ class LabelsStore(RecordedVolume):
                 )
             own = None if label is None else self.mask_of(plane, label)
             number = self.next_label if label is None else label
-            change = repainted(self.block, plane, runs, number, own, overlap, inside)
+            change = repainted(self.block, plane, runs, number, own, claim)
             origins = [] if making is None else [Origin(number, plane, runs, making)]
             kind = "commit" if label is None else "refine"
             return self.write(Draft(kind, number, [change], origins=origins))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from napari_sam.plane import Plane
 from napari_sam.region import Region, around
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Labels, Overlap, paintable
+from napari_sam.storage.changes import Change, Claim, Labels
 
 # Reads a block of the labels.
 ReadBlock = Callable[[Region], Labels]
@@ -21,9 +21,8 @@ def repainted(
     plane: Plane,
     mask: MaskRuns,
     label: int,
-    own: MaskRuns | None = None,
-    overlap: Overlap = "keep",
-    inside: int | None = None,
+    own: MaskRuns | None,
+    claim: Claim,
 ) -> Change:
     """Give what changes where an object gets ``mask`` on a plane, instead of what it has there.
 
@@ -35,15 +34,15 @@ def repainted(
         Where, and the pixels.
     label, own
         The object, and its mask on that plane if it has one.
-    overlap, inside
-        What becomes of pixels of other objects; see `paintable`.
+    claim
+        What becomes of pixels of other objects.
 
     Raises
     ------
     ValueError
         If nothing of the mask is left, or the object is to be refined inside itself.
     """
-    if overlap == "inside" and inside == label:
+    if claim.inside == label:
         raise ValueError(
             f"The object {label} cannot be refined inside itself; choose another overlap, or leave the label "
             "out to cut a new object out of it."
@@ -54,9 +53,9 @@ def repainted(
     before = plane.from_block(there)
     after = np.where(before == label, 0, before).astype(before.dtype)
     wanted = mask.within(window)
-    free = paintable(after, wanted, overlap, inside)
+    free = claim.of(after, wanted)
     if not free.any():
-        raise ValueError(_nothing_left(before, wanted, overlap, inside))
+        raise ValueError(_nothing_left(before, wanted, claim))
     after[free] = label
     return Change(region, there, plane.to_block(after))
 
@@ -66,9 +65,8 @@ def room_for(
     plane: Plane,
     index: tuple[slice, slice],
     mask: NDArray[np.bool_],
+    claim: Claim,
     label: int | None = None,
-    overlap: Overlap = "keep",
-    inside: int | None = None,
 ) -> int:
     """Count the pixels of a mask that an object may have on a plane.
 
@@ -78,15 +76,15 @@ def room_for(
         See `RecordedVolume.block`.
     plane, index, mask
         Where: the rows and columns, and which of them. Nothing else of the labels is read.
+    claim
+        What becomes of pixels of other objects.
     label
         The object: what it has there counts; None for a new one.
-    overlap, inside
-        What becomes of pixels of other objects; see `paintable`.
     """
     there = plane.from_block(block(plane.region(*index)))
     if label is not None:
         there = np.where(there == label, 0, there).astype(there.dtype)
-    return int(np.count_nonzero(paintable(there, mask, overlap, inside)))
+    return int(np.count_nonzero(claim.of(there, mask)))
 
 
 def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
@@ -96,9 +94,10 @@ def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
     return Change(region, there, np.where(there == label, 0, there).astype(there.dtype))
 
 
-def _nothing_left(before: Labels, mask: NDArray[np.bool_], overlap: Overlap, inside: int | None) -> str:
-    if overlap == "inside":
-        return f"No pixel of the mask lies in the object {inside}; choose another object, or another overlap."
+def _nothing_left(before: Labels, mask: NDArray[np.bool_], claim: Claim) -> str:
+    if claim.overlap == "inside":
+        where = f"in the object {claim.inside}"
+        return f"No pixel of the mask lies {where}; choose another object, or another overlap."
     return (
         f"The mask covers only what is already annotated (label {before[mask][0]}); "
         "erase that first, or let the new object replace it."
