@@ -141,6 +141,26 @@ def begin_to_write_four(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
 
 
+@pytest.mark.parametrize("copied", ["click", "box"])
+def test_what_is_prompted_twice_is_one_object(user: User, copied: str) -> None:
+    row, column, radius = CELLS[0]
+    user.press("N")
+    user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
+    if copied == "click":
+        user.session.add_point((row, column))
+        user.session.add_point((row, column))
+    else:
+        r0, r1, c0, c1 = row - radius, row + radius, column - radius, column + radius
+        user.layer("SAM boxes").add_rectangles(
+            np.array([[(0, r0, c0), (0, r0, c1), (0, r1, c1), (0, r1, c0)]] * 2)
+        )
+    user.settle()
+    assert "1 object, score" in user.panel.score.text()
+    user.press("C")
+    assert user.status == "Committed 1 object." and user.session.prompt.is_empty
+    assert [x.label for x in user.session.store.ledger.objects()] == [1]
+
+
 def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> None:
     with_four_objects(user)
     user.go_to(0, 1)

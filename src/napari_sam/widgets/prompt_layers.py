@@ -139,8 +139,12 @@ class PromptLayers:
         return self.drawing(plane).as_one(shape).inside(shape)
 
     def read_each(self, plane: Plane) -> list[Prompt]:
-        """Give a prompt for each object that is meant on ``plane``; see `Drawing.as_many`."""
-        return self.drawing(plane).as_many(plane.shape(array_shape(self._image)))
+        """Give a prompt for each object that is meant on ``plane``; see `Drawing.as_many`.
+
+        What was drawn twice, as by a double click or a copied shape, means one object all the same.
+        """
+        meant = self.drawing(plane).as_many(plane.shape(array_shape(self._image)))
+        return list(dict.fromkeys(meant))
 
     def drawing(self, plane: Plane) -> Drawing:
         """Give all that the layers hold for ``plane``, in its pixels."""
