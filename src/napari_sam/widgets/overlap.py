@@ -42,7 +42,7 @@ class OverlapChoice(QWidget):
         row.addWidget(self.label)
 
     def of(self, session: Session) -> tuple[Overlap, int | None]:
-        """Give the mode, and the object that the previewed mask is to lie in.
+        """Give the mode, and the object that the previewed mask is to lie in; never the one that it refines.
 
         Raises
         ------
@@ -57,9 +57,12 @@ class OverlapChoice(QWidget):
         labels, counts = np.unique(
             session.store.read(session.preview.plane)[session.preview.mask], return_counts=True
         )
-        if not labels.any():
-            raise ValueError("There is no object under the mask; choose another overlap, or another object.")
-        counts[labels == 0] = 0
+        counts[np.isin(labels, (0, session.target or 0))] = 0
+        if not counts.any():
+            other = "" if session.target is None else "other "
+            raise ValueError(
+                f"There is no {other}object under the mask; choose another overlap, or another object."
+            )
         return overlap, int(labels[counts.argmax()])
 
     def of_several(self) -> tuple[Overlap, int | None]:

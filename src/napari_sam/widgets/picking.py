@@ -23,7 +23,7 @@ class ObjectPicker:
     viewer, layers, tools, session
         Where the objects are shown, what the mouse does there, and whose they are.
     tell
-        Says what is wrong.
+        Says what was taken up, or why nothing was, and whether that is a problem.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ObjectPicker:
         layers: SessionLayers,
         tools: ToolChoice,
         session: Session,
-        tell: Callable[[str], None],
+        tell: Callable[[str, bool], None],
     ) -> None:
         self._callbacks = viewer.mouse_double_click_callbacks
         self._layers = layers
@@ -50,12 +50,23 @@ class ObjectPicker:
         if self._tools.tool != "points":
             return
         if len(prompt.points) > 1 or prompt.box is not None or prompt.mask is not None:
-            self._tell("Commit or clear the prompt of this plane first; then take up another object.")
+            self._tell("Commit or clear the prompt of this plane first; then take up another object.", False)
             return
         label = self._layers.labels.get_value(
             event.position, dims_displayed=list(event.dims_displayed), world=True
         )
         if label:
-            self._session.clear_prompt()  # the point of the first click
-            self._session.take_up(int(label))
-            self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.")
+            self._take_up(int(label))
+
+    def _take_up(self, label: int) -> None:
+        """Take an object up instead of the prompt, which stays if that cannot be."""
+        session, plane, prompt = self._session, self._session.plane, self._session.prompt
+        session.clear_prompt()  # the point of the first click
+        try:
+            session.take_up(label)
+        except ValueError as error:
+            session.show(plane)
+            session.set_prompt(prompt)
+            self._tell(str(error), True)
+            return
+        self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.", False)
