@@ -7,6 +7,8 @@ import sys
 import threading
 import weakref
 
+import pytest
+
 from napari_sam import workers
 
 
@@ -22,6 +24,10 @@ class Waiting:
 
     def close(self) -> None:
         self._end.set()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._end.is_set()
 
 
 def test_an_owner_is_let_go_of_by_whom_it_belongs_to_and_not_by_its_thread() -> None:
@@ -44,6 +50,20 @@ def test_nothing_is_let_go_of_while_its_thread_runs() -> None:
     workers.release()
 
 
+def test_it_is_told_that_threads_are_about_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_owners", {})
+    may_end = threading.Event()
+    owner = Waiting()
+    assert not workers.release()
+    slow = workers.start(owner, may_end.wait, "slow")
+    owner.close()
+    owner.thread.join()
+    assert workers.release()
+    may_end.set()
+    slow.join()
+    assert not workers.release()
+
+
 _WORKS_AT_THE_END = """
 from concurrent.futures import ThreadPoolExecutor
 from napari_sam import workers
@@ -57,6 +77,9 @@ class Working:
             executor.submit(print, "ended", flush=True).result()
     def close(self):
         self.closed = True
+    @property
+    def is_closed(self):
+        return self.closed
 
 working = Working()
 workers.start(working, working.work, "working")

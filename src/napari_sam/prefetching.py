@@ -224,6 +224,12 @@ class Prefetcher:
             self._todo, self._run = [], None
             self._state.notify_all()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the thread has ended, or is about to."""
+        with self._state:
+            return self._closed
+
     def _loop(self) -> None:
         began, encoded = time.monotonic(), 0
         while (taken := self._take()) is not None:

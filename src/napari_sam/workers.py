@@ -18,6 +18,10 @@ class Owner(Protocol):
     def close(self) -> None:
         """Tell the thread to end at its next step; may be called more than once."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was told to."""
+
 
 _owners: dict[threading.Thread, Owner] = {}
 _lock = threading.Lock()
@@ -42,11 +46,19 @@ def start(owner: Owner, work: Callable[[], None], name: str) -> threading.Thread
     return thread
 
 
-def release() -> None:
-    """Let go of the owners whose threads have ended; to be called where these live."""
+def release() -> bool:
+    """Let go of the owners whose threads have ended; to be called where these live.
+
+    Returns
+    -------
+    bool
+        Whether owners are left that were closed: their threads are still about to end.
+    """
     with _lock:
         ended = [_owners.pop(thread) for thread in list(_owners) if not thread.is_alive()]
+        left = list(_owners.values())
     ended.clear()  # outside the lock, for what goes with them may come back here
+    return any(owner.is_closed for owner in left)
 
 
 def _end_all() -> None:

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QDialogButtonBox
 
 from napari_sam import workers
 from napari_sam.annotation import Session
 from napari_sam.starting import open_session
 from napari_sam.storage.labels import LabelsStore
-from napari_sam.widgets import image_choice
+from napari_sam.widgets import annotate, image_choice
 from napari_sam.widgets.automatic import AutomaticWidget
 from napari_sam.widgets.cache_settings import CacheDialog
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import DISCS
 from widgets.driving import User, wait_until
+from widgets.table_driving import Held
 
 
 def own_threads() -> int:
@@ -89,6 +91,24 @@ def test_what_has_ended_is_forgotten(user: User, tmp_path: Path, end: str) -> No
     def is_forgotten() -> bool:
         gc.collect()
         return not any(ref() for ref in forgotten)
+
+    wait_until(is_forgotten)
+
+
+def test_what_ends_later_than_expected_is_forgotten_too(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a large model on a slow computer takes seconds, in which its thread does not end."""
+    monkeypatch.setattr(annotate, "_FORGET_MS", 20)
+    held, forgotten = Held(), weakref.ref(user.session.predictor)
+    user.session.embedder.touch = lambda _plane: held.wait()
+    user.go_to(0, 1)  # the planes beside it are looked at in advance
+    wait_until(held.began.is_set)
+    user.viewer.layers.remove(user.image)
+    QTest.qWait(200)
+    held.may_go_on.set()
+
+    def is_forgotten() -> bool:
+        gc.collect()
+        return forgotten() is None
 
     wait_until(is_forgotten)
 

@@ -36,7 +36,7 @@ from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import Scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
 
-# By then the threads of a session that was stopped have ended.
+# By then most threads of a session that was stopped have ended.
 _FORGET_MS = 1000
 
 _widgets: weakref.WeakKeyDictionary[ViewerModel, AnnotateWidget] = weakref.WeakKeyDictionary()
@@ -188,7 +188,7 @@ class AnnotateWidget(DockedWidget):
             running.put(self._viewer, None)
             self._choice.let_go()
             controller.close()
-            QTimer.singleShot(_FORGET_MS, workers.release)  # the threads hold the model, of up to gigabytes
+            QTimer.singleShot(_FORGET_MS, _forget)
 
     def close_annotation(self) -> None:
         """Let go of the viewer: end the session, its threads, its keys and every connection."""
@@ -387,6 +387,12 @@ class AnnotateWidget(DockedWidget):
     def let_go(self) -> None:
         """Close, as the dock or the window is gone."""
         self.close_annotation()
+
+
+def _forget() -> None:
+    """Let go of threads that have ended, which held the model, of gigabytes; come back for the others."""
+    if workers.release():
+        QTimer.singleShot(_FORGET_MS, _forget)
 
 
 def _let_go(loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:

@@ -93,6 +93,12 @@ class LatestJob(QObject):
             self._wake.notify()
         workers.release()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the thread has ended, or is about to."""
+        with self._wake:
+            return self._closed
+
     def _loop(self) -> None:
         while (job := self._take()) is not None:
             self._run(job)
