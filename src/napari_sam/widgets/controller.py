@@ -30,6 +30,7 @@ from napari_sam.widgets.propagation import Propagator
 from napari_sam.widgets.reading_ahead import ReadingAhead
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
+from napari_sam.widgets.strokes import Strokes
 from napari_sam.widgets.taking_away import together
 from napari_sam.widgets.tools import ToolChoice
 
@@ -63,6 +64,7 @@ class SessionController:
         self._viewer = viewer
         self._panel = panel
         self._layers = SessionLayers(viewer, image, session, made)
+        self._strokes = Strokes(self._layers.labels, partial(tell, panel))
         self._tools = ToolChoice(viewer, self._layers.prompts, panel)
         self._job = LatestJob()
         self._hover = Hover(viewer, self._layers.frame, session, made.hover, self._is_hover_wanted)
@@ -121,6 +123,7 @@ class SessionController:
         self._stack.close()
         self._ahead.close()
         self._tools.close()
+        self._strokes.close()
         with together(self._viewer):
             self._hover.close()
             self._layers.close()

@@ -26,6 +26,7 @@ from napari_sam.widgets.coordinates import (
 )
 from napari_sam.widgets.made_prompts import check_prompts, made_boxes, made_points
 from napari_sam.widgets.own_layers import note_overlay
+from napari_sam.widgets.strokes import DrawnLabels
 
 # Like none of the first forty colours that napari gives to labels.
 PREVIEW_COLOURS = direct_colormap({0: "transparent", None: "transparent", 1: "#ff4fd8"})
@@ -98,7 +99,7 @@ def _labels(viewer: ViewerModel, frame: Image | ChannelsTogether, session: Sessi
     for layer in viewer.layers:
         shown = getattr(layer, "data", None)
         if isinstance(shown, RecordedLabels) and shown.store.path == session.store.path:
-            layer.data = session.labels
+            layer.data = DrawnLabels(session.store)
             layer.editable = False  # napari lets other data be edited
             lay_labels(layer, viewer, frame)  # the image may have moved while no session ran
             return layer
@@ -106,7 +107,7 @@ def _labels(viewer: ViewerModel, frame: Image | ChannelsTogether, session: Sessi
     name = plain_name(session.store.path)
     if any(layer.name == name for layer in viewer.layers):  # as that of the image; napari would number it
         name = f"{name} labels"
-    labels = Labels(session.labels, name=name, opacity=0.5, **place)
+    labels = Labels(DrawnLabels(session.store), name=name, opacity=0.5, **place)
     labels.editable = False
     return _added(viewer, labels)
 

@@ -11,7 +11,6 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.plane import Plane
@@ -54,7 +53,6 @@ class SessionLayers:
         self.frame = frame_of(image, session.planes)
         self.labels = made.labels
         self.labels.editable = not session.store.read_only
-        self.labels.events.paint.connect(self._on_labels_paint)
         self._preview = Overlay(made.preview)
         self._colours: object = PREVIEW_COLOURS
         # What is laid over the image, to be laid again where that moves.
@@ -90,7 +88,6 @@ class SessionLayers:
         """Stop to listen, and take away what is of no use without the session; labels and prompts stay."""
         self._connections.close()
         self.prompts.close()
-        self.labels.events.paint.disconnect(self._on_labels_paint)
         self.labels.editable = False  # what is painted without a session would be in no ledger
         self._preview.close(self._viewer.layers)
 
@@ -185,10 +182,6 @@ class SessionLayers:
         """Lay the labels and the prompts on the image."""
         lay_labels(self.labels, self._viewer, self.frame)
         self.prompts.follow_image()
-
-    def _on_labels_paint(self, _event: object) -> None:
-        """End the stroke once napari has written all of it, which for some tools is after this event."""
-        QTimer.singleShot(0, self._session.store.end_stroke)
 
 
 def moving_signals(viewer: ViewerModel, layer: Layer) -> list[Any]:
