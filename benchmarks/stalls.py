@@ -179,7 +179,7 @@ def main() -> None:
         widget.panel.stack.button.click()
         use(viewer)
         print(beat.row("the same while the whole stack is encoded"), flush=True)
-        widget.close_annotation()
+        widget.let_go()
     beat.timer.stop()
     viewer.close()
 

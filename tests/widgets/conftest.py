@@ -107,7 +107,7 @@ def sit_down(make_desk: Callable[[], Desk]) -> Iterator[Callable[..., User]]:
 
     yield make
     for user in users:
-        user.widget.close_annotation()
+        user.widget.let_go()
 
 
 @pytest.fixture

@@ -750,7 +750,7 @@ def test_all_layers_are_removed_at_once(user: User) -> None:
 
 def test_closing_while_the_session_is_about_to_end_is_harmless(user: User) -> None:
     user.viewer.layers.remove(user.image)
-    user.widget.close_annotation()
+    user.widget.let_go()
     user.settle()
     assert user.widget.session is None
 

@@ -70,7 +70,7 @@ class Masks:
 def masks(user: User) -> Iterator[Masks]:
     opened = Masks(user)
     yield opened
-    opened.widget.close_masks()
+    opened.widget.let_go()
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -342,7 +342,7 @@ def test_tracks_that_napari_cannot_show_are_explained(
     masks.panel.stack.tracks.click()
     assert f"{axes}, and the run goes along {along}" in masks.panel.status.text()
     assert not any(isinstance(x, Tracks) for x in someone.viewer.layers)
-    masks.widget.close_masks()
+    masks.widget.let_go()
 
 
 def test_a_run_is_stopped_and_goes_on(masks: Masks) -> None:
@@ -413,7 +413,7 @@ def test_closing_the_session_in_the_middle_of_a_run_leaves_no_thread(
     before = own_threads()
     masks.panel.stack.run.click()
     wait_until(reading.is_asked.is_set)
-    masks.user.widget.close_annotation()
+    masks.user.widget.let_go()
     reading.go_on()
     wait_until(lambda: not any(thread.is_alive() for thread in before))
     assert not own_threads()
@@ -465,7 +465,7 @@ def test_a_write_that_is_stopped_leaves_nothing(masks: Masks, writing: SlowDisk)
 
 def test_closing_in_the_middle_of_a_write_leaves_a_whole_store(masks: Masks, writing: SlowDisk) -> None:
     path, before = masks.user.session.store.path, own_threads()
-    masks.user.widget.close_annotation()
+    masks.user.widget.let_go()
     writing.go_on()
     wait_until(lambda: not any(thread.is_alive() for thread in before))
     store = LabelsStore.open(path)
@@ -484,7 +484,7 @@ def test_the_widget_follows_the_session(user: User) -> None:
     masks.panel.preset.setCurrentIndex(1)
     masks.panel.preset.activated.emit(1)
     assert masks.panel.selecting.selection().max_area == 1600
-    masks.widget.close_masks()
+    masks.widget.let_go()
 
 
 def test_what_is_set_is_what_is_given(qapp: QApplication) -> None:

@@ -34,4 +34,4 @@ def test_the_window_is_ready_for_the_first_click(demo: demo_window.Demo, tmp_pat
     session.commit()
     assert np.asarray(session.labels[0]).max() == 1
     assert (tmp_path / "out" / "labels.zarr").is_dir()
-    demo.widget.close_annotation()
+    demo.widget.let_go()

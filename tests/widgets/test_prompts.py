@@ -303,7 +303,7 @@ def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
     with_four_objects(user)
     user.panel.commit_requested.emit()
-    user.widget.close_annotation()
+    user.widget.let_go()
     on_disk = zarr.open_group(tmp_path / "cells.zarr", mode="r")["0"][:]
     assert np.unique(on_disk).tolist() == [0, 1, 2, 3, 4]
 
@@ -406,7 +406,7 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     user.press("H")
     hover(user, 0, *CELLS[2][:2])
     assert not layer.visible and not user.panel.hover.isChecked()
-    user.widget.close_annotation()
+    user.widget.let_go()
     assert "SAM hover" not in user.viewer.layers
     assert not user.viewer.mouse_move_callbacks
 

@@ -63,7 +63,7 @@ def test_another_contrast_is_told_where_the_model_has_that_of_the_layer(
 
 
 def test_after_the_end_nothing_listens_to_the_image(user: User, stack: NDArray[np.uint8]) -> None:
-    user.widget.close_annotation()
+    user.widget.let_go()
     before = user.status
     user.image.data = stack.copy()
     assert user.status == before

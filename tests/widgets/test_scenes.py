@@ -69,4 +69,4 @@ def test_their_labels_do_not_meet(make_napari_viewer: Callable[..., napari.Viewe
     paths = [widget._labels_path(layer) for layer in layers]
     assert [path.name for path in paths] == ["plate.labels.zarr", "plate.scene-B.labels.zarr"]
     assert {path.parent for path in paths} == {file.parent}
-    widget.close_annotation()
+    widget.let_go()

@@ -223,7 +223,7 @@ def test_in_napari_the_strip_follows_the_slider(user: User) -> None:
     wait_until(lambda: user.panel.stack.caption.text() == "3 of 3 planes ready")
     user.go_to(0, 2)
     assert user.panel.stack.strip.shown == 2
-    user.widget.close_annotation()
+    user.widget.let_go()
     wait_until(no_thread)
     assert user.panel.stack.isHidden()
 

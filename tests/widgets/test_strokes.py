@@ -112,7 +112,7 @@ def test_a_script_that_writes_while_another_thread_does_gets_the_error(user: Use
 def test_a_session_that_ends_leaves_naparis_callbacks_as_they_were(user: User) -> None:
     labels = user.layer("cells labels")
     labels.mode = "pan_zoom"
-    user.widget.close_annotation()
+    user.widget.let_go()
     callbacks = (
         labels.mouse_drag_callbacks,
         labels.mouse_move_callbacks,

@@ -99,7 +99,7 @@ class AnnotateWidget(DockedWidget):
         # The labels that each image was annotated into, so that no image gets another's.
         self._stores: weakref.WeakKeyDictionary[Image, Path] = weakref.WeakKeyDictionary()
         if (earlier := _widgets.get(self._viewer)) is not None:
-            earlier.close_annotation()  # two would fight for the keys
+            earlier.let_go()  # two would fight for the keys
         self._connections = Connections()
         for signal, handler in (
             (self.panel.start_requested, self.start),
@@ -190,7 +190,7 @@ class AnnotateWidget(DockedWidget):
             controller.close()
             QTimer.singleShot(_FORGET_MS, _forget)
 
-    def close_annotation(self) -> None:
+    def let_go(self) -> None:
         """Let go of the viewer: end the session, its threads, its keys and every connection."""
         if self._closed:
             return
@@ -383,10 +383,6 @@ class AnnotateWidget(DockedWidget):
         if self.watched is not None and not self._has_keys:
             self._has_keys = True
             self.panel.add_shortcuts(self.watched)
-
-    def let_go(self) -> None:
-        """Close, as the dock or the window is gone."""
-        self.close_annotation()
 
 
 def _forget() -> None:

@@ -61,16 +61,12 @@ class AutomaticWidget(DockedWidget):
         """Whether something is being computed, or about to be."""
         return self._controller is not None and self._controller.is_busy
 
-    def close_masks(self) -> None:
+    def let_go(self) -> None:
         """Let go of the session and the viewer; the threads end by themselves."""
         self.stop_watching()
         self._connections.close()
         self._drawn.close()
         self._follow(None)
-
-    def let_go(self) -> None:
-        """Close, as the dock or the window is gone."""
-        self.close_masks()
 
     def _on_running_changed(self, viewer: ViewerModel) -> None:
         if viewer is self._viewer:

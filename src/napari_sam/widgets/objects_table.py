@@ -146,7 +146,7 @@ class ObjectsWidget(DockedWidget):
         rows = [row for x in ranges for row in shown[x.top() : x.bottom() + 1]]
         return sorted(rows, key=lambda row: row.label)
 
-    def close_table(self) -> None:
+    def let_go(self) -> None:
         """Let go of the session and the viewer."""
         self.stop_watching()
         self._settle.stop()
@@ -163,10 +163,6 @@ class ObjectsWidget(DockedWidget):
         """Put all buttons into one row where there is room: at the bottom of a window height is dear."""
         super().resizeEvent(event)
         self._arrange(wide=self.width() >= _WIDE)
-
-    def let_go(self) -> None:
-        """Close, as the dock or the window is gone."""
-        self.close_table()
 
     def _arrange(self, wide: bool) -> None:
         if wide == self._wide:
