@@ -88,7 +88,7 @@ def test_a_stroke_while_another_thread_writes_is_told_and_the_next_one_is_writte
 
 def test_a_stroke_is_refused_once(user: User, writing: Writing, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr("napari_sam.widgets.controller.show_error", told.append)
+    monkeypatch.setattr("napari_sam.widgets.telling.show_error", told.append)
     user.layer("cells labels").mode = "paint"
     writing.begin(user.session.store)
     user.drag((0, 80, 50), (0, 80, 90))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from qtpy.QtCore import QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QProgressBar, QPushButton, QWidget
+
+from napari_sam.widgets.timers import single_shot
 
 # What takes less shows nothing, and so often the bar moves: each change draws the window, with napari's
 # canvas, once more.
@@ -24,9 +26,7 @@ class Activity(QWidget):
         self.cancel = QPushButton("Stop")
         self.cancel.setToolTip("End what the bar shows.")
         self.cancel.clicked.connect(self._on_cancel_clicked)
-        self._patience = QTimer(self)
-        self._patience.setSingleShot(True)
-        self._patience.setInterval(_PATIENCE_MS)
+        self._patience = single_shot(_PATIENCE_MS, parent=self)
         self._patience.timeout.connect(self._on_patience_over)
         self._moved = 0.0
         self.setFixedHeight(30)

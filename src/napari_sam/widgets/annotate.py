@@ -21,7 +21,7 @@ from napari_sam.starting import default_labels_path, labels_before
 from napari_sam.weights.catalogue import CATALOGUE
 from napari_sam.widgets.cache_settings import CacheChoice, CacheDialog, recall_cache, remember_cache
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.controller import SessionController, tell
+from napari_sam.widgets.controller import SessionController
 from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice
@@ -35,6 +35,8 @@ from napari_sam.widgets.running import running
 from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import Scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
+from napari_sam.widgets.telling import tell, words_of
+from napari_sam.widgets.timers import single_shot
 
 # By then most threads of a session that was stopped have ended.
 _FORGET_MS = 1000
@@ -73,6 +75,7 @@ class AnnotateWidget(DockedWidget):
         super().__init__()
         self._viewer = unwrapped(napari_viewer)
         self.panel = AnnotatePanel(model_choices())
+        self._tell = partial(tell, self.panel)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(Scrolled(self.panel), 1)
@@ -91,9 +94,7 @@ class AnnotateWidget(DockedWidget):
         self._downloading = False
         # The layer that the session cannot go on without, and that was removed.
         self._missed = ""
-        self._ending = QTimer(self)
-        self._ending.setSingleShot(True)
-        self._ending.setInterval(0)
+        self._ending = single_shot(parent=self)
         # The image that was offered last.
         self._offered: weakref.ref[Image] | None = None
         # The labels that each image was annotated into, so that no image gets another's.
@@ -101,7 +102,7 @@ class AnnotateWidget(DockedWidget):
         if (earlier := _widgets.get(self._viewer)) is not None:
             earlier.let_go()  # two would fight for the keys
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (self.panel.start_requested, self.start),
             (self._loading.finished, self._on_loaded),
             (self._loading.failed, self._on_loading_failed),
@@ -117,8 +118,7 @@ class AnnotateWidget(DockedWidget):
             (self._layers.offered, self._on_layers_offered),
             (self._viewer.layers.events.removed, self._on_layer_removed),
             (self._ending.timeout, self._on_ending),
-        ):
-            self._connections.add(signal, handler)
+        )
         self._on_layers_offered()
         self._recall()
         self._connections.add(self.panel.image.changed, self._on_image_chosen)
@@ -143,7 +143,10 @@ class AnnotateWidget(DockedWidget):
             self._on_ending()
         layer = self.panel.image.value
         if layer is None:
-            tell(self.panel, "There is no image to annotate: open one, or take File > Open Sample.", True)
+            self._tell(
+                "There is no image to annotate: open one, or take File > Open Sample.",
+                problem=True,
+            )
             return
         model, checkpoint = self.panel.model.value, self._checkpoint()
         labels = self._labels_path(layer)
@@ -161,7 +164,7 @@ class AnnotateWidget(DockedWidget):
                 budget=self._cache.budget,
             )
         except ValueError as error:
-            tell(self.panel, str(error), problem=True)
+            self._tell(str(error), problem=True)
             return
         self.stop()
         self.watch_window()
@@ -246,7 +249,7 @@ class AnnotateWidget(DockedWidget):
 
     def _on_loading_failed(self, error: Exception) -> None:
         self._after_loading()
-        tell(self.panel, str(error) or type(error).__name__, problem=True)
+        self._tell(words_of(error), problem=True)
 
     def _on_download_progressed(self, done: float) -> None:
         self.panel.show_progress(done if done < 1 else None, "downloading")
@@ -261,7 +264,7 @@ class AnnotateWidget(DockedWidget):
             if self._making is not None:
                 self.stop()
             later = " Starting again continues the download from where it was." if self._downloading else ""
-            tell(self.panel, f"Stopped.{later}")
+            self._tell(f"Stopped.{later}")
 
     def _on_loading_idle(self) -> None:
         """Be ready again also after a cancel, which neither finishes nor fails."""
@@ -296,7 +299,7 @@ class AnnotateWidget(DockedWidget):
             self.start()
 
     def _on_choice_failed(self, message: str) -> None:
-        tell(self.panel, message, problem=True)
+        self._tell(message, problem=True)
 
     def _on_outdated(self, message: str) -> None:
         self.panel.show_status(message)
@@ -305,13 +308,13 @@ class AnnotateWidget(DockedWidget):
         """Say that the model sees the array before; end the session if its positions are none in the new."""
         if alike:
             what = f"The pixels of {layer.name!r} were replaced, and the model still sees those before"
-            tell(self.panel, f"{what}; start anew to take the new ones over.", problem=True)
+            self._tell(f"{what}; start anew to take the new ones over.", problem=True)
             return
         self.stop()
         self._stores.pop(layer, None)
         self._on_image_chosen()
         what = f"{layer.name!r} has another shape now, {array_shape(layer)}, and the annotation ended"
-        tell(self.panel, f"{what}; start anew, with labels for that shape.", problem=True)
+        self._tell(f"{what}; start anew, with labels for that shape.", problem=True)
 
     def _on_cache_requested(self) -> None:
         """Let the user choose where embeddings are kept, from the next start on."""
@@ -359,7 +362,7 @@ class AnnotateWidget(DockedWidget):
 
     def _on_ending(self) -> None:
         self.stop()
-        tell(self.panel, f"The layer {self._missed!r} was removed and the annotation ended.")
+        self._tell(f"The layer {self._missed!r} was removed and the annotation ended.")
 
     def _on_image_chosen(self, _image: Any = None) -> None:
         """Name the labels of the chosen image; none yet, if it was not annotated."""

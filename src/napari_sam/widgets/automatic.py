@@ -48,11 +48,13 @@ class AutomaticWidget(DockedWidget):
         self._controller: AutomaticController | None = None
         self._labels: Labels | None = None
         self._connections, self._drawn = Connections(), Connections()
-        self._connections.add(running.changed, self._on_running_changed)
-        self._connections.add(self.panel.writing.draw_requested, self._on_draw_requested)
-        self._connections.add(self.panel.writing.region_changed, self._on_region_chosen)
-        self._connections.add(self._viewer.layers.events.inserted, self._on_layers_changed)
-        self._connections.add(self._viewer.layers.events.removed, self._on_layers_changed)
+        self._connections.add_all(
+            (running.changed, self._on_running_changed),
+            (self.panel.writing.draw_requested, self._on_draw_requested),
+            (self.panel.writing.region_changed, self._on_region_chosen),
+            (self._viewer.layers.events.inserted, self._on_layers_changed),
+            (self._viewer.layers.events.removed, self._on_layers_changed),
+        )
         self._follow(running.get(self._viewer))
         self._on_layers_changed()
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.automatic.presets import presets
@@ -26,6 +25,8 @@ from napari_sam.widgets.automatic_write import MasksWriter
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.masks_layer import MasksLayer
+from napari_sam.widgets.telling import tell, words_of
+from napari_sam.widgets.timers import single_shot
 
 # Proposals of so many planes are kept, as run lengths, to be chosen from again.
 _KEPT_PLANES = 32
@@ -56,6 +57,7 @@ class AutomaticController:
         add_tracks: Callable[[NDArray[np.float64]], None],
     ) -> None:
         self._session, self._panel, self._layer = session, panel, layer
+        self._tell = partial(tell, panel)
         self._region_on = region_on
         self._presets = presets(session.predictor)
         self._kept: OrderedDict[Asked, Judged] = OrderedDict()
@@ -68,12 +70,9 @@ class AutomaticController:
         self._stack = StackMasks(session, panel, self._show_stack, self._tell, add_tracks, self._on_idle)
         self._writer = MasksWriter(session, panel, self._on_written, self._on_failed)
         # Of the many values that a slider passes only the last one is shown.
-        self._settle = QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(0)
+        self._settle = single_shot()
         self._connections = Connections()
-        for signal, handler in self._signals():
-            self._connections.add(signal, handler)
+        self._connections.add_all(*self._signals())
         panel.finding.show_ways_of_prompting(session.predictor.finds_objects)
         panel.show_presets([(preset.name, preset.use) for preset in self._presets])
         self._offer_axes()
@@ -299,7 +298,7 @@ class AutomaticController:
             self._panel.show_progress(done, "finding masks")
 
     def _on_failed(self, error: Exception) -> None:
-        self._tell(str(error) or type(error).__name__, problem=True)
+        self._tell(words_of(error), problem=True)
 
     def _on_idle(self) -> None:
         if not (self._plane_job.is_busy or self._stack.is_busy or self._writer.is_busy):
@@ -317,9 +316,3 @@ class AutomaticController:
             self._lengths = lengths
             # First the one that the plane's slider moves along, which is the last.
             self._panel.stack.show_axes(dict(reversed(lengths.items())))
-
-    def _tell(self, text: str, problem: bool = False) -> None:
-        """Say it in the panel; a problem in napari's notifications too."""
-        self._panel.show_status(text, problem)
-        if problem:
-            show_error(text)

@@ -13,6 +13,7 @@ from napari_sam.widgets.automatic_panel import AutomaticPanel
 from napari_sam.widgets.automatic_shown import ShownStack
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.telling import Tell, words_of
 
 # napari's Tracks layer has no more axes, and takes the first for the time.
 _MOST_TRACK_AXES = 4
@@ -40,7 +41,7 @@ class StackMasks:
         session: Session,
         panel: AutomaticPanel,
         show: Callable[[ShownStack], None],
-        tell: Callable[[str, bool], None],
+        tell: Tell,
         add_tracks: Callable[[NDArray[np.float64]], None],
         idle: Callable[[], None],
     ) -> None:
@@ -49,7 +50,7 @@ class StackMasks:
         self.run: StackRun | None = None
         self.job = LatestJob()
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (panel.stack.run_requested, self._on_run_requested),
             (panel.stack.linking_changed, self._on_linking_changed),
             (panel.stack.tracks_requested, self._on_tracks_requested),
@@ -57,8 +58,7 @@ class StackMasks:
             (self.job.finished, self._on_finished),
             (self.job.failed, self._on_failed),
             (self.job.idle, idle),
-        ):
-            self._connections.add(signal, handler)
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -91,14 +91,14 @@ class StackMasks:
                 stack.linking(),
             )
         except ValueError as error:
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
         if self.run is not None and self.run.does_the_same_as(run):
             self.run.linking = run.linking
         else:
             self.run = run
         earlier = f" {self.run.done} planes are done already." if self.run.done else ""
-        self._tell(f"Looking for masks on {len(self.run.planes)} planes.{earlier}", False)
+        self._tell(f"Looking for masks on {len(self.run.planes)} planes.{earlier}")
         self.job.submit(self.run.compute_and_give, key=self.run)
 
     def _on_linking_changed(self) -> None:
@@ -109,7 +109,7 @@ class StackMasks:
         try:
             run.linking = self._panel.stack.linking()
         except ValueError as error:
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
         self.job.submit(run.compute_and_give, key=run)
 
@@ -132,16 +132,16 @@ class StackMasks:
         without = len(run.messages)
         empty = f" {without} planes have no mask." if without else ""
         there = "" if here else " Go to one of these planes to look at them and to commit."
-        self._tell(f"{run.object_count} objects on {len(run.planes)} planes.{empty}{there}", False)
+        self._tell(f"{run.object_count} objects on {len(run.planes)} planes.{empty}{there}")
 
     def _on_tracks_requested(self) -> None:
         if self.run is None or not self.run.is_complete:
             return
         rows = self.run.tracks()
         if not len(rows):
-            self._tell("There are no objects to make tracks of.", True)
+            self._tell("There are no objects to make tracks of.", problem=True)
         elif (problem := _no_tracks(self.run)) is not None:
-            self._tell(problem, True)
+            self._tell(problem, problem=True)
         else:
             self._add_tracks(rows)
 
@@ -151,7 +151,7 @@ class StackMasks:
             self._panel.show_progress(done, f"plane {min(planes, int(done * planes) + 1)} of {planes},")
 
     def _on_failed(self, error: Exception) -> None:
-        self._tell(str(error) or type(error).__name__, True)
+        self._tell(words_of(error), problem=True)
 
 
 def _no_tracks(run: StackRun) -> str | None:

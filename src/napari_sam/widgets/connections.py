@@ -20,6 +20,11 @@ class Connections:
         signal.connect(handler)
         self._made.append((signal, handler))
 
+    def add_all(self, *pairs: tuple[Any, Callable[..., Any]]) -> None:
+        """Connect the handler of each signal."""
+        for signal, handler in pairs:
+            self.add(signal, handler)
+
     def close(self) -> None:
         """Disconnect all."""
         while self._made:

@@ -11,7 +11,6 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.notifications import show_error, show_warning
-from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.previews import Response
@@ -32,17 +31,12 @@ from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.stack_binding import StackBinding
 from napari_sam.widgets.strokes import Strokes
 from napari_sam.widgets.taking_away import together
+from napari_sam.widgets.telling import tell, words_of
+from napari_sam.widgets.timers import single_shot
 from napari_sam.widgets.tools import ToolChoice
 
 # While the slider moves, planes that are only passed are not encoded.
 _SETTLE_MS = 60
-
-
-def tell(panel: AnnotatePanel, text: str, problem: bool = False) -> None:
-    """Say it in the panel; a problem in napari's notifications too."""
-    panel.show_status(text, problem)
-    if problem:
-        show_error(text)
 
 
 class SessionController:
@@ -63,35 +57,31 @@ class SessionController:
         self.session = session
         self._viewer = viewer
         self._panel = panel
+        self._tell = partial(tell, panel)
         self._layers = SessionLayers(viewer, image, session, made)
-        self._strokes = Strokes(self._layers.labels, partial(tell, panel))
+        self._strokes = Strokes(self._layers.labels, self._tell)
         self._tools = ToolChoice(viewer, self._layers.prompts, panel)
         self._job = LatestJob()
         self._hover = Hover(viewer, self._layers.frame, session, made.hover, self._is_hover_wanted)
         self._hover.switch(panel.hover.isChecked())
-        self._picker = ObjectPicker(viewer, self._layers, self._tools, session, partial(tell, panel))
-        self._history = History(session, partial(tell, panel))
+        self._picker = ObjectPicker(viewer, self._layers, self._tools, session, self._tell)
+        self._history = History(session, self._tell)
         self._each = EachObject(
             session,
             panel,
             self._layers,
-            partial(tell, panel),
+            self._tell,
             show_none=self._on_session_preview_changed,
             predict_anew=self._predict_anew,
         )
         self._stack = StackBinding(session, panel.stack, panel.seen)
-        self._propagator = Propagator(
-            session, panel, self._layers, self._each, partial(tell, panel), self._stack.note
-        )
+        self._propagator = Propagator(session, panel, self._layers, self._each, self._tell, self._stack.note)
         self._ahead = ReadingAhead(session.store)
-        self._settle = QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
+        self._settle = single_shot(_SETTLE_MS)
         self._following = False
         self._unread = False  # whether prompts have changed while no plane was shown
         self._connections = Connections()
-        for signal, handler in self._signals():
-            self._connections.add(signal, handler)
+        self._connections.add_all(*self._signals())
         panel.show_session(True)
         self._tools.choose("points")
         self._greeting = f"Click on an object. Labels: {session.store.path}"
@@ -226,7 +216,7 @@ class SessionController:
             self.session.show(self._layers.shown_plane())
         except ValueError as error:
             self._unread = True
-            tell(self._panel, str(error), problem=True)
+            self._tell(str(error), problem=True)
             return
         self._unread = False
         strays = self._layers.prompts.take_strays()
@@ -237,7 +227,7 @@ class SessionController:
             self._predict_anew()
         self._panel.show_polarity(self._layers.prompts.positive)
         if strays:
-            tell(self._panel, "Clicks beside the image are no prompts; click on the image.", problem=True)
+            self._tell("Clicks beside the image are no prompts; click on the image.", problem=True)
 
     def _on_dims_changed(self, _event: Any = None) -> None:
         if self._following:
@@ -278,10 +268,13 @@ class SessionController:
             plane = self._layers.shown_plane()
             self.session.planes.check(plane)
         except ValueError as error:  # there is none, or one that is too large
-            tell(self._panel, str(error), problem=True)
+            self._tell(str(error), problem=True)
             return False
         if plane != self.session.plane:
-            tell(self._panel, "Another plane is shown than the prompts belong to; go to theirs first.", True)
+            self._tell(
+                "Another plane is shown than the prompts belong to; go to theirs first.",
+                problem=True,
+            )
         return plane == self.session.plane
 
     def _on_commit_requested(self) -> None:
@@ -296,14 +289,14 @@ class SessionController:
             overlap, inside = self._panel.overlap.of(self.session)
             label = self.session.commit(overlap, inside)
         except (ValueError, OSError) as error:
-            tell(self._panel, str(error), problem=True)
+            self._tell(str(error), problem=True)
             return
-        tell(self._panel, f"Committed as label {label}.")
+        self._tell(f"Committed as label {label}.")
 
     def _on_propagate_requested(self) -> None:
         axis = self._stack.objects_go_on_along
         if axis is None:
-            tell(self._panel, "This image has no axis along which objects go on; commit by C.")
+            self._tell("This image has no axis along which objects go on; commit by C.")
         elif self._may_write() and self._is_shown() and not self._is_computing():
             self._propagator.commit_along(axis)
 
@@ -314,13 +307,13 @@ class SessionController:
             return False
         is_near = self._settle.isActive() or self._job.is_busy
         how = "it is still being computed" if is_near else "press Predict first"
-        tell(self._panel, f"There is no mask of the prompt yet: {how}.")
+        self._tell(f"There is no mask of the prompt yet: {how}.")
         return True
 
     def _may_write(self) -> bool:
         """Whether nothing is being written; if it is, say so."""
         if self._each.is_writing:
-            tell(self._panel, "The objects are still being written; wait until they are, or press Stop.")
+            self._tell("The objects are still being written; wait until they are, or press Stop.")
         return not self._each.is_writing
 
     def _on_clear_requested(self) -> None:
@@ -337,7 +330,7 @@ class SessionController:
         """Undo or redo, in another Labels layer if the user paints there."""
         if (theirs := own_strokes(self._viewer, self._layers.labels)) is not None:
             (theirs.undo if move == "undo" else theirs.redo)()
-            tell(self._panel, f"{move.capitalize()} in {theirs.name!r}.")
+            self._tell(f"{move.capitalize()} in {theirs.name!r}.")
         elif self._may_write():
             self._history.move(move)
 
@@ -353,7 +346,7 @@ class SessionController:
             else:
                 session.set_prompt(replace(session.prompt, mask=mask))
         except ValueError as error:
-            tell(self._panel, str(error), problem=True)
+            self._tell(str(error), problem=True)
 
     def _is_hover_wanted(self) -> bool:
         """Whether a click would start an object on the plane that is shown."""
@@ -363,7 +356,7 @@ class SessionController:
         if not self._is_shown():
             return
         if self.session.prompt.is_empty:
-            tell(self._panel, "There is no prompt on this plane; click on an object or drag a box.")
+            self._tell("There is no prompt on this plane; click on an object or drag a box.")
         self._compute(asked=True)
 
     def _on_cancel_requested(self) -> None:
@@ -374,7 +367,7 @@ class SessionController:
             self._propagator.cancel()
             return
         self._job.cancel()
-        tell(self._panel, "Stopped. Move to another plane, or press Predict, to go on.")
+        self._tell("Stopped. Move to another plane, or press Predict, to go on.")
 
     def _on_live_changed(self, live: bool) -> None:
         if live:
@@ -412,7 +405,7 @@ class SessionController:
             self._each.show(response)
 
     def _on_job_failed(self, error: Exception) -> None:
-        tell(self._panel, str(error) or type(error).__name__, problem=True)
+        self._tell(words_of(error), problem=True)
 
     def _on_job_progressed(self, done: float) -> None:
         if not self._propagator.is_busy:

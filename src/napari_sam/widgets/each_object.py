@@ -12,6 +12,7 @@ from napari_sam.widgets.finished import FinishedPrompts
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.several_commit import Outcome, SeveralCommit
+from napari_sam.widgets.telling import Tell
 
 
 class EachObject:
@@ -34,7 +35,7 @@ class EachObject:
         session: Session,
         panel: AnnotatePanel,
         layers: SessionLayers,
-        tell: Callable[[str, bool], None],
+        tell: Tell,
         show_none: Callable[[], None],
         predict_anew: Callable[[], None],
     ) -> None:
@@ -106,7 +107,7 @@ class EachObject:
         try:
             overlap, inside = self._panel.overlap.of_several()
         except ValueError as error:
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
         self._meant, self._then = self._layers.prompts.read_each(self._shown.request.plane), then
         self._committing.write(self._shown, overlap, inside)
@@ -143,10 +144,10 @@ class EachObject:
         elif (not is_all or stays) and plane == self._session.plane and self.is_wanted:
             self._predict_anew()  # what is shown, or on its way, was asked for before they were finished
         if outcome.error is not None:
-            self._tell(f"{outcome.error} {written} of {total} objects were written.", True)
+            self._tell(f"{outcome.error} {written} of {total} objects were written.", problem=True)
             return
         if not is_all:
-            self._tell(f"Stopped. Committed {written} of {total} objects; the prompts stay.", False)
+            self._tell(f"Stopped. Committed {written} of {total} objects; the prompts stay.")
             return
         stay = ""
         if stays:
@@ -156,7 +157,7 @@ class EachObject:
         else:
             self._layers.prompts.write(plane, Prompt())
         left = f"; of {left_out} others no pixel was left to write" if left_out else ""
-        self._tell(f"Committed {written} object{'s' * (written != 1)}{left}{stay}.", False)
+        self._tell(f"Committed {written} object{'s' * (written != 1)}{left}{stay}.")
         labels = [label for _, label in outcome.finished if self._session.store.ledger.object(label)]
         if self._then is not None and labels:
             self._then(plane, labels)

@@ -14,6 +14,7 @@ from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.telling import Tell, words_of
 
 # Steps of more blocks, which are planes mostly, would keep the window waiting.
 _FEW_BLOCKS = 2
@@ -61,7 +62,7 @@ class History:
         Told what was done; and, with True, what went wrong.
     """
 
-    def __init__(self, session: Session, tell: Callable[[str, bool], None]) -> None:
+    def __init__(self, session: Session, tell: Tell) -> None:
         store = session.store
         self._tell = tell
         self._store = store
@@ -91,7 +92,7 @@ class History:
         """Take the last step back, or do the step again that was taken back last."""
         move = self._moves[name]
         if self._job.is_busy:
-            self._tell("A step is being taken back or done again; wait until it is.", False)
+            self._tell("A step is being taken back or done again; wait until it is.")
             return
         try:
             with self._store.writing():  # in the middle of a write the last step is not what it will be
@@ -100,9 +101,9 @@ class History:
             self._on_failed(error)
             return
         if step is None:
-            self._tell(f"There is nothing to {move.name}.", False)
+            self._tell(f"There is nothing to {move.name}.")
         elif len(self._store.ledger.regions(step.number)) > _FEW_BLOCKS:
-            self._tell(f"{move.name.capitalize()} of the {_called(step)} ...", False)
+            self._tell(f"{move.name.capitalize()} of the {_called(step)} ...")
             self._job.submit(lambda _progress: (move, move.write()), key=move)
         else:
             try:
@@ -118,10 +119,10 @@ class History:
         which = "" if step.label is None else f" of label {step.label}"
         if step.kind in _OF_SEVERAL and (count := self._store.ledger.count_of(step.number)) > 1:
             which = f" of {count} objects"
-        self._tell(f"The {_called(step)}{which} {move.done}{stays}.", False)
+        self._tell(f"The {_called(step)}{which} {move.done}{stays}.")
 
     def _on_failed(self, error: Exception) -> None:
-        self._tell(str(error) or type(error).__name__, True)
+        self._tell(words_of(error), problem=True)
 
 
 def _called(step: Step) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject
 
 from napari_sam.annotation import Session
 from napari_sam.hovering import mask_under
@@ -28,6 +28,7 @@ from napari_sam.widgets.coordinates import (
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.laying import Overlay
 from napari_sam.widgets.session_layers import moving_signals
+from napari_sam.widgets.timers import single_shot
 
 # The cursor rests once it has not moved for so long; of the places where it rests only the latest counts.
 _REST_MS = 25
@@ -65,21 +66,18 @@ class Hover(QObject):
         self.shown: Preview | None = None
         self._place: np.ndarray[Any, np.dtype[np.float64]] | None = None
         self._job = LatestJob()
-        self._rest = QTimer()
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
+        self._rest = single_shot(_REST_MS)
         self._outline = Overlay(layer)
         viewer.mouse_move_callbacks.append(self._on_mouse_moved)
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (self._rest.timeout, self._on_rest),
             (self._job.finished, self._on_finished),
             (self._job.failed, self._on_failed),
             (session.plane_changed, self.hide),
             (session.prompt_changed, self.hide),
             (viewer.dims.events.ndisplay, self._on_view_changed),
-        ):
-            self._connections.add(signal, handler)
+        )
         for signal in moving_signals(viewer, layer_of(image)):
             self._connections.add(signal, self._on_view_changed)
 

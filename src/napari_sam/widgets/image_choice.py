@@ -71,14 +71,13 @@ class ImageChoice(QObject):
         self._taken: tuple[Any, tuple[int, ...]] = (None, ())
         self._sources = Connections()
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (panel.axes_typed, self._on_axes_typed),
             (panel.channels.changed, self._on_channels_chosen),
             (self._reading.finished, self._on_file_read),
             (self._offered.changed, self._offer_channels),
             (self._watched.changed, self._on_looks_changed),
-        ):
-            self._connections.add(signal, handler)
+        )
 
     @property
     def is_busy(self) -> bool:

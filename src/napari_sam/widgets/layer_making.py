@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Points, Shapes
-from qtpy.QtCore import QTimer
 
 from napari_sam.annotation import Session
 from napari_sam.storage.recorded import RecordedLabels
@@ -14,6 +13,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import array_shape, is_reshaped
 from napari_sam.widgets.made_layers import MadeLayers, make_layers
 from napari_sam.widgets.taking_away import together
+from napari_sam.widgets.timers import single_shot
 
 # What the window has to do between two turns is due by then.
 _PAUSE_MS = 10
@@ -54,9 +54,7 @@ class LayerMaking:
         self._added: list[Layer] = []
         self._made, self._failed = made, failed
         self._ended = False
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_PAUSE_MS)
+        self._timer = single_shot(_PAUSE_MS)
         self._connections = Connections()
         self._connections.add(self._timer.timeout, self._on_turn)
         self._timer.start()

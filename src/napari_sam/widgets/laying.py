@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
-from qtpy.QtCore import QTimer
+
+from napari_sam.widgets.timers import single_shot
 
 
 class Overlay:
@@ -25,8 +26,7 @@ class Overlay:
 
     def __init__(self, layer: Labels) -> None:
         self.layer = layer
-        self._hiding = QTimer()
-        self._hiding.setSingleShot(True)
+        self._hiding = single_shot()
         self._hiding.timeout.connect(self._on_time_come)
 
     @property

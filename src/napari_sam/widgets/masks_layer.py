@@ -11,13 +11,13 @@ from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 
 from napari_sam.plane import Plane
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import plane_transform, world_units
 from napari_sam.widgets.own_layers import note_overlay
 from napari_sam.widgets.session_layers import moving_signals
+from napari_sam.widgets.timers import single_shot
 
 NAME = "SAM automatic"
 _REJECTED, _FIRST_COLOUR, _COLOURS = 1, 2, 24
@@ -46,9 +46,7 @@ class MasksLayer:
         # What the mouse did once the masks, which it had clicked on, were gone.
         self._mouse_since: tuple[Layer | None, str] | None = None
         # A layer that moves tells of its scale, translation and so on one by one.
-        self._moving = QTimer()
-        self._moving.setSingleShot(True)
-        self._moving.setInterval(0)
+        self._moving = single_shot()
         self._connections = Connections()
         self._connections.add(self._moving.timeout, self._on_moved)
         self._connections.add(viewer.layers.events.removed, self._on_removed)

@@ -27,6 +27,7 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import transform_of, world_units
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.made_layers import labels_layer
+from napari_sam.widgets.telling import words_of
 
 CATEGORIES, OUTLINES = "SAM categories", "SAM outlines"
 _NO_CATEGORY = "#3fd0ff"
@@ -92,13 +93,12 @@ class ExportMenu(QMenu):
         self._add("Outlines as a Shapes layer", self._start_outlines)
         self._add("Categories as a Labels layer", self._add_categories)
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (self._job.finished, self._on_finished),
             (self._job.failed, self._on_failed),
             (self._job.progressed, self.progressed.emit),
             (self._job.idle, self._on_idle),
-        ):
-            self._connections.add(signal, handler)
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -179,7 +179,7 @@ class ExportMenu(QMenu):
         self._job.submit(work, key=work)
 
     def _on_failed(self, error: Exception) -> None:
-        self.told.emit(str(error) or type(error).__name__)
+        self.told.emit(words_of(error))
 
     def _on_idle(self) -> None:
         self.progressed.emit(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QModelIndex, Qt, QTimer
+from qtpy.QtCore import QModelIndex, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
@@ -32,6 +32,8 @@ from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
 from napari_sam.widgets.objects_status import TableActivity, TableStatus
 from napari_sam.widgets.objects_writing import EditsWriter
 from napari_sam.widgets.running import running
+from napari_sam.widgets.telling import words_of
+from napari_sam.widgets.timers import single_shot
 
 # Strokes and commits that follow each other closely are measured once.
 _SETTLE_MS = 150
@@ -113,9 +115,7 @@ class ObjectsWidget(DockedWidget):
         self._writer = self._new_writer()
         self._connections.add(self.exports.told, self.status.tell)
         self._connections.add(self.exports.progressed, self._show_exporting)
-        self._settle = QTimer(self)
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
+        self._settle = single_shot(_SETTLE_MS, parent=self)
         self._connections.add(self._settle.timeout, self.refresh)
         self._measurer = ObjectsMeasurer(self._on_measured, self._on_measuring_failed)
         self._connections.add(running.changed, self._on_running_changed)
@@ -211,7 +211,7 @@ class ObjectsWidget(DockedWidget):
         self.status.show_count(len(rows))
 
     def _on_measuring_failed(self, error: Exception) -> None:
-        self.status.tell(str(error) or type(error).__name__)
+        self.status.tell(words_of(error))
 
     def _on_store_changed(self, _step: object) -> None:
         self.status.expect_count()

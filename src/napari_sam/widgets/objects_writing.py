@@ -10,6 +10,7 @@ from napari_sam.progress import Progress
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Step
 from napari_sam.widgets.objects_edits import TableEdit
+from napari_sam.widgets.telling import words_of
 from napari_sam.widgets.write_job import WriteJob
 
 _BUSY = "Another edit is still being written; wait until it is, or press Stop, and try again."
@@ -80,4 +81,4 @@ class EditsWriter:
 
     def _on_failed(self, error: Exception) -> None:
         self._progressed(None)
-        self._told(str(error) or type(error).__name__)
+        self._told(words_of(error))

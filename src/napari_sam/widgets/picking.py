@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from napari.components import ViewerModel
 
 from napari_sam.annotation import Session
 from napari_sam.widgets.session_layers import SessionLayers
+from napari_sam.widgets.telling import Tell
 from napari_sam.widgets.tools import ToolChoice
 
 
@@ -32,7 +32,7 @@ class ObjectPicker:
         layers: SessionLayers,
         tools: ToolChoice,
         session: Session,
-        tell: Callable[[str, bool], None],
+        tell: Tell,
     ) -> None:
         self._callbacks = viewer.mouse_double_click_callbacks
         self._layers = layers
@@ -50,7 +50,7 @@ class ObjectPicker:
         if self._tools.tool != "points":
             return
         if len(prompt.points) > 1 or prompt.box is not None or prompt.mask is not None:
-            self._tell("Commit or clear the prompt of this plane first; then take up another object.", False)
+            self._tell("Commit or clear the prompt of this plane first; then take up another object.")
             return
         label = self._layers.labels.get_value(
             event.position, dims_displayed=list(event.dims_displayed), world=True
@@ -67,6 +67,6 @@ class ObjectPicker:
         except ValueError as error:
             session.show(plane)
             session.set_prompt(prompt)
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
-        self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.", False)
+        self._tell(f"Object {label} is taken up: the next commit replaces it on this plane.")

@@ -79,14 +79,13 @@ class PromptLayers:
         self.own = tuple(layer for layer in (points, boxes) if is_made_for(layer, image))
         self._are_boxes_shown: bool | None = None
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (points.events.data, self._on_layer_data),
             (points.events.features, self._on_layer_data),
             (boxes.events.data, self._on_layer_data),
             (boxes.events.data, self._on_boxes_needed),
             (viewer.layers.selection.events.active, self._on_boxes_needed),
-        ):
-            self._connections.add(signal, handler)
+        )
         self._on_boxes_needed()
 
     def close(self) -> None:

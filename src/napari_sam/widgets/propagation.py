@@ -14,6 +14,7 @@ from napari_sam.storage.changes import Overlap
 from napari_sam.widgets.each_object import EachObject
 from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
+from napari_sam.widgets.telling import Tell, words_of
 from napari_sam.widgets.write_job import WriteJob
 
 
@@ -38,7 +39,7 @@ class Propagator:
         panel: AnnotatePanel,
         layers: SessionLayers,
         each: EachObject,
-        tell: Callable[[str, bool], None],
+        tell: Tell,
         note: Callable[..., None],
     ) -> None:
         self._session, self._panel, self._tell, self._note = session, panel, tell, note
@@ -67,7 +68,7 @@ class Propagator:
                 overlap, inside = choice.of(session)
                 label = session.commit(overlap, inside)
         except (ValueError, OSError) as error:
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
         self._add(axis, overlap, inside, session.plane, [label])
 
@@ -94,11 +95,11 @@ class Propagator:
                 for label in labels
             ]
         except (ValueError, OSError) as error:
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
             return
         self._wanted.extend(requests)
         which = f"Label {labels[0]} is" if len(labels) == 1 else f"{len(labels)} objects are"
-        self._tell(f"{which} looked for on the other planes ...", False)
+        self._tell(f"{which} looked for on the other planes ...")
         if not self._job.is_busy:
             self._found.clear()
             self._start()
@@ -113,19 +114,19 @@ class Propagator:
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
-        self._tell(str(error) or type(error).__name__, True)
+        self._tell(words_of(error), problem=True)
 
     def _on_ended(self, written: WrittenPropagation | None) -> None:
         label = self._end().label
         if written is None:
             others = ", as do those that waited" if self._dropped else ""
-            self._tell(f"Stopped; label {label} stays as it was{others}.", False)
+            self._tell(f"Stopped; label {label} stays as it was{others}.")
             return
         self._found.append(bool(written.planes))
         self._note(*written.planes)
         if written.step is not None:
             self._session.announce(written.step)
-        self._tell(self._said(label, written), False)
+        self._tell(self._said(label, written))
 
     def _end(self) -> PropagationRequest:
         """Go on with the next one, if there is one."""

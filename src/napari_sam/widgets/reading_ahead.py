@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from qtpy.QtCore import QTimer
-
 from napari_sam.progress import Progress
 from napari_sam.region import Region
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.records import Step
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
+from napari_sam.widgets.timers import single_shot
 
 # The first planes of a session are encoded before, and strokes of a brush come one after the other.
 _REST_MS = 1000
@@ -28,9 +27,7 @@ class ReadingAhead:
         # Where to read, everywhere at first; the thread takes from it.
         self._waiting: deque[list[Region] | None] = deque([None])
         self._job = LatestJob()
-        self._rest = QTimer()
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(_REST_MS)
+        self._rest = single_shot(_REST_MS)
         self._connections = Connections()
         self._connections.add(store.changed, self._on_changed)
         self._connections.add(self._rest.timeout, self._on_rest)

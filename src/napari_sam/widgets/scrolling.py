@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QScrollArea, QWidget
+
+from napari_sam.widgets.timers import single_shot
 
 # Pixels by which napari's style, which a panel has once it is docked, makes a scroll bar wider at most.
 _WIDER = 4
@@ -16,8 +18,7 @@ class Scrolled(QScrollArea):
         super().__init__()
         self._panel = panel
         # The panel itself has the style one turn later.
-        self._styled = QTimer(self)
-        self._styled.setSingleShot(True)
+        self._styled = single_shot(parent=self)
         self._styled.timeout.connect(self._fit)
         self.setWidgetResizable(True)
         self.setFrameShape(QScrollArea.Shape.NoFrame)

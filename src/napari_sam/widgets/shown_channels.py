@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_sam.channels import Channel, ChannelArrays, Composite
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import array_shape, data_to_world
+from napari_sam.widgets.timers import single_shot
 
 ALONE, SHOWN, ALONG = "alone", "shown", "along"
 _LOOKS = ("colormap", "contrast_limits", "gamma", "opacity", "blending", "visible")
@@ -97,9 +98,7 @@ class LooksWatch(QObject):
         super().__init__()
         self._layers: list[Image] = []
         self._connections = Connections()
-        self._settle = QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLE_MS)
+        self._settle = single_shot(_SETTLE_MS)
         self._settle.timeout.connect(self.changed)
 
     def follow(self, layers: Sequence[Image]) -> None:

@@ -36,15 +36,14 @@ class StackBinding(QObject):
         self._listing = LatestJob()
         self._prefetcher = Prefetcher(session.embedder, session.planes.shape, self._reported.emit)
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (self._reported, self._on_reported),
             (session.plane_changed, self._on_plane_changed),
             (view.encode_requested, self._on_encode_requested),
             (view.stop_requested, self._on_stop_requested),
             (self._listing.finished, self._on_listed),
             (self._listing.failed, self._on_listing_failed),
-        ):
-            self._connections.add(signal, handler)
+        )
         self._list()
         self.show()
 

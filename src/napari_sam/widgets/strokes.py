@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from napari.layers import Labels
@@ -13,6 +13,8 @@ from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.widgets.connections import Connections
+from napari_sam.widgets.telling import Tell
+from napari_sam.widgets.timers import single_shot
 
 
 class DrawnLabels(RecordedLabels):
@@ -47,8 +49,8 @@ class DrawnLabels(RecordedLabels):
 class Strokes:
     """Watch the mouse draw in a layer of `DrawnLabels`, until this is closed.
 
-    Nothing draws but what napari calls at an event of the mouse, in the same turn of Qt's loop, after what is
-    called here: its tools are put behind it when they are chosen.
+    napari calls its tools at an event of the mouse, in the same turn of Qt's loop, after what is called here:
+    they are put behind it when they are chosen. A polygon that is closed by a key is not seen.
 
     Parameters
     ----------
@@ -58,22 +60,22 @@ class Strokes:
         Says something in the panel, and whether it is a problem.
     """
 
-    def __init__(self, layer: Labels, tell: Callable[[str, bool], None]) -> None:
+    def __init__(self, layer: Labels, tell: Tell) -> None:
         assert isinstance(layer.data, DrawnLabels), "it was made for a session"
         self._layer, self._tell = layer, tell
         self._drawn: DrawnLabels = layer.data
         self._is_told = False  # once for each stroke
         self._is_outdated = False  # whether napari has drawn what is not stored
-        self._turn = QTimer()
-        self._turn.setSingleShot(True)
-        self._turn.setInterval(0)
+        self._turn = single_shot()
         layer.mouse_drag_callbacks.insert(0, self._on_drag)
         layer.mouse_move_callbacks.insert(0, self._on_event)
         layer.mouse_double_click_callbacks.insert(0, self._on_event)
         self._connections = Connections()
-        self._connections.add(layer.events.paint, self._on_painted)
-        self._connections.add(self._drawn.refused, self._on_refused)
-        self._connections.add(self._turn.timeout, self._on_turn_over)
+        self._connections.add_all(
+            (layer.events.paint, self._on_painted),
+            (self._drawn.refused, self._on_refused),
+            (self._turn.timeout, self._on_turn_over),
+        )
 
     @property
     def is_busy(self) -> bool:
@@ -106,7 +108,7 @@ class Strokes:
         self._is_outdated = True
         if not self._is_told:
             self._is_told = True
-            self._tell(str(error), True)
+            self._tell(str(error), problem=True)
 
     def _on_painted(self, _event: object) -> None:
         """End the stroke once napari has written all of it, which for some tools is after this event."""

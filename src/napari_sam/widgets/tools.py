@@ -30,14 +30,13 @@ class ToolChoice:
     def __init__(self, viewer: ViewerModel, prompts: PromptLayers, panel: AnnotatePanel) -> None:
         self._viewer, self._prompts, self._panel = viewer, prompts, panel
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (viewer.layers.selection.events.active, self._on_tool_changed),
             (prompts.points.events.mode, self._on_tool_changed),
             (prompts.boxes.events.mode, self._on_tool_changed),
             (panel.tool_chosen, self.choose),
             (panel.polarity_requested, self._on_polarity_requested),
-        ):
-            self._connections.add(signal, handler)
+        )
         panel.show_polarity(prompts.positive)
 
     def close(self) -> None:

@@ -60,12 +60,11 @@ class WriteJob(Generic[T]):
         self._write: _Write[T] | None = None
         self._job = LatestJob()
         self._connections = Connections()
-        for signal, handler in (
+        self._connections.add_all(
             (self._job.progressed, progressed),
             (self._job.failed, self._on_failed),
             (self._job.idle, self._on_idle),
-        ):
-            self._connections.add(signal, handler)
+        )
 
     @property
     def is_busy(self) -> bool:
