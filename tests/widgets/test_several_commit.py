@@ -23,7 +23,7 @@ def test_what_a_surer_object_has_taken_is_counted_as_left_out(
     qapp: QApplication, tiny_predictor: Predictor, tmp_path: Path, sure: Any, unsure: Any, there: int
 ) -> None:
     session = make_session(tiny_predictor, tmp_path)
-    panel: Any = SimpleNamespace(show_progress=lambda *_: None)
+    panel: Any = SimpleNamespace(show_share=lambda *_: None)
     outcomes: list[Outcome] = []
     committing = SeveralCommit(session, panel, outcomes.append)
     asked = response(session, (sure, SURE), (unsure, UNSURE))

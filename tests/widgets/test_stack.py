@@ -145,16 +145,29 @@ def test_progress_is_told_once_however_often_an_encoder_pauses(qapp: QApplicatio
 
 
 def test_a_bar_is_shown_for_what_takes_longer_than_a_moment(qapp: QApplication) -> None:
-    activity = Activity()
-    activity.show_progress(0.2, "encoding")
-    activity.show_progress(None, "encoding")
+    activity = Activity("encoding")
+    activity.show_share("encoding", 0.2)
+    activity.show_share("encoding", None)
     assert activity.bar.isHidden()
-    activity.show_progress(0.2, "encoding")
-    activity.show_progress(0.4, "encoding")
+    activity.show_share("encoding", 0.2)
+    activity.show_share("encoding", 0.4)
     wait_until(lambda: not activity.bar.isHidden())
     assert activity.bar.text() == "encoding 40 %" and not activity.cancel.isHidden()
-    activity.show_progress(None, "encoding")
+    activity.show_share("encoding", None)
     assert activity.bar.isHidden() and activity.cancel.isHidden()
+    activity.close()
+
+
+def test_work_that_ends_leaves_the_bar_to_what_still_runs(qapp: QApplication) -> None:
+    activity = Activity("writing", "encoding")
+    activity.show_share("encoding", 0.5)
+    activity.show_share("writing", 0.1, "writing, 2 more")
+    wait_until(lambda: not activity.bar.isHidden())
+    assert activity.bar.text() == "writing, 2 more 10 %" and activity.shown == "writing"
+    activity.show_share("writing", None)
+    assert activity.bar.text() == "encoding 50 %" and not activity.cancel.isHidden()
+    activity.show_share("encoding", None)
+    assert activity.bar.isHidden() and activity.shown is None
     activity.close()
 
 

@@ -15,12 +15,24 @@ _PATIENCE_MS, _PACE_S = 200, 0.1
 
 
 class Activity(QWidget):
-    """A row with a bar and a button, as high while nothing runs, so that no control jumps."""
+    """A row with a bar and a button, as high while nothing runs, so that no control jumps.
+
+    Several kinds of work may run at once, each of which tells its own share; the bar and the button are about
+    the first of them.
+
+    Parameters
+    ----------
+    kinds
+        All kinds of work, the ones that matter most first.
+    """
 
     cancel_requested = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, *kinds: str) -> None:
         super().__init__()
+        self._kinds = kinds
+        self._shares: dict[str, tuple[float, str]] = {}
+        self._shown: str | None = None  # when it was drawn last
         self.bar = QProgressBar()
         self.bar.setRange(0, 100)
         self.cancel = QPushButton("Stop")
@@ -36,18 +48,32 @@ class Activity(QWidget):
         grid.addWidget(self.cancel, 0, 1)
         self._show(False)
 
-    def show_progress(self, done: float | None, what: str) -> None:
-        """Show how far the work is, once it has taken a moment; None when nothing runs."""
+    @property
+    def shown(self) -> str | None:
+        """The kind of work that the bar shows, and the button ends; None if there is none."""
+        return next((kind for kind in self._kinds if kind in self._shares), None)
+
+    def show_share(self, kind: str, done: float | None, what: str = "") -> None:
+        """Show how far one kind of work is, once it has taken a moment; None when it does not run any more.
+
+        The bar names it ``what``, or by its kind.
+        """
+        assert kind in self._kinds, "all of them are known"
         if done is None:
+            self._shares.pop(kind, None)
+        else:
+            self._shares[kind] = done, what or kind
+        if (shown := self.shown) is None:
             self._patience.stop()
             self._show(False)
             return
         if self.bar.isHidden() and not self._patience.isActive():
             self._patience.start()
-        if self.bar.isHidden() or time.monotonic() > self._moved + _PACE_S:
-            self._moved = time.monotonic()
-            self.bar.setFormat(f"{what} %p %")
-            self.bar.setValue(round(100 * done))
+        if self.bar.isHidden() or shown != self._shown or time.monotonic() > self._moved + _PACE_S:
+            self._moved, self._shown = time.monotonic(), shown
+            share, name = self._shares[shown]
+            self.bar.setFormat(f"{name} %p %")
+            self.bar.setValue(round(100 * share))
 
     # Methods, of which PyQt lets go with the widget: a lambda would be called when that is deleted.
 

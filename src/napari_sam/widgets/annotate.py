@@ -30,7 +30,7 @@ from napari_sam.widgets.layer_choice import LayerChoice
 from napari_sam.widgets.layer_making import LayerMaking
 from napari_sam.widgets.made_layers import MadeLayers
 from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.panel import DOWNLOADING, AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import Scrolled
@@ -252,7 +252,7 @@ class AnnotateWidget(DockedWidget):
         self._tell(words_of(error), problem=True)
 
     def _on_download_progressed(self, done: float) -> None:
-        self.panel.show_progress(done if done < 1 else None, "downloading")
+        self.panel.show_share(DOWNLOADING, done if done < 1 else None)
         if done == 1:
             self._downloading = False
             self.panel.show_status("Checking and loading ...")
@@ -274,7 +274,7 @@ class AnnotateWidget(DockedWidget):
     def _after_loading(self) -> None:
         """Be ready for another start."""
         self._opening = self._making = None
-        self.panel.show_progress(None)
+        self.panel.show_share(DOWNLOADING, None)
         self.panel.show_models(model_choices())
         self.panel.start.setEnabled(True)
 

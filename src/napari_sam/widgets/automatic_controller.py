@@ -18,7 +18,7 @@ from napari_sam.automatic.writing import WrittenMasks, reasons
 from napari_sam.inference.automatic import Generation, suited_selection
 from napari_sam.inference.proposals import Proposals
 from napari_sam.plane import Plane
-from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.automatic_panel import FINDING, AutomaticPanel
 from napari_sam.widgets.automatic_shown import Judged, ShownMasks, ShownPlane, ShownStack
 from napari_sam.widgets.automatic_stack import StackMasks
 from napari_sam.widgets.automatic_write import MasksWriter
@@ -67,7 +67,7 @@ class AutomaticController:
         self._committed: frozenset[Plane] = frozenset()  # the planes whose masks are being written
         self._lengths: dict[str, int] | None = None
         self._plane_job = LatestJob()
-        self._stack = StackMasks(session, panel, self._show_stack, self._tell, add_tracks, self._on_idle)
+        self._stack = StackMasks(session, panel, self._show_stack, self._tell, add_tracks)
         self._writer = MasksWriter(session, panel, self._on_written, self._on_failed)
         # Of the many values that a slider passes only the last one is shown.
         self._settle = single_shot()
@@ -96,7 +96,7 @@ class AutomaticController:
         self._layer.close()
         self._panel.show_session(False)
         self._panel.show_count(None)
-        self._panel.show_progress(None)
+        self._panel.show_share(FINDING, None)
         self._panel.stack.show_axes({})
         self._panel.stack.show_ready(False)
 
@@ -118,7 +118,7 @@ class AutomaticController:
             (self._plane_job.progressed, self._on_proposing_progressed),
             (self._plane_job.finished, self._on_proposed),
             (self._plane_job.failed, self._on_failed),
-            (self._plane_job.idle, self._on_idle),
+            (self._plane_job.idle, self._on_proposing_idle),
         ]
 
     # One plane
@@ -294,15 +294,13 @@ class AutomaticController:
         self._panel.show_status(stopped)
 
     def _on_proposing_progressed(self, done: float) -> None:
-        if not (self._stack.is_busy or self._writer.is_busy):
-            self._panel.show_progress(done, "finding masks")
+        self._panel.show_share(FINDING, done)
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(words_of(error), problem=True)
 
-    def _on_idle(self) -> None:
-        if not (self._plane_job.is_busy or self._stack.is_busy or self._writer.is_busy):
-            self._panel.show_progress(None)
+    def _on_proposing_idle(self) -> None:
+        self._panel.show_share(FINDING, None)
 
     def _offer_axes(self) -> None:
         """Offer the axes of the image along which there are planes like the shown one."""

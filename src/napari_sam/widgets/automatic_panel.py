@@ -12,6 +12,9 @@ from napari_sam.widgets.automatic_settings import FindPage, SelectPage
 from napari_sam.widgets.footer import Footer
 from napari_sam.widgets.forms import button, combo
 
+# Kinds of slow work, in the order in which they are shown.
+WRITING, RUNNING, FINDING = "writing", "running", "finding masks"
+
 
 class AutomaticPanel(QWidget):
     """Settings of the automatic masks, what they leave, and the buttons.
@@ -56,15 +59,14 @@ class AutomaticPanel(QWidget):
         self.accept_all = button("Accept all", tip, self.accept_all_requested.emit)
         tip = "Take the shown masks away; what is written stays."
         self.clear = button("Clear", tip, self.clear_requested.emit)
-        self.footer = Footer()
+        self.footer = Footer(WRITING, RUNNING, FINDING)
         self.footer.cancel_requested.connect(self.cancel_requested)
         self.status, self.activity = self.footer.status, self.footer.activity
         self.progress, self.cancel = self.activity.bar, self.activity.cancel
         self.cancel.setToolTip("End what the bar shows; what is done is kept.")
-        self._has_masks = self.is_writing = False
+        self._has_masks = self._is_writing = False
         self._lay_out()
         self.show_session(False)
-        self.show_progress(None)
         self.show_count(None)
         self.setMinimumWidth(320)
 
@@ -89,12 +91,12 @@ class AutomaticPanel(QWidget):
 
     def show_writing(self, active: bool) -> None:
         """Let nothing be committed twice, or be cleared, while it is being written."""
-        self.is_writing = active
+        self._is_writing = active
         self._enable_masks()
 
-    def show_progress(self, done: float | None, what: str = "") -> None:
-        """Show how far the work is; None when nothing runs."""
-        self.activity.show_progress(done, what)
+    def show_share(self, kind: str, done: float | None, what: str = "") -> None:
+        """Show how far one kind of work is; see `Activity.show_share`."""
+        self.activity.show_share(kind, done, what)
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""
@@ -102,7 +104,7 @@ class AutomaticPanel(QWidget):
 
     def _enable_masks(self) -> None:
         for each in (self.commit, self.accept_all, self.clear):
-            each.setEnabled(self._has_masks and not self.is_writing)
+            each.setEnabled(self._has_masks and not self._is_writing)
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_sam.annotation import Session
 from napari_sam.automatic.stack import StackRun, planes_along
-from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.automatic_panel import RUNNING, AutomaticPanel
 from napari_sam.widgets.automatic_shown import ShownStack
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.jobs import LatestJob
@@ -32,8 +32,6 @@ class StackMasks:
         Says something to the user, and whether it is a problem.
     add_tracks
         Shows rows of `StackRun.tracks`.
-    idle
-        Called when nothing runs any more.
     """
 
     def __init__(
@@ -43,7 +41,6 @@ class StackMasks:
         show: Callable[[ShownStack], None],
         tell: Tell,
         add_tracks: Callable[[NDArray[np.float64]], None],
-        idle: Callable[[], None],
     ) -> None:
         self._session, self._panel = session, panel
         self._show, self._tell, self._add_tracks = show, tell, add_tracks
@@ -57,7 +54,7 @@ class StackMasks:
             (self.job.progressed, self._on_progressed),
             (self.job.finished, self._on_finished),
             (self.job.failed, self._on_failed),
-            (self.job.idle, idle),
+            (self.job.idle, self._on_idle),
         )
 
     @property
@@ -69,6 +66,7 @@ class StackMasks:
         """Stop, and let go; the thread ends by itself."""
         self._connections.close()
         self.job.close()
+        self._on_idle()
 
     def cancel(self) -> str:
         """Stop, and say how far it came; the planes that are done stay done."""
@@ -146,9 +144,13 @@ class StackMasks:
             self._add_tracks(rows)
 
     def _on_progressed(self, done: float) -> None:
-        if self.run is not None and not self._panel.is_writing:
+        if self.run is not None:
             planes = len(self.run.planes)
-            self._panel.show_progress(done, f"plane {min(planes, int(done * planes) + 1)} of {planes},")
+            what = f"plane {min(planes, int(done * planes) + 1)} of {planes},"
+            self._panel.show_share(RUNNING, done, what)
+
+    def _on_idle(self) -> None:
+        self._panel.show_share(RUNNING, None)
 
     def _on_failed(self, error: Exception) -> None:
         self._tell(words_of(error), problem=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_sam.annotation import Session
 from napari_sam.automatic.masks import PlaneMasks
 from napari_sam.automatic.writing import Annotated, WrittenMasks, write_masks
-from napari_sam.widgets.automatic_panel import AutomaticPanel
+from napari_sam.widgets.automatic_panel import WRITING, AutomaticPanel
 from napari_sam.widgets.write_job import WriteJob
 
 
@@ -54,7 +54,7 @@ class MasksWriter:
         """Begin to write; see `write_masks`."""
         self._job.start(partial(write_masks, self._session, found, numbers, annotated, region))
         self._panel.show_writing(True)
-        self._panel.show_progress(0.0, "writing")
+        self._panel.show_share(WRITING, 0.0)
         self._panel.show_status("Writing ... Until it is done, nothing else can be written to the labels.")
 
     def cancel(self) -> None:
@@ -64,15 +64,14 @@ class MasksWriter:
     def close(self) -> None:
         """Stop, and let go; the thread ends by itself."""
         self._job.close()
-        if self.is_busy:
-            self._panel.show_writing(False)
+        self._show_end()
 
     def _announce(self, written: WrittenMasks) -> None:
         """Tell those who listen to the session, also where the widget is closed by then."""
         self._session.announce(written.step)
 
     def _on_progressed(self, done: float) -> None:
-        self._panel.show_progress(done, "writing")
+        self._panel.show_share(WRITING, done)
 
     def _on_failed(self, error: Exception) -> None:
         self._show_end()
@@ -86,5 +85,5 @@ class MasksWriter:
         self._written(written)
 
     def _show_end(self) -> None:
-        self._panel.show_progress(None)
+        self._panel.show_share(WRITING, None)
         self._panel.show_writing(False)

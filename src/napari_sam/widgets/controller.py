@@ -23,7 +23,7 @@ from napari_sam.widgets.hover import Hover
 from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.label_prompt import selected_object
 from napari_sam.widgets.made_layers import MadeLayers
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.panel import ENCODING, AnnotatePanel
 from napari_sam.widgets.picking import ObjectPicker
 from napari_sam.widgets.propagation import Propagator
 from napari_sam.widgets.reading_ahead import ReadingAhead
@@ -120,7 +120,7 @@ class SessionController:
         self.session.close()
         self._panel.show_session(False)
         self._panel.show_preview(None)
-        self._panel.show_progress(None)
+        self._panel.show_share(ENCODING, None)
 
     def needs(self, layer: Layer) -> bool:
         """Whether the annotation cannot go on without ``layer``."""
@@ -408,9 +408,7 @@ class SessionController:
         self._tell(words_of(error), problem=True)
 
     def _on_job_progressed(self, done: float) -> None:
-        if not self._propagator.is_busy:
-            self._panel.show_progress(done)
+        self._panel.show_share(ENCODING, done)
 
     def _on_job_idle(self) -> None:
-        if not self._propagator.is_busy:
-            self._panel.show_progress(None)
+        self._panel.show_share(ENCODING, None)

@@ -10,13 +10,13 @@ from napari_sam.widgets.forms import restyle
 
 
 class Footer(QWidget):
-    """A row for slow work, and a sentence below it."""
+    """A row for slow work, of the kinds that `Activity` is given, and a sentence below it."""
 
     cancel_requested = Signal()
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, *kinds: str, text: str = "") -> None:
         super().__init__()
-        self.activity = Activity()
+        self.activity = Activity(*kinds)
         self.activity.cancel_requested.connect(self.cancel_requested)
         self.status = QLabel(text)
         self.status.setWordWrap(True)

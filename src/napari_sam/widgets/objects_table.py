@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_sam.annotation import Session
 from napari_sam.objects.measuring import ObjectRow
 from napari_sam.plane import Plane
+from napari_sam.widgets.activity import Activity
 from napari_sam.widgets.annotate import unwrapped
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.docked import DockedWidget
@@ -29,7 +30,7 @@ from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, TableEd
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_measured import ObjectsMeasurer
 from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
-from napari_sam.widgets.objects_status import TableActivity, TableStatus
+from napari_sam.widgets.objects_status import TableStatus
 from napari_sam.widgets.objects_writing import EditsWriter
 from napari_sam.widgets.running import running
 from napari_sam.widgets.telling import words_of
@@ -69,7 +70,7 @@ class ObjectsWidget(DockedWidget):
         self.table = self._table()
         self.category = _line("Category")
         self.status = TableStatus()
-        self.activity = TableActivity(_WRITING, _EXPORTING)
+        self.activity = Activity(_WRITING, _EXPORTING)
         self.activity.cancel_requested.connect(self._on_stop)
         self.delete = button("Delete", "Turn the selected objects into background.", self._on_delete)
         self.merge = button("Merge", "Make the selected objects one, of the lowest label.", self._on_merge)

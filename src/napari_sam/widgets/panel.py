@@ -33,6 +33,8 @@ from napari_sam.widgets.seen import SeenView
 from napari_sam.widgets.stack_status import StackStatus
 
 NEW_LAYER = "new layer"
+# Kinds of slow work, in the order in which they are shown and ended.
+DOWNLOADING, WRITING, PROPAGATING, ENCODING = "downloading", "writing", "propagating", "encoding"
 # Below this score hardly a mask is of any use, and a box says what is meant.
 _UNSURE = 0.3
 STACK_CONTRAST, LAYER_CONTRAST = "stack", "layer"
@@ -112,7 +114,7 @@ class AnnotatePanel(QWidget):
         self.boxes = ComboBox(label="Boxes", choices=[NEW_LAYER], value=NEW_LAYER)
         tip = "Load the model and open the labels."
         self.start = button("Start annotating", tip, self.start_requested.emit)
-        self.footer = Footer("Choose an image and start.")
+        self.footer = Footer(DOWNLOADING, WRITING, PROPAGATING, ENCODING, text="Choose an image and start.")
         self.footer.cancel_requested.connect(self.cancel_requested)
         self.status, self.activity = self.footer.status, self.footer.activity
         self.progress, self.cancel = self.activity.bar, self.activity.cancel
@@ -251,9 +253,9 @@ class AnnotatePanel(QWidget):
             self.channels.value = chosen if chosen in values else values[0]
         self.channels.native.setVisible(len(choices) > 1)
 
-    def show_progress(self, done: float | None, what: str = "encoding") -> None:
-        """Show how far the work is; None when nothing runs."""
-        self.activity.show_progress(done, what)
+    def show_share(self, kind: str, done: float | None, what: str = "") -> None:
+        """Show how far one kind of work is; see `Activity.show_share`."""
+        self.activity.show_share(kind, done, what)
 
     def show_status(self, text: str, problem: bool = False) -> None:
         """Say something below the controls."""

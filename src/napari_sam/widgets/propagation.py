@@ -12,7 +12,7 @@ from napari_sam.propagating.finding import PropagationRequest, request_propagati
 from napari_sam.propagating.writing import WrittenPropagation, run_and_write
 from napari_sam.storage.changes import Overlap
 from napari_sam.widgets.each_object import EachObject
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.panel import PROPAGATING, AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
 from napari_sam.widgets.telling import Tell, words_of
 from napari_sam.widgets.write_job import WriteJob
@@ -83,6 +83,7 @@ class Propagator:
         """Stop, and let go; the thread ends by itself."""
         self._wanted.clear()
         self._job.close()
+        self._panel.show_share(PROPAGATING, None)
 
     def _add(
         self, axis: str, overlap: Overlap, inside: int | None, plane: Plane, labels: Sequence[int]
@@ -110,7 +111,7 @@ class Propagator:
 
     def _on_progressed(self, done: float) -> None:
         waiting = len(self._wanted) - 1
-        self._panel.show_progress(done, f"propagating, {waiting} more" if waiting else "propagating")
+        self._panel.show_share(PROPAGATING, done, f"propagating, {waiting} more" if waiting else "")
 
     def _on_failed(self, error: Exception) -> None:
         self._end()
@@ -131,9 +132,10 @@ class Propagator:
     def _end(self) -> PropagationRequest:
         """Go on with the next one, if there is one."""
         ended = self._wanted.popleft()
-        self._panel.show_progress(None)
         if self._wanted:
             self._start()
+        else:
+            self._panel.show_share(PROPAGATING, None)
         return ended
 
     def _said(self, label: int, written: WrittenPropagation) -> str:

@@ -14,7 +14,7 @@ from napari_sam.previews import Preview
 from napari_sam.several import SeveralResponse, commit_each
 from napari_sam.storage.changes import Overlap
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.panel import WRITING, AnnotatePanel
 
 # So long objects are written before the window has its turn; one takes less.
 _TURN_S = 0.02
@@ -118,7 +118,7 @@ class SeveralCommit:
                     self._written[preview] = label
                 if end is not None and time.perf_counter() > end:
                     done = (len(self._written) + self._left_out) / len(self._response.previews)
-                    self._panel.show_progress(done, "writing")
+                    self._panel.show_share(WRITING, done)
                     return
         except (ValueError, OSError) as error:
             self._end(error)
@@ -130,7 +130,7 @@ class SeveralCommit:
         assert response is not None
         self._labels = iter(())
         self._timer.stop()
-        self._panel.show_progress(None)
+        self._panel.show_share(WRITING, None)
         rest = tuple(preview for preview in response.previews if preview not in self._written)
         unwritten = replace(response, previews=rest)
         finished = tuple((preview.prompt, label) for preview, label in self._written.items())
