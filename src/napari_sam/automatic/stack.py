@@ -133,6 +133,11 @@ class StackRun:
         with self._lock:
             return dict(self._found)
 
+    def masks_on(self, plane: Plane) -> PlaneMasks | None:
+        """Give the masks of one plane; None where it is not done, or not one of the run's."""
+        with self._lock:
+            return self._found.get(plane)
+
     @property
     def messages(self) -> Mapping[Plane, str]:
         """Why there is no mask on a plane, for those without."""
@@ -161,7 +166,7 @@ class StackRun:
         """
         total = len(self.planes)
         for number, plane in enumerate(self.planes):
-            if plane in self.found:
+            if self.masks_on(plane) is not None:
                 continue
             progress(number / total)
             self._find(plane, lambda x, n=number: progress((n + x) / total))  # type: ignore[misc]

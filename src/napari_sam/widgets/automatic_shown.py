@@ -150,12 +150,14 @@ class ShownStack:
         self.run = run
         self.plane = plane
         self._numbers = np.zeros(plane.shape(run.session.planes.shape), np.int64)
-        for runs, number in zip(run.found[plane].masks, run.numbers(plane), strict=True):
+        found = run.masks_on(plane)
+        assert found is not None, "the run has this plane, and is complete"
+        for runs, number in zip(found.masks, run.numbers(plane), strict=True):
             self._numbers[runs.index][runs.mask()] = number
 
     def on(self, plane: Plane) -> ShownStack | None:
         """Show another plane; None for one that the run has not."""
-        return ShownStack(self.run, plane) if plane in self.run.found else None
+        return None if self.run.masks_on(plane) is None else ShownStack(self.run, plane)
 
     @property
     def planes(self) -> Sequence[Plane]:
