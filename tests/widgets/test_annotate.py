@@ -627,11 +627,11 @@ def test_closing_lets_go_of_everything(user: User) -> None:
     dims, layers = user.viewer.dims.events.current_step, user.viewer.layers.events.inserted
     points = user.layer("SAM points")
     user.click(0, 5, 5)
-    assert any("SessionController" in str(x) for x in dims.callbacks)
+    assert any("Following" in str(x) for x in dims.callbacks)
     assert any("LayerChoice" in str(x) for x in layers.callbacks)
     user.desk.undock(user.widget)
     for emitter in (dims, layers, points.events.data, points.events.name, points.events.mode):
-        ours = ("AnnotateWidget", "LayerChoice", "SessionController", "PromptLayers", "ToolChoice")
+        ours = ("AnnotateWidget", "LayerChoice", "Following", "PromptLayers", "ToolChoice")
         assert not any(name in str(x) for x in emitter.callbacks for name in ours)
     wait_until(lambda: not any(thread.name == "napari-sam" for thread in threading.enumerate()))
     user.viewer.layers.selection.active = points

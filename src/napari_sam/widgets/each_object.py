@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from psygnal import Signal
+
 from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.plane import Plane
@@ -24,11 +26,17 @@ class EachObject:
         Whose prompts, where it is chosen, and what holds the prompts and shows the objects.
     tell
         Says something in the panel, and whether it is a problem.
-    show_none
-        Called when there are none to show any more.
-    predict_anew
-        Called when what was asked for is out of date.
+
+    Attributes
+    ----------
+    emptied
+        Emitted without arguments when there are none to show any more.
+    outdated
+        Emitted without arguments when what was asked for is out of date.
     """
+
+    emptied = Signal()
+    outdated = Signal()
 
     def __init__(
         self,
@@ -36,11 +44,9 @@ class EachObject:
         panel: AnnotatePanel,
         layers: SessionLayers,
         tell: Tell,
-        show_none: Callable[[], None],
-        predict_anew: Callable[[], None],
     ) -> None:
         self._session, self._panel, self._layers = session, panel, layers
-        self._tell, self._show_none, self._predict_anew = tell, show_none, predict_anew
+        self._tell = tell
         self._shown: SeveralResponse | None = None
         self._answer: SeveralResponse | None = None  # the last one of the plane
         self._committing = SeveralCommit(session, panel, self._on_committed)
@@ -89,7 +95,7 @@ class EachObject:
     def drop(self) -> None:
         """Take away what is shown; the session, which does not know of it, has nothing to tell then."""
         if self._shown is not None:
-            self._show_none()
+            self.emptied.emit()
 
     def leave_plane(self) -> None:
         """Let go of all that was of the plane before, whose pixels may change."""
@@ -99,7 +105,7 @@ class EachObject:
     def ask_again_for_gone(self) -> None:
         """Ask for objects again that are gone, as by an undo, while their prompts are there."""
         if self._finished.forget_gone() and self.is_wanted:
-            self._predict_anew()
+            self.outdated.emit()
 
     def commit(self, then: Callable[[Plane, list[int]], None] | None = None) -> None:
         """Begin to write what is shown; ``then`` is told the plane and the labels when all of it is."""
@@ -142,7 +148,7 @@ class EachObject:
             if not is_all:
                 self._show(outcome.unwritten)
         elif (not is_all or stays) and plane == self._session.plane and self.is_wanted:
-            self._predict_anew()  # what is shown, or on its way, was asked for before they were finished
+            self.outdated.emit()  # what is shown, or on its way, was asked for before they were finished
         if outcome.error is not None:
             self._tell(f"{outcome.error} {written} of {total} objects were written.", problem=True)
             return
