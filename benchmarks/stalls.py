@@ -164,7 +164,7 @@ def main() -> None:
     viewer.window.add_dock_widget(widget, area="right")
     with tempfile.TemporaryDirectory() as folder:
         widget._cache = CacheChoice("chosen", folder)  # noqa: SLF001 - yours is left alone
-        widget.panel.labels.value = Path(folder) / "labels.zarr"
+        widget.panel.settings.labels.value = Path(folder) / "labels.zarr"
         viewer.layers.selection.active = image
         for name in ("starting an annotation", "starting anew"):
             beat.start()

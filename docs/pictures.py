@@ -80,7 +80,7 @@ def show_stack() -> None:
     widget = AnnotateWidget(viewer)
     viewer.window.add_dock_widget(widget, name=TITLE, area="right")
     with tempfile.TemporaryDirectory() as folder:
-        widget.panel.labels.value = Path(folder) / "labels.zarr"
+        widget.panel.settings.labels.value = Path(folder) / "labels.zarr"
         widget._cache = CacheChoice("chosen", folder)  # noqa: SLF001 - yours is left alone
         widget.start()
         _wait(lambda: widget.session is not None and not widget.is_busy)

@@ -50,7 +50,7 @@ class User:
 
     def start(self, labels: Path) -> None:
         """Choose the labels' folder, press the button, and wait until the first plane is embedded."""
-        self.panel.labels.value = labels
+        self.panel.settings.labels.value = labels
         self.panel.start.click()
         self.settle()
 

@@ -75,7 +75,7 @@ def test_boxes_are_shown_while_there_are_some_or_they_are_drawn(user: User) -> N
     user.press("G")
     assert boxes.visible and boxes.mode == "add_rectangle"
     user.drag((0, 10, 20), (0, 50, 60))
-    user.panel.point_tool.click()
+    user.panel.prompting.point_tool.click()
     assert boxes.visible
     boxes.visible = False
     user.click(0, 30, 40)
@@ -83,7 +83,7 @@ def test_boxes_are_shown_while_there_are_some_or_they_are_drawn(user: User) -> N
     user.press("C")
     user.press("G")
     assert boxes.visible and boxes.mode == "add_rectangle"
-    user.panel.point_tool.click()
+    user.panel.prompting.point_tool.click()
     assert not boxes.visible
 
 
@@ -100,7 +100,7 @@ def test_the_overlap_of_a_commit_is_chosen_in_the_panel(user: User) -> None:
         "only inside": np.where(preview.mask & cell, 2, 1 * cell),
     }
     for title, labels in expected.items():
-        mode = user.panel.overlap.mode
+        mode = user.panel.prompting.overlap.mode
         mode.setCurrentIndex(mode.findText(title, Qt.MatchFlag.MatchStartsWith))
         user.press("C")
         found = np.asarray(user.session.labels[0])
@@ -156,15 +156,15 @@ def test_each_key_does_what_its_button_says(user: User) -> None:
     user.click(0, *DISCS[0][:2])
     first = user.session.preview
     assert first is not None and len(first.scores) == 3
-    assert "candidate 1 of 3" in panel.score.text()
+    assert "candidate 1 of 3" in panel.prompting.score.text()
 
     user.press("W")
     assert user.session.preview is not None
     assert user.session.preview.chosen != first.chosen
-    assert "candidate 2 of 3" in panel.score.text()
+    assert "candidate 2 of 3" in panel.prompting.score.text()
 
     user.press("Q")
-    assert "background" in panel.polarity.text()
+    assert "background" in panel.prompting.polarity.text()
     user.click(0, 80, 100)
     assert user.session.prompt.labels == (1, 0)
 
@@ -185,7 +185,7 @@ def test_each_key_does_what_its_button_says(user: User) -> None:
     assert user.session.preview is not None
 
     user.press("G")
-    assert panel.box_tool.isChecked() and not panel.point_tool.isChecked()
+    assert panel.prompting.box_tool.isChecked() and not panel.prompting.point_tool.isChecked()
 
 
 def test_each_plane_keeps_its_own_prompts(user: User) -> None:
@@ -221,7 +221,7 @@ def test_the_other_planes_of_the_array_work_like_the_first(
 
 
 def test_without_live_previews_the_mask_comes_when_asked_for(user: User) -> None:
-    user.panel.live.setChecked(False)
+    user.panel.prompting.live.setChecked(False)
     user.click(0, *DISCS[0][:2])
     assert user.session.preview is None
     user.press("J")
@@ -273,7 +273,7 @@ def test_existing_layers_with_another_transform_are_read_through_the_world(
     row, column, _ = DISCS[0]
     world = someone.image.data_to_world((0, row, column))
     mine = someone.viewer.add_points([world], name="mine")
-    someone.panel.points.value = mine
+    someone.panel.settings.points.value = mine
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)
     assert someone.session.prompt.points == (pytest.approx((row, column)),)
@@ -289,7 +289,7 @@ def test_the_brush_writes_into_the_store_and_its_label_stays_its_own(user: User)
     user.click(0, 80, 20)
     painted = np.argwhere(np.asarray(user.session.labels[0]) == 7)
     assert abs(painted.mean(0) - (80, 20)).max() < 1
-    user.panel.point_tool.click()
+    user.panel.prompting.point_tool.click()
     user.click(0, *DISCS[0][:2])
     user.press("C")
     assert set(np.unique(user.session.labels[0])) == {0, 7, 8}
@@ -467,10 +467,10 @@ def test_a_foreign_checkpoint_is_refused(
 ) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     someone = sit_down(stack)
-    someone.panel.model.value = "vit_b"
+    someone.panel.settings.model.value = "vit_b"
     someone.settle()
-    assert someone.panel.checkpoint.native.isVisible()
-    someone.panel.checkpoint.value = tmp_path / "other.pth"
+    assert someone.panel.settings.checkpoint.native.isVisible()
+    someone.panel.settings.checkpoint.value = tmp_path / "other.pth"
     someone.start(tmp_path / "cells.zarr")
     assert someone.widget.session is None
     assert "is not a checkpoint of vit_b" in someone.status
@@ -525,21 +525,21 @@ def test_another_image_does_not_get_the_labels_of_the_first(user: User, tmp_path
     user.click(0, *DISCS[0][:2])
     user.press("C")
     other = user.viewer.add_image(np.zeros((3, *SHAPE), np.uint8), name="other")
-    user.panel.image.value = other
+    user.panel.settings.image.value = other
     user.panel.start.click()
     user.settle()
     assert user.session.store.path != tmp_path / "cells.zarr"
     assert not np.asarray(user.session.labels).any()
-    user.panel.image.value = user.image
-    assert user.panel.labels.value == tmp_path / "cells.zarr"
+    user.panel.settings.image.value = user.image
+    assert user.panel.settings.labels.value == tmp_path / "cells.zarr"
     made = user.session.store.path
     user.viewer.layers.remove(user.image)
-    assert user.panel.image.value is other and user.panel.labels.value == made
+    assert user.panel.settings.image.value is other and user.panel.settings.labels.value == made
     user.viewer.layers.remove(other)
-    assert user.panel.labels.line_edit.value == ""
-    user.panel.labels.value = made
+    assert user.panel.settings.labels.line_edit.value == ""
+    user.panel.settings.labels.value = made
     user.viewer.add_image(np.zeros((3, *SHAPE), np.uint8), name="third")
-    assert user.panel.labels.line_edit.value == "", "typed while there was no image"
+    assert user.panel.settings.labels.line_edit.value == "", "typed while there was no image"
 
 
 def test_starting_again_takes_up_the_same_layers(user: User) -> None:
@@ -581,7 +581,7 @@ def test_my_points_keep_their_own_columns_and_sizes(
         size=[3, 5, 9],
         name="mine",
     )
-    someone.panel.points.value = mine
+    someone.panel.settings.points.value = mine
     someone.start(tmp_path / "cells.zarr")
     someone.go_to(0, 0)
     someone.press("C")
@@ -657,13 +657,13 @@ def test_nothing_is_cut_off_in_larger_letters(user: User, font_size: Callable[[i
 
 def no_button_is_cut_off(panel: AnnotatePanel) -> None:
     of_rows = (
-        panel.commit,
-        panel.propagate,
-        panel.next,
-        panel.undo,
-        panel.redo,
-        panel.polarity,
-        panel.predict,
+        panel.prompting.commit,
+        panel.prompting.propagate,
+        panel.prompting.next,
+        panel.prompting.undo,
+        panel.prompting.redo,
+        panel.prompting.polarity,
+        panel.prompting.predict,
     )
     for button in (*of_rows, panel.start):
         assert button.width() >= button.sizeHint().width()
@@ -717,24 +717,24 @@ def test_the_choices_of_last_time_are_remembered(
     sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     someone = sit_down(stack)
-    someone.panel.live.setChecked(False)
+    someone.panel.prompting.live.setChecked(False)
     someone.panel.start.click()
     someone.settle()
-    assert not sit_down(stack).panel.live.isChecked()
+    assert not sit_down(stack).panel.prompting.live.isChecked()
 
 
 def test_the_precision_is_chosen_among_those_that_gain(
     sit_down: Callable[..., User], stack: NDArray[np.uint8]
 ) -> None:
     someone = sit_down(stack)
-    choice = someone.panel.precision
+    choice = someone.panel.settings.precision
     assert choice.choices == precisions("nano")
     assert choice.native.isHidden() == (len(choice.choices) == 1)
     choice.value = choice.choices[-1]
     someone.panel.start.click()
     someone.settle()
     assert someone.session.predictor.identity.precision == choice.choices[-1]
-    assert sit_down(stack).panel.precision.value == choice.choices[-1]
+    assert sit_down(stack).panel.settings.precision.value == choice.choices[-1]
 
 
 @pytest.mark.window

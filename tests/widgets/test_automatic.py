@@ -180,7 +180,7 @@ def test_after_a_look_at_another_plane_clicks_are_for_the_masks_again(masks: Mas
         look_at_another_plane()
         user.click(0, *centre(0))
         assert ("1 rejected" in masks.panel.count.text()) is rejected and user.session.prompt.is_empty
-    look_at_another_plane(user.panel.box_tool.click)
+    look_at_another_plane(user.panel.prompting.box_tool.click)
     assert layers.selection.active is user.layer("SAM boxes"), "the user has chosen"
     look_at_another_plane()
     assert layers.selection.active is user.layer("SAM boxes")

@@ -38,8 +38,8 @@ def halves() -> NDArray[np.uint16]:
 
 
 def choose_channels(user: User, value: str) -> None:
-    user.panel.channels.value = value
-    assert user.panel.channels.value == value
+    user.panel.settings.channels.value = value
+    assert user.panel.settings.channels.value == value
 
 
 def composite_by_hand(two: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -68,9 +68,9 @@ def test_layers_as_shown_are_what_the_model_sees(
         halves[1], colormap="green", blending="additive", contrast_limits=(300, 2600), name="green"
     )
     panel = user.panel
-    assert panel.channels.native.itemText(1) == "as shown (2 of 2)"
-    assert panel.channels.value == "alone"
-    panel.image.value = user.image
+    assert panel.settings.channels.native.itemText(1) == "as shown (2 of 2)"
+    assert panel.settings.channels.value == "alone"
+    panel.settings.image.value = user.image
     choose_channels(user, "shown")
     user.start(tmp_path / "cells.zarr")
     user.click(0, ROW, COLUMN - RADIUS // 2)
@@ -93,7 +93,7 @@ def test_layers_as_shown_are_what_the_model_sees(
     user.start(tmp_path / "cells.zarr")
     assert user.session.planes.key() != before
     other.visible = False
-    wait_until(lambda: panel.channels.native.itemText(1) == "as shown (1 of 2)")
+    wait_until(lambda: panel.settings.channels.native.itemText(1) == "as shown (1 of 2)")
     user.start(tmp_path / "cells.zarr")
     assert not user.session.planes.image(user.session.plane)[..., 1].any()
     assert str(user.image.colormap.name) == "magenta" and str(other.colormap.name) == "cyan"

@@ -50,7 +50,7 @@ def test_a_window_that_closes_while_the_model_loads_leaves_nothing(
 ) -> None:
     """Qt tells a docked widget nothing when its window goes; so it has to watch the window from the start."""
     user = sit_down(stack, axis_labels=("z", "y", "x"))
-    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.settings.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
     user.desk.close()
     gone(user)
@@ -188,7 +188,7 @@ def test_a_session_that_comes_too_late_lets_its_labels_go(
 
     monkeypatch.setattr(image_choice, "open_session", opened)
     user = sit_down(stack, axis_labels=("z", "y", "x"))
-    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.settings.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
     wait_until(began.is_set)
     user.panel.cancel_requested.emit() if end == "cancelled" else user.desk.close()

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam.widgets.layer_choice import LayerChoice
 from napari_sam.widgets.models import model_choices
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.settings_form import SettingsForm
 from widgets.driving import User
 
 
@@ -27,8 +27,8 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def panel(qapp: QApplication, viewer: ViewerModel) -> Iterator[AnnotatePanel]:
-    made = AnnotatePanel(model_choices())
+def form(qapp: QApplication, viewer: ViewerModel) -> Iterator[SettingsForm]:
+    made = SettingsForm(model_choices())
     choice = LayerChoice(viewer, made)
     yield made
     choice.close()
@@ -44,41 +44,41 @@ def texts(box: ComboBox) -> list[str]:
     return [text for text in every if text.strip("-")]
 
 
-def test_a_renamed_layer_has_its_new_name_in_its_old_place(viewer: ViewerModel, panel: AnnotatePanel) -> None:
+def test_a_renamed_layer_has_its_new_name_in_its_old_place(viewer: ViewerModel, form: SettingsForm) -> None:
     _, nuclei, clicks, drawn = viewer.layers
-    panel.image.value, panel.points.value = nuclei, clicks
+    form.image.value, form.points.value = nuclei, clicks
     told: list[object] = []
-    panel.image.changed.connect(told.append)
+    form.image.changed.connect(told.append)
     nuclei.name, clicks.name, drawn.name = "DAPI", "seeds", "outlines"
-    assert texts(panel.image) == ["DAPI", "cells"]
-    assert texts(panel.points) == ["new layer", "seeds"] and texts(panel.boxes) == ["new layer", "outlines"]
-    assert panel.image.value is nuclei and panel.points.value is clicks and not told
-    assert panel.image.native.currentText() == "DAPI"
+    assert texts(form.image) == ["DAPI", "cells"]
+    assert texts(form.points) == ["new layer", "seeds"] and texts(form.boxes) == ["new layer", "outlines"]
+    assert form.image.value is nuclei and form.points.value is clicks and not told
+    assert form.image.native.currentText() == "DAPI"
 
 
-def test_a_name_that_is_taken_is_shown_as_napari_makes_it(viewer: ViewerModel, panel: AnnotatePanel) -> None:
+def test_a_name_that_is_taken_is_shown_as_napari_makes_it(viewer: ViewerModel, form: SettingsForm) -> None:
     cells, nuclei, *_ = viewer.layers
-    panel.image.value = cells
+    form.image.value = cells
     nuclei.name = "cells"
-    assert texts(panel.image) == ["cells [1]", "cells"]
-    assert panel.image.value is cells and panel.image.choices[-2:] == (nuclei, cells)
+    assert texts(form.image) == ["cells [1]", "cells"]
+    assert form.image.value is cells and form.image.choices[-2:] == (nuclei, cells)
 
 
-def test_layers_come_and_go(viewer: ViewerModel, panel: AnnotatePanel) -> None:
+def test_layers_come_and_go(viewer: ViewerModel, form: SettingsForm) -> None:
     nuclei, clicks = viewer.layers["nuclei"], viewer.layers["clicks"]
-    panel.image.value, panel.points.value = nuclei, clicks
+    form.image.value, form.points.value = nuclei, clicks
     other = viewer.add_image(np.zeros((20, 30)), name="other")
-    assert texts(panel.image) == ["other", "nuclei", "cells"] and panel.image.value is nuclei
+    assert texts(form.image) == ["other", "nuclei", "cells"] and form.image.value is nuclei
     viewer.layers.selection.active = other
     viewer.layers.remove(nuclei)
     viewer.layers.remove(clicks)
-    assert texts(panel.image) == ["other", "cells"] and panel.points.value == "new layer"
+    assert texts(form.image) == ["other", "cells"] and form.points.value == "new layer"
     nuclei.name = "renamed outside"
-    assert texts(panel.image) == ["other", "cells"] and panel.image.value is not nuclei
+    assert texts(form.image) == ["other", "cells"] and form.image.value is not nuclei
 
 
 def test_an_image_is_renamed_while_it_is_annotated(user: User) -> None:
     session = user.session
     user.image.name = "nuclei"
-    assert user.panel.image.native.currentText() == "nuclei"
-    assert user.panel.image.value is user.image and user.session is session
+    assert user.panel.settings.image.native.currentText() == "nuclei"
+    assert user.panel.settings.image.value is user.image and user.session is session

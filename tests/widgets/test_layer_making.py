@@ -56,7 +56,7 @@ class Turns:
     def press_start(self, after: int = 0, do: Callable[[], None] = lambda: None) -> None:
         """Press the button, so as to ``do`` something after so many turns."""
         self._between[after] = do
-        self.user.panel.labels.value = self.labels
+        self.user.panel.settings.labels.value = self.labels
         self.user.panel.start.click()
 
     def start(self, after: int = 0, do: Callable[[], None] = lambda: None) -> None:
@@ -68,7 +68,7 @@ class Turns:
         """Nothing of the session that was being started is there, and its labels are free."""
         user = self.user
         assert names(user) == layers and user.widget.session is None and not user.widget.is_busy
-        assert user.panel.start.isEnabled() and not user.panel.work.isEnabled()
+        assert user.panel.start.isEnabled() and not user.panel.prompting.isEnabled()
         assert all(session.store.read_only for session in self.sessions), "let go"
         again = LabelsStore.open(self.labels)
         assert not again.read_only
@@ -176,7 +176,7 @@ def test_an_array_of_another_shape_between_two_turns_is_told(turns: Turns, shape
 
 def test_another_start_between_two_turns_begins_with_other_choices(turns: Turns, tmp_path: Path) -> None:
     def start() -> None:
-        turns.user.panel.labels.value = tmp_path / "two.zarr"
+        turns.user.panel.settings.labels.value = tmp_path / "two.zarr"
         turns.user.widget.start()
 
     turns.start(3, start)
@@ -186,7 +186,7 @@ def test_another_start_between_two_turns_begins_with_other_choices(turns: Turns,
 
 
 def test_axes_typed_between_two_turns_take_effect(turns: Turns) -> None:
-    turns.start(2, lambda: turns.user.panel.axes_typed.emit("tyx"))
+    turns.start(2, lambda: turns.user.panel.settings.axes_typed.emit("tyx"))
     assert turns.user.session.planes.axes == "tyx" and len(turns.sessions) == 2
     assert len(names(turns.user)) == 6
 

@@ -34,7 +34,7 @@ def names(viewer: ViewerModel) -> list[str]:
 
 def test_start_anew_goes_on_with_what_was_prompted_and_leaves_all_else(user: User) -> None:
     mine = user.viewer.add_points([[0, 5, 5]], name="mine", scale=SCALE, translate=TRANSLATE)
-    user.panel.point_tool.click()
+    user.panel.prompting.point_tool.click()
     user.click(0, *DISCS[0][:2])
     user.press("C")
     committed = np.asarray(user.session.labels)

@@ -49,19 +49,19 @@ def row(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModelRow
 @pytest.fixture
 def someone(row: ModelRow, sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path) -> User:
     user = sit_down(stack)
-    user.panel.model.value = "vit_t"
-    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.settings.model.value = "vit_t"
+    user.panel.settings.labels.value = tmp_path / "cells.zarr"
     return user
 
 
 def test_the_user_reads_what_will_be_downloaded_from_where(someone: User) -> None:
-    labels = [someone.panel.model.native.itemText(i) for i in range(len(CATALOGUE))]
+    labels = [someone.panel.settings.model.native.itemText(i) for i in range(len(CATALOGUE))]
     assert labels[0] == "nano"
     assert labels[1].startswith("MobileSAM (download ")
     assert "SAM ViT-H (download 2.56 GB)" in labels
     assert "not on this computer: starting downloads" in someone.status
     assert "from 127.0.0.1 (licence: Apache-2.0)" in someone.status
-    someone.panel.model.value = "vit_b_lm"
+    someone.panel.settings.model.value = "vit_b_lm"
     assert "cells and nuclei in light microscopy" in someone.status
     assert "No SHA-256 is published" in someone.status
 
@@ -85,8 +85,8 @@ def test_starting_downloads_with_progress_while_the_window_stays_alive(
     site.gate.set()
     someone.settle()
     assert someone.session.predictor.identity.weights_hash == row.sha256
-    assert someone.panel.model.native.itemText(1) == "MobileSAM"
-    assert someone.panel.model.value == "vit_t"
+    assert someone.panel.settings.model.native.itemText(1) == "MobileSAM"
+    assert someone.panel.settings.model.value == "vit_t"
     someone.click(0, 30, 40)
     assert someone.session.preview is not None
 
@@ -137,8 +137,8 @@ def test_what_was_left_out_and_taken_on_trust_is_shown(
 
 
 def test_a_checkpoint_belongs_to_the_model_that_it_was_chosen_for(someone: User, tmp_path: Path) -> None:
-    someone.panel.checkpoint.value = tmp_path / "mine.pth"
-    someone.panel.model.value = "vit_b"
+    someone.panel.settings.checkpoint.value = tmp_path / "mine.pth"
+    someone.panel.settings.model.value = "vit_b"
     assert someone.widget._checkpoint() is None
 
 
@@ -147,7 +147,7 @@ def test_the_catalogues_weights_are_not_needed_for_my_own(
 ) -> None:
     mine = tmp_path / "mine.safetensors"
     mine.write_bytes(site.content)
-    someone.panel.checkpoint.value = mine
+    someone.panel.settings.checkpoint.value = mine
     someone.panel.start.click()
     someone.settle()
     assert someone.widget.session is not None, someone.status

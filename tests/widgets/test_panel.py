@@ -22,6 +22,6 @@ def test_a_score_of_next_to_nothing_says_what_helps(
     qapp: QApplication, score: float | None, count: int, said: str
 ) -> None:
     panel = AnnotatePanel(model_choices())
-    panel.show_preview(score, 1, count)
-    assert panel.score.text() == said
+    panel.prompting.show_preview(score, 1, count)
+    assert panel.prompting.score.text() == said
     panel.deleteLater()

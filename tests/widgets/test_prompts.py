@@ -65,7 +65,7 @@ def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> 
     row, column, radius = CELLS[0]
     for _ in range(3):
         user.press("G")
-    assert user.panel.stroke_tool.isChecked() and user.layer("SAM boxes").mode == "add_path"
+    assert user.panel.prompting.stroke_tool.isChecked() and user.layer("SAM boxes").mode == "add_path"
     user.drag((0, row - 8, column), (0, row + 8, column))
     assert set(user.session.prompt.labels or ()) == {1} and len(user.session.prompt.points) >= 2
     np.testing.assert_allclose(np.array(user.session.prompt.points)[:, 1], column, atol=1)
@@ -100,7 +100,7 @@ def test_strokes_and_areas_are_prompts_and_stay_with_their_plane(user: User) -> 
 
 def test_one_object_per_prompt(user: User) -> None:
     user.press("N")
-    assert user.panel.each.isChecked()
+    assert user.panel.prompting.each.isChecked()
     shapes = user.layer("SAM boxes")
     boxes = [
         [(0, r - x, c - x), (0, r - x, c + x), (0, r + x, c + x), (0, r + x, c - x)] for r, c, x in CELLS[:2]
@@ -108,7 +108,7 @@ def test_one_object_per_prompt(user: User) -> None:
     shapes.add_rectangles(np.array(boxes, float))
     user.click(0, *CELLS[2][:2])
     user.click(0, *CELLS[3][:2])
-    assert "4 objects, score" in user.panel.score.text()
+    assert "4 objects, score" in user.panel.prompting.score.text()
     shown = np.asarray(user.layer("SAM preview").data)[0]
     assert len(np.unique(shown)) == 5
     user.press("C")
@@ -127,17 +127,17 @@ def with_four_objects(user: User) -> None:
     user.press("N")
     for row, column, _ in CELLS:
         user.session.add_point((row, column))
-    if not user.panel.live.isChecked():
-        user.panel.predict.click()
+    if not user.panel.prompting.live.isChecked():
+        user.panel.prompting.predict.click()
     user.settle()
-    assert "4 objects, score" in user.panel.score.text()
+    assert "4 objects, score" in user.panel.prompting.score.text()
 
 
 def begin_to_write_four(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit four objects, of which the first is written and others are not."""
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)  # a turn of the window after each
     with_four_objects(user)
-    user.panel.commit_requested.emit()
+    user.panel.prompting.commit_requested.emit()
     wait_until(lambda: len(user.session.store.ledger.steps()) > 0)
 
 
@@ -145,7 +145,7 @@ def begin_to_write_four(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_prompted_twice_is_one_object(user: User, copied: str) -> None:
     row, column, radius = CELLS[0]
     user.press("N")
-    user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
+    user.panel.prompting.overlap.mode.setCurrentIndex(1)  # "replace"
     if copied == "click":
         user.session.add_point((row, column))
         user.session.add_point((row, column))
@@ -155,7 +155,7 @@ def test_what_is_prompted_twice_is_one_object(user: User, copied: str) -> None:
             np.array([[(0, r0, c0), (0, r0, c1), (0, r1, c1), (0, r1, c0)]] * 2)
         )
     user.settle()
-    assert "1 object, score" in user.panel.score.text()
+    assert "1 object, score" in user.panel.prompting.score.text()
     user.press("C")
     assert user.status == "Committed 1 object." and user.session.prompt.is_empty
     assert [x.label for x in user.session.store.ledger.objects()] == [1]
@@ -164,34 +164,34 @@ def test_what_is_prompted_twice_is_one_object(user: User, copied: str) -> None:
 def test_several_objects_are_committed_on_their_own_plane_alone(user: User) -> None:
     with_four_objects(user)
     user.go_to(0, 1)
-    assert not user.panel.commit.isEnabled() and not user.layer("SAM preview").visible
+    assert not user.panel.prompting.commit.isEnabled() and not user.layer("SAM preview").visible
     user.press("C")
     assert "no preview" in user.status
     assert not np.asarray(user.session.labels).any()
 
 
 def test_several_objects_stay_in_view_where_the_image_is_moved(user: User) -> None:
-    user.panel.live.setChecked(False)
+    user.panel.prompting.live.setChecked(False)
     with_four_objects(user)
     shown, before = user.layer("SAM preview"), np.array(user.layer("SAM preview").data)
     user.image.translate = (0, 7, -5)
     user.settle()
-    assert shown.visible and user.panel.commit.isEnabled()
+    assert shown.visible and user.panel.prompting.commit.isEnabled()
     np.testing.assert_array_equal(shown.data, before)
     np.testing.assert_allclose(shown.affine.translate, (0, 7, -5))
     user.go_to(0, 1)
     user.image.translate = (0, 0, 0)
     user.settle()
-    assert not shown.visible and not user.panel.commit.isEnabled()
+    assert not shown.visible and not user.panel.prompting.commit.isEnabled()
 
 
 def test_what_was_written_while_the_user_moved_on_is_not_written_again(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user.panel.overlap.mode.setCurrentIndex(1)  # "replace"
+    user.panel.prompting.overlap.mode.setCurrentIndex(1)  # "replace"
     begin_to_write_four(user, monkeypatch)
     user.go_to(0, 1)
-    assert not user.panel.commit.isEnabled()
+    assert not user.panel.prompting.commit.isEnabled()
     user.press("C")
     assert np.unique(user.session.labels).tolist() == [0, 1, 2, 3, 4]
 
@@ -218,7 +218,7 @@ def test_a_box_inside_those_that_are_drawn_is_one_more_object(user: User) -> Non
         corners = [(0, low, low), (0, low, high), (0, high, high), (0, high, low)]
         shapes.add_rectangles(np.array([corners], float))
         user.settle()
-        assert f"{count} object" in user.panel.score.text()
+        assert f"{count} object" in user.panel.prompting.score.text()
 
 
 def test_several_objects_are_written_beside_what_else_the_window_does(
@@ -227,12 +227,12 @@ def test_several_objects_are_written_beside_what_else_the_window_does(
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)  # a turn of the window after each
     with_four_objects(user)
     written = user.session.store.ledger.steps
-    user.panel.commit_requested.emit()
+    user.panel.prompting.commit_requested.emit()
     assert len(written()) == 0 and user.widget.is_busy
     wait_until(lambda: len(written()) > 0)
     assert len(written()) < 4
-    user.panel.commit_requested.emit()
-    user.panel.undo_requested.emit()
+    user.panel.prompting.commit_requested.emit()
+    user.panel.prompting.undo_requested.emit()
     assert "still being written" in user.status
     user.go_to(0, 1)
     assert len(written()) == 4 and "Committed 4 objects" in user.status
@@ -244,7 +244,7 @@ def test_several_objects_are_written_beside_what_else_the_window_does(
 def test_stopped_in_the_midst_of_several_objects_the_next_commit_writes_those_that_are_left(
     user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user.panel.overlap.mode.setCurrentIndex(1)  # "replace": finished objects would be written anew
+    user.panel.prompting.overlap.mode.setCurrentIndex(1)  # "replace": finished objects would be written anew
     begin_to_write_four(user, monkeypatch)
     user.panel.cancel_requested.emit()
     user.settle()
@@ -268,13 +268,13 @@ def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_cha
     count = len(user.session.store.ledger.steps())
     user.session.add_point((100, 110))
     user.settle()
-    assert f"{5 - count} objects, score" in user.panel.score.text()
-    user.panel.each.setChecked(False)
-    user.panel.each.setChecked(True)
+    assert f"{5 - count} objects, score" in user.panel.prompting.score.text()
+    user.panel.prompting.each.setChecked(False)
+    user.panel.prompting.each.setChecked(True)
     user.settle()
-    assert f"{5 - count} objects, score" in user.panel.score.text()
+    assert f"{5 - count} objects, score" in user.panel.prompting.score.text()
     user.press("Ctrl+Z")  # the last of those that were written: its prompt is unfinished again
-    assert f"{6 - count} objects, score" in user.panel.score.text()
+    assert f"{6 - count} objects, score" in user.panel.prompting.score.text()
     user.press("C")
     assert f"Committed {6 - count} objects" in user.status and user.session.prompt.is_empty
     written = np.asarray(user.session.labels[0])
@@ -282,7 +282,7 @@ def test_stopped_in_the_midst_of_several_objects_only_the_unfinished_and_the_cha
     assert len({written[row, column] for row, column, _ in CELLS}) == 4
     user.session.add_point(CELLS[0][:2])
     user.settle()
-    assert "1 object, score" in user.panel.score.text(), "what was cleared may be prompted again"
+    assert "1 object, score" in user.panel.prompting.score.text(), "what was cleared may be prompted again"
 
 
 def test_a_prompt_that_is_added_while_others_are_written_is_one_object_more(
@@ -292,7 +292,7 @@ def test_a_prompt_that_is_added_while_others_are_written_is_one_object_more(
     user.session.add_point((100, 110))
     user.settle()
     assert "the prompts stay" in user.status and len(user.session.store.ledger.objects()) == 4
-    assert "1 object, score" in user.panel.score.text()
+    assert "1 object, score" in user.panel.prompting.score.text()
     user.press("C")
     assert user.session.prompt.is_empty and len(user.session.store.ledger.objects()) == 5
 
@@ -302,7 +302,7 @@ def test_what_was_to_be_committed_is_written_when_the_annotation_ends(
 ) -> None:
     monkeypatch.setattr(several_commit, "_TURN_S", 0.0)
     with_four_objects(user)
-    user.panel.commit_requested.emit()
+    user.panel.prompting.commit_requested.emit()
     user.widget.let_go()
     on_disk = zarr.open_group(tmp_path / "cells.zarr", mode="r")["0"][:]
     assert np.unique(on_disk).tolist() == [0, 1, 2, 3, 4]
@@ -312,7 +312,7 @@ def test_several_objects_may_lie_in_one_that_is_named(user: User) -> None:
     row, column, radius = CELLS[0]
     user.session.store.commit(user.session.plane, disc((row, column), radius + 9))
     with_four_objects(user)
-    overlap = user.panel.overlap
+    overlap = user.panel.prompting.overlap
     overlap.mode.setCurrentIndex(2)
     user.press("C")
     assert "give the label of the one" in user.status and len(user.session.prompt.points) == 4
@@ -341,7 +341,7 @@ def test_the_object_of_some_labels_is_a_prompt(user: User) -> None:
     user.press("U")
     assert "Label 0 of 'theirs' is the background" in user.status and user.session.prompt.is_empty
 
-    user.panel.point_tool.click()
+    user.panel.prompting.point_tool.click()
     user.press("U")  # now the session's own labels, whose first object was just made
     assert user.session.target == 1 and not user.session.prompt.is_empty
 
@@ -405,7 +405,7 @@ def test_the_mask_under_the_resting_cursor_is_what_a_click_takes(user: User) -> 
     user.press("K")
     user.press("H")
     hover(user, 0, *CELLS[2][:2])
-    assert not layer.visible and not user.panel.hover.isChecked()
+    assert not layer.visible and not user.panel.prompting.hover.isChecked()
     user.widget.let_go()
     assert "SAM hover" not in user.viewer.layers
     assert not user.viewer.mouse_move_callbacks
@@ -450,7 +450,7 @@ def test_what_the_model_sees_is_shown_and_the_layers_contrast_can_be_chosen(
     assert "192 x 224 pixels" in user.panel.seen.caption.text()
     dark = grey()
     user.image.contrast_limits = (0, 255)
-    user.panel.contrast.value = "layer"
+    user.panel.settings.contrast.value = "layer"
     user.panel.start.click()
     user.settle()
     wait_until(lambda: "192 x 224 pixels" in user.panel.seen.caption.text())
@@ -556,7 +556,7 @@ def test_how_opaque_the_pixels_of_a_colour_image_are_changes_nothing(
 
 @pytest.mark.window
 def test_a_lasso_may_cross_the_edge_of_the_image(user: User) -> None:
-    user.panel.area_tool.click()
+    user.panel.prompting.area_tool.click()
     user.draw([(0, 30, 20), (0, 45, -5), (0, 60, 20), (0, 45, 24)])
     assert len(user.layer("SAM boxes").data) == 1
     box, mask = user.session.prompt.box, user.session.prompt.mask
@@ -574,4 +574,4 @@ def test_a_box_across_the_edge_stays_one_of_several(user: User) -> None:
     user.layer("SAM boxes").add_rectangles(np.array(boxes, float))
     user.settle()
     np.testing.assert_allclose(user.layer("SAM boxes").data, boxes)
-    assert "3 objects, score" in user.panel.score.text()
+    assert "3 objects, score" in user.panel.prompting.score.text()

@@ -34,12 +34,12 @@ def planes_of(user: User, label: int) -> list[int]:
 
 def request(user: User) -> None:
     """Ask for a propagation, and do not wait for it."""
-    user.panel.propagate.click()
+    user.panel.prompting.propagate.click()
 
 
 @pytest.mark.window
 def test_a_click_and_a_key_make_an_object_of_all_its_planes(user: User) -> None:
-    assert user.panel.propagate.text() == "Along z  [Shift+C]"
+    assert user.panel.prompting.propagate.text() == "Along z  [Shift+C]"
     user.click(0, *FIRST)
     user.press("Shift+C")
     assert user.status == "Label 1 is on 3 more planes, z 1 to z 3."
@@ -110,7 +110,7 @@ def test_a_stop_is_for_those_that_wait_too(user: User) -> None:
     user.press("N")
     user.click(0, *FIRST)
     user.click(0, *SECOND)
-    user.panel.propagate.click()
+    user.panel.prompting.propagate.click()
     wait_until(lambda: "objects are looked for" in user.status)
     user.panel.cancel_requested.emit()
     user.settle()
@@ -124,7 +124,7 @@ def test_one_plane_or_separate_fields_have_no_such_button(
 ) -> None:
     user = sit_down(stack[0] if axes == "yx" else stack, axis_labels=tuple(axes))
     user.start(tmp_path / "cells.zarr")
-    assert not user.panel.propagate.isVisible()
+    assert not user.panel.prompting.propagate.isVisible()
     user.click(*(() if axes == "yx" else (3,)), *FIRST)
     user.press("Shift+C")
     assert not user.session.labels[:].any()
@@ -135,15 +135,15 @@ def test_the_axis_is_the_one_that_was_moved_along_last(
 ) -> None:
     user = sit_down(np.stack([stack[:3], stack[:3]]), axis_labels=("t", "z", "y", "x"))
     user.start(tmp_path / "cells.zarr")
-    assert user.panel.propagate.text() == "Along z  [Shift+C]"
+    assert user.panel.prompting.propagate.text() == "Along z  [Shift+C]"
     user.go_to(1, 0)
     user.go_to(0, 1)
-    assert user.panel.propagate.text() == "Along t  [Shift+C]"
+    assert user.panel.prompting.propagate.text() == "Along t  [Shift+C]"
     user.click(1, 0, *FIRST)
     user.press("Shift+C")
     assert user.status == "Label 1 is on t 0, z 0."
     user.go_to(1, 1)
-    assert user.panel.propagate.text() == "Along z  [Shift+C]"
+    assert user.panel.prompting.propagate.text() == "Along z  [Shift+C]"
 
 
 def test_positions_and_channels_are_no_way_for_objects(
@@ -153,7 +153,7 @@ def test_positions_and_channels_are_no_way_for_objects(
     user.start(tmp_path / "cells.zarr")
     user.go_to(1, 0)
     user.go_to(0, 1)
-    assert user.panel.propagate.text() == "Along z  [Shift+C]"
+    assert user.panel.prompting.propagate.text() == "Along z  [Shift+C]"
     user.click(1, 0, *FIRST)
     user.press("Shift+C")
     assert user.status == "Label 1 is on p 1, z 1."
@@ -162,7 +162,7 @@ def test_positions_and_channels_are_no_way_for_objects(
 def test_a_prompt_whose_mask_is_not_there_yet_is_no_other_object(user: User) -> None:
     user.click(0, *FIRST)
     user.press("C")
-    user.panel.live.setChecked(False)
+    user.panel.prompting.live.setChecked(False)
     user.click(0, *SECOND)
     user.press("Shift+C")
     assert user.status == "There is no mask of the prompt yet: press Predict first."

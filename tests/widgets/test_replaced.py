@@ -44,7 +44,7 @@ def test_an_array_that_came_while_the_session_was_opened_is_told(
     sit_down: Callable[..., User], stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     user = sit_down(stack)
-    user.panel.labels.value = tmp_path / "cells.zarr"
+    user.panel.settings.labels.value = tmp_path / "cells.zarr"
     user.panel.start.click()
     user.image.data = stack.copy()
     user.settle()
@@ -54,7 +54,7 @@ def test_an_array_that_came_while_the_session_was_opened_is_told(
 def test_another_contrast_is_told_where_the_model_has_that_of_the_layer(
     user: User, stack: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    user.panel.contrast.value = "layer"
+    user.panel.settings.contrast.value = "layer"
     user.start(tmp_path / "cells.zarr")
     user.image.contrast_limits = (10, 90)
     wait_until(lambda: "contrast as it was shown when you started; start anew" in user.status)

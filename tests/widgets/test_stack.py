@@ -335,10 +335,10 @@ def timed_handlers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
 
 def _stalls_of_napari_alone(user: User, ticks: list[float]) -> float:
     """Move the slider and click where we do nothing, and give the longest stall: slicing, drawing, vispy."""
-    user.panel.live.setChecked(False)
+    user.panel.prompting.live.setChecked(False)
     for z in (12, 13, 14):
         user.go_to(0, z)
         user.click(z, 210, 160)
     user.session.clear_prompt()
-    user.panel.live.setChecked(True)
+    user.panel.prompting.live.setChecked(True)
     return float(max(np.diff(ticks)))

@@ -51,7 +51,7 @@ def user(sit_down: Callable[..., User], stack: NDArray[np.uint8], opening: SlowO
 
 def type_axes(user: User, axes: str) -> None:
     """Replace what the field of the axes says, and press Enter."""
-    field = user.panel.axes.native
+    field = user.panel.settings.axes.native
     field.selectAll()
     QTest.keyClick(field, Qt.Key.Key_Delete)
     QTest.keyClicks(field, axes)
@@ -66,7 +66,8 @@ def test_axes_typed_while_a_session_is_opened_take_effect(
     assert not user.panel.start.isEnabled()
     opening.may_end.set()
     user.settle()
-    assert user.session.planes.axes == user.session.store.geometry.axes == user.panel.axes.value == "tyx"
+    session, form = user.session, user.panel.settings
+    assert session.planes.axes == session.store.geometry.axes == form.axes.value == "tyx"
     first, *_, last = opening.opened
     assert first.planes.axes == "zyx" and last is user.session and len(opening.opened) == 2
     assert first.store.read_only and not last.store.read_only, "the first has let its labels go"
@@ -81,12 +82,14 @@ def test_axes_that_are_emptied_are_those_that_the_layer_names(user: User, openin
     session = user.session
     type_axes(user, "")
     user.settle()
-    assert user.session is session and user.panel.axes.value == "tyx", "what would be guessed is no better"
+    assert user.session is session and user.panel.settings.axes.value == "tyx", (
+        "what would be guessed is no better"
+    )
     user.image.axis_labels = ("z", "y", "x")
     type_axes(user, "tyx")
     type_axes(user, "")
     user.settle()
-    assert user.session.planes.axes == user.panel.axes.value == "zyx"
+    assert user.session.planes.axes == user.panel.settings.axes.value == "zyx"
 
 
 def test_axes_typed_after_stop_wait_for_the_next_start(user: User, opening: SlowOpening) -> None:
@@ -103,7 +106,7 @@ def test_axes_typed_after_stop_wait_for_the_next_start(user: User, opening: Slow
 def test_axes_of_another_image_leave_what_is_opened_alone(
     user: User, stack: NDArray[np.uint8], opening: SlowOpening
 ) -> None:
-    user.panel.image.value = user.viewer.add_image(stack, name="other")
+    user.panel.settings.image.value = user.viewer.add_image(stack, name="other")
     type_axes(user, "tyx")
     opening.may_end.set()
     user.settle()

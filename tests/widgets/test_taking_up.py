@@ -42,7 +42,7 @@ def test_an_object_is_refined_inside_the_other_one_under_its_mask(user: User) ->
     row, column, radius = DISCS[0]
     store = user.session.store
     store.commit(user.session.plane, disc((row, column), radius + 9))
-    user.panel.overlap.mode.setCurrentIndex(2)
+    user.panel.prompting.overlap.mode.setCurrentIndex(2)
     user.click(0, row, column)
     user.press("C")
     nucleus = np.asarray(user.session.labels[0]) == 2
@@ -63,6 +63,6 @@ def test_an_object_that_lies_in_no_other_cannot_be_refined_inside_one(user: User
     user.press("C")
     user.session.take_up(1)
     user.settle()
-    user.panel.overlap.mode.setCurrentIndex(2)
+    user.panel.prompting.overlap.mode.setCurrentIndex(2)
     user.press("C")
     assert "There is no other object under the mask" in user.status

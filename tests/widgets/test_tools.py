@@ -12,7 +12,7 @@ from widgets.driving import User
 
 
 def checked(user: User) -> list[str]:
-    return [name for name, button in user.panel._tool_buttons.items() if button.isChecked()]
+    return [name for name, button in user.panel.prompting._tool_buttons.items() if button.isChecked()]
 
 
 @pytest.mark.window
@@ -23,7 +23,7 @@ def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
         ("boxes", "SAM boxes", "add_rectangle", "pan_zoom"),
         ("strokes", "SAM boxes", "add_path", "add_ellipse"),
     ):
-        user.panel._tool_buttons[tool].click()
+        user.panel.prompting._tool_buttons[tool].click()
         layer = user.layer(name)
         assert checked(user) == [tool] and layer.mode == mode
         layer.mode = other
@@ -34,10 +34,10 @@ def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
         user.press("G")
         assert checked(user) == ["points"] and user.layer("SAM points").mode == "add"
         layer.visible = False
-        user.panel._tool_buttons[tool].click()
+        user.panel.prompting._tool_buttons[tool].click()
         assert checked(user) == [tool] and layer.mode == mode and layer.visible
     user.viewer.dims.ndisplay = 3  # where napari draws no shapes
-    user.panel._tool_buttons["boxes"].click()
+    user.panel.prompting._tool_buttons["boxes"].click()
     assert checked(user) == [] and user.layer("SAM boxes").mode == "pan_zoom"
 
 
@@ -45,7 +45,7 @@ def test_the_checked_tool_is_the_one_that_the_canvas_has(user: User) -> None:
 def test_a_locked_layer_of_the_user_is_told(user: User, tmp_path: Path) -> None:
     mine = user.viewer.add_points(ndim=3, name="mine", scale=user.image.scale)
     mine.editable = False
-    user.panel.points.value = mine
+    user.panel.settings.points.value = mine
     with notification_manager:
         user.start(tmp_path / "others.zarr")
         assert any("'mine' cannot be edited" in x.message for x in notification_manager.records)

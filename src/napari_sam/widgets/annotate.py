@@ -85,8 +85,8 @@ class AnnotateWidget(DockedWidget):
         self._making: LayerMaking | None = None
         # The image that a session is being opened, or its layers made, for; and its labels.
         self._opening: tuple[Image, Path] | None = None
-        self._choice = ImageChoice(self._viewer, self.panel)
-        self._layers = LayerChoice(self._viewer, self.panel)
+        self._choice = ImageChoice(self._viewer, self.panel.settings)
+        self._layers = LayerChoice(self._viewer, self.panel.settings)
         self._cache = recall_cache()
         self._has_keys = False
         self._closed = False
@@ -109,7 +109,7 @@ class AnnotateWidget(DockedWidget):
             (self._loading.progressed, self._on_download_progressed),
             (self._loading.idle, self._on_loading_idle),
             (self.panel.cancel_requested, self._on_cancel_requested),
-            (self.panel.model.changed, self._on_model_chosen),
+            (self.panel.settings.model.changed, self._on_model_chosen),
             (self._choice.axes_changed, self._on_axes_changed),
             (self._choice.failed, self._on_choice_failed),
             (self._choice.outdated, self._on_outdated),
@@ -121,7 +121,7 @@ class AnnotateWidget(DockedWidget):
         )
         self._on_layers_offered()
         self._recall()
-        self._connections.add(self.panel.image.changed, self._on_image_chosen)
+        self._connections.add(self.panel.settings.image.changed, self._on_image_chosen)
         _widgets[self._viewer] = self
         if (problem := conflict()) is not None:
             show_warning(problem)
@@ -141,14 +141,14 @@ class AnnotateWidget(DockedWidget):
         """Start a session with the chosen image, model and labels; loading runs beside the window."""
         if self._ending.isActive():
             self._on_ending()
-        layer = self.panel.image.value
+        layer = self.panel.settings.image.value
         if layer is None:
             self._tell(
                 "There is no image to annotate: open one, or take File > Open Sample.",
                 problem=True,
             )
             return
-        model, checkpoint = self.panel.model.value, self._checkpoint()
+        model, checkpoint = self.panel.settings.model.value, self._checkpoint()
         labels = self._labels_path(layer)
         try:
             open_it = self._choice.opener(
@@ -159,7 +159,7 @@ class AnnotateWidget(DockedWidget):
                 translation=[float(x) for x in layer.translate],
                 units=[str(x) for x in layer.units],
                 checkpoint=checkpoint,
-                precision=self.panel.precision.value,
+                precision=self.panel.settings.precision.value,
                 cache=self._cache.path(file_of(layer)),
                 budget=self._cache.budget,
             )
@@ -218,7 +218,7 @@ class AnnotateWidget(DockedWidget):
     def _on_loaded(self, loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
         layer, _, _, opened = loaded
         self.stop()
-        points, boxes = self.panel.points.value, self.panel.boxes.value
+        points, boxes = self.panel.settings.points.value, self.panel.settings.boxes.value
         self._making = LayerMaking(
             self._viewer,
             layer,
@@ -275,17 +275,17 @@ class AnnotateWidget(DockedWidget):
         """Be ready for another start."""
         self._opening = self._making = None
         self.panel.show_share(DOWNLOADING, None)
-        self.panel.show_models(model_choices())
+        self.panel.settings.show_models(model_choices())
         self.panel.start.setEnabled(True)
 
     def _on_model_chosen(self, key: str) -> None:
         """Say what the model is; a checkpoint that was chosen belongs to the one before."""
-        self.panel.checkpoint.line_edit.value = ""
-        self.panel.show_precisions(precisions(key))
+        self.panel.settings.checkpoint.line_edit.value = ""
+        self.panel.settings.show_precisions(precisions(key))
         self.panel.show_status(describe(key))
 
     def _labels_path(self, layer: Image) -> Path:
-        chosen = str(self.panel.labels.value)
+        chosen = str(self.panel.settings.labels.value)
         if chosen not in ("", "."):
             return Path(chosen)
         if self._opening is not None and self._opening[0] is layer:
@@ -330,26 +330,26 @@ class AnnotateWidget(DockedWidget):
             self.panel.show_status("Embeddings are kept as you chose once you press Start anew.")
 
     def _checkpoint(self) -> Path | None:
-        chosen = str(self.panel.checkpoint.value)
-        return None if self.panel.model.value == "nano" or chosen in ("", ".") else Path(chosen)
+        chosen = str(self.panel.settings.checkpoint.value)
+        return None if self.panel.settings.model.value == "nano" or chosen in ("", ".") else Path(chosen)
 
     def _recall(self) -> None:
         """Choose what was chosen last time."""
         kept = recall()
         if kept.model in CATALOGUE:
-            self.panel.model.value = kept.model
-        self.panel.show_precisions(precisions(self.panel.model.value))
-        if kept.precision in self.panel.precision.choices:
-            self.panel.precision.value = kept.precision
+            self.panel.settings.model.value = kept.model
+        self.panel.settings.show_precisions(precisions(self.panel.settings.model.value))
+        if kept.precision in self.panel.settings.precision.choices:
+            self.panel.settings.precision.value = kept.precision
         if kept.checkpoint:
-            self.panel.checkpoint.value = Path(kept.checkpoint)
-        self.panel.live.setChecked(kept.live)
+            self.panel.settings.checkpoint.value = Path(kept.checkpoint)
+        self.panel.prompting.live.setChecked(kept.live)
 
     def _remember(self) -> None:
         """Keep the choices for next time."""
         checkpoint = self._checkpoint()
-        live = self.panel.live.isChecked()
-        model, precision = self.panel.model.value, self.panel.precision.value
+        live = self.panel.prompting.live.isChecked()
+        model, precision = self.panel.settings.model.value, self.panel.settings.precision.value
         remember(Remembered(model, precision, str(checkpoint or ""), live))
 
     # Layers and window
@@ -366,15 +366,15 @@ class AnnotateWidget(DockedWidget):
 
     def _on_image_chosen(self, _image: Any = None) -> None:
         """Name the labels of the chosen image; none yet, if it was not annotated."""
-        chosen = self.panel.image.value
+        chosen = self.panel.settings.image.value
         self._offered = None if chosen is None else weakref.ref(chosen)
         path = None if chosen is None else self._stores.get(chosen)
-        self.panel.labels.line_edit.value = str(path or "")
+        self.panel.settings.labels.line_edit.value = str(path or "")
         self._choice.show(chosen)
 
     def _on_layers_offered(self) -> None:
         """Name other labels where the image went, and another one or none has taken its place in the box."""
-        offered = self.panel.image.value
+        offered = self.panel.settings.image.value
         if offered is (None if self._offered is None else self._offered()):
             self._choice.show(offered)
         else:

@@ -50,9 +50,9 @@ class SessionController:
         self._tell = partial(tell, panel)
         self._layers = SessionLayers(viewer, image, session, made)
         self._strokes = Strokes(self._layers.labels, self._tell)
-        self._tools = ToolChoice(viewer, self._layers.prompts, panel)
+        self._tools = ToolChoice(viewer, self._layers.prompts, panel.prompting)
         self._hover = Hover(viewer, self._layers.frame, session, made.hover, self._is_hover_wanted)
-        self._hover.switch(panel.hover.isChecked())
+        self._hover.switch(panel.prompting.hover.isChecked())
         self._picker = ObjectPicker(viewer, self._layers, self._tools, session, self._tell)
         self._history = History(session, self._tell)
         self._each = EachObject(session, panel, self._layers, self._tell)
@@ -79,7 +79,7 @@ class SessionController:
             show_error(f"The labels can only be read: {session.store.read_only}.")
         self._following.begin(f"Click on an object. Labels: {session.store.path}")
         self._stack.start()
-        self._panel.show_propagation(self._stack.objects_go_on_along)
+        self._panel.prompting.show_propagation(self._stack.objects_go_on_along)
 
     @property
     def is_busy(self) -> bool:
@@ -119,16 +119,16 @@ class SessionController:
             (session.store.changed, self._on_store_changed),
             (session.noticed, self._on_session_noticed),
             (self._tools.changed, self._on_tool_changed),
-            (panel.next_requested, session.next_candidate),
-            (panel.commit_requested, self._on_commit_requested),
-            (panel.propagate_requested, self._on_propagate_requested),
-            (panel.clear_requested, self._on_clear_requested),
-            (panel.undo_requested, self._on_undo_requested),
-            (panel.redo_requested, self._on_redo_requested),
-            (panel.predict_requested, self._on_predict_requested),
+            (panel.prompting.next_requested, session.next_candidate),
+            (panel.prompting.commit_requested, self._on_commit_requested),
+            (panel.prompting.propagate_requested, self._on_propagate_requested),
+            (panel.prompting.clear_requested, self._on_clear_requested),
+            (panel.prompting.undo_requested, self._on_undo_requested),
+            (panel.prompting.redo_requested, self._on_redo_requested),
+            (panel.prompting.predict_requested, self._on_predict_requested),
             (panel.cancel_requested, self._on_cancel_requested),
-            (panel.hover.toggled, self._hover.switch),
-            (panel.label_requested, self._on_label_requested),
+            (panel.prompting.hover.toggled, self._hover.switch),
+            (panel.prompting.label_requested, self._on_label_requested),
         ]
 
     # The session tells
@@ -161,7 +161,7 @@ class SessionController:
         if self._is_computing():
             return
         try:
-            overlap, inside = self._panel.overlap.of(self.session)
+            overlap, inside = self._panel.prompting.overlap.of(self.session)
             label = self.session.commit(overlap, inside)
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)

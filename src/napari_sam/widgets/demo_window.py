@@ -34,7 +34,7 @@ def open_window(out: Path) -> Demo:
     widget = AnnotateWidget(viewer)
     viewer.window.add_dock_widget(widget, name=TITLE, area="right")
     out.mkdir(parents=True, exist_ok=True)
-    widget.panel.labels.value = out.absolute() / "labels.zarr"
+    widget.panel.settings.labels.value = out.absolute() / "labels.zarr"
     widget.start()
     return Demo(viewer, widget)
 

@@ -58,7 +58,7 @@ class EachObject:
     @property
     def is_wanted(self) -> bool:
         """Whether each prompt is an object; those of one that was taken up are all about that one."""
-        return self._panel.each.isChecked() and self._session.target is None
+        return self._panel.prompting.each.isChecked() and self._session.target is None
 
     @property
     def is_shown(self) -> bool:
@@ -111,7 +111,7 @@ class EachObject:
         """Begin to write what is shown; ``then`` is told the plane and the labels when all of it is."""
         assert self._shown is not None, "something is shown"
         try:
-            overlap, inside = self._panel.overlap.of_several()
+            overlap, inside = self._panel.prompting.overlap.of_several()
         except ValueError as error:
             self._tell(str(error), problem=True)
             return
@@ -132,7 +132,7 @@ class EachObject:
 
     def _show(self, response: SeveralResponse) -> None:
         self._layers.show_several(response.previews)
-        self._panel.show_several(len(response.previews), *response.scores)
+        self._panel.prompting.show_several(len(response.previews), *response.scores)
         self._shown = response
 
     def _on_committed(self, outcome: Outcome) -> None:

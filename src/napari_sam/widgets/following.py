@@ -107,7 +107,7 @@ class Following:
             self._layers.show_plane(self._session.plane)
         finally:
             self._is_moving = False
-        self._panel.show_propagation(self._stack.objects_go_on_along)
+        self._panel.prompting.show_propagation(self._stack.objects_go_on_along)
         self.show_where()
         self._read_prompts()
         self._predicting.soon()
@@ -135,7 +135,7 @@ class Following:
         # What all of them mean together may be the same where what each means is not.
         if self._each.is_wanted and self._session.prompt is before and self._each.is_outdated:
             self._predicting.anew()
-        self._panel.show_polarity(self._layers.prompts.positive)
+        self._panel.prompting.show_polarity(self._layers.prompts.positive)
         if strays:
             self._tell("Clicks beside the image are no prompts; click on the image.", problem=True)
 

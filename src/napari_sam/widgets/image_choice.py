@@ -18,8 +18,8 @@ from napari_sam.storage.reading import axes_in_file
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.jobs import LatestJob
-from napari_sam.widgets.panel import STACK_CONTRAST, AnnotatePanel
 from napari_sam.widgets.scenes import file_of
+from napari_sam.widgets.settings_form import STACK_CONTRAST, SettingsForm
 from napari_sam.widgets.shown_channels import (
     ALONE,
     ALONG,
@@ -57,9 +57,9 @@ class ImageChoice(QObject):
     outdated = Signal(str)
     replaced = Signal(object, bool)
 
-    def __init__(self, viewer: ViewerModel, panel: AnnotatePanel) -> None:
+    def __init__(self, viewer: ViewerModel, form: SettingsForm) -> None:
         super().__init__()
-        self._viewer, self._panel = viewer, panel
+        self._viewer, self._form = viewer, form
         self._layer: Image | None = None
         self._typed: _Named = weakref.WeakKeyDictionary()
         self._in_file: _Named = weakref.WeakKeyDictionary()
@@ -72,8 +72,8 @@ class ImageChoice(QObject):
         self._sources = Connections()
         self._connections = Connections()
         self._connections.add_all(
-            (panel.axes_typed, self._on_axes_typed),
-            (panel.channels.changed, self._on_channels_chosen),
+            (form.axes_typed, self._on_axes_typed),
+            (form.channels.changed, self._on_channels_chosen),
             (self._reading.finished, self._on_file_read),
             (self._offered.changed, self._offer_channels),
             (self._watched.changed, self._on_looks_changed),
@@ -95,10 +95,10 @@ class ImageChoice(QObject):
     def show(self, layer: Image | None) -> None:
         """Show what is known of the chosen image, which may be the same as before among other layers."""
         if layer is not self._layer and layer is not None:
-            self._panel.show_channels([("this layer alone", ALONE)])
+            self._form.show_channels([("this layer alone", ALONE)])
         self._layer = layer
         if layer is None:
-            self._panel.show_axes("")
+            self._form.show_axes("")
             return
         self._show_axes(layer)
         path = file_of(layer)
@@ -114,8 +114,8 @@ class ImageChoice(QObject):
         ValueError
             If the typed axes cannot be, or no channel is visible.
         """
-        shown = check_axes(self._panel.axes.value, array_shape(layer))
-        seen, together = self._panel.channels.value, layers_like(self._viewer, layer)
+        shown = check_axes(self._form.axes.value, array_shape(layer))
+        seen, together = self._form.channels.value, layers_like(self._viewer, layer)
         image: Any = layer.data
         channels = None
         if seen == SHOWN:
@@ -142,7 +142,7 @@ class ImageChoice(QObject):
         ``taken`` is the layer's data that it was opened with; by now there may be others.
         """
         if layer is self._layer:
-            self._panel.show_axes(session.planes.axes)
+            self._form.show_axes(session.planes.axes)
         composite = session.planes.channels
         layers = layers_like(self._viewer, layer)
         if composite is None or composite.axis is not None or len(layers) != len(composite.channels):
@@ -178,7 +178,7 @@ class ImageChoice(QObject):
         if axes is None and self._seen is not None and self._seen[1] is layer:
             axes = self._seen[0].planes.axes
         shape = array_shape(layer)
-        self._panel.show_axes(axes or (default_axes(len(shape)) if 2 <= len(shape) <= 7 else ""))
+        self._form.show_axes(axes or (default_axes(len(shape)) if 2 <= len(shape) <= 7 else ""))
         self._offer_channels()
 
     def _on_axes_typed(self, text: str) -> None:
@@ -195,7 +195,7 @@ class ImageChoice(QObject):
         try:
             axes = check_axes(text, array_shape(layer))
         except ValueError as error:
-            self._panel.show_axes_fit(False)
+            self._form.show_axes_fit(False)
             self.failed.emit(str(error))
             return
         if axes != before:
@@ -218,12 +218,12 @@ class ImageChoice(QObject):
             return
         together = layers_like(self._viewer, layer)
         self._offered.follow(together)
-        self._panel.show_channels(choices_for(together, self._panel.axes.value, array_shape(layer)))
+        self._form.show_channels(choices_for(together, self._form.axes.value, array_shape(layer)))
         self._on_channels_chosen()
 
     def _on_channels_chosen(self, _value: Any = None) -> None:
         """Leave the contrast to the layers where these are seen as they are shown."""
-        self._panel.contrast.enabled = self._panel.channels.value != SHOWN
+        self._form.contrast.enabled = self._form.channels.value != SHOWN
 
     def _on_looks_changed(self) -> None:
         if self._seen is None:
@@ -258,7 +258,7 @@ class ImageChoice(QObject):
 
     def _limits(self, layer: Image) -> tuple[float, float] | None:
         """The limits that the model is to see the layer in; None for those of the stack."""
-        if layer.rgb or self._panel.contrast.value == STACK_CONTRAST:
+        if layer.rgb or self._form.contrast.value == STACK_CONTRAST:
             return None
         return self._shown_limits(layer)
 

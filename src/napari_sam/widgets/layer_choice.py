@@ -9,7 +9,7 @@ from napari.layers import Image, Points, Shapes
 from psygnal import Signal
 
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.panel import NEW_LAYER, AnnotatePanel
+from napari_sam.widgets.settings_form import NEW_LAYER, SettingsForm
 
 
 class LayerChoice:
@@ -23,8 +23,8 @@ class LayerChoice:
 
     offered = Signal()
 
-    def __init__(self, viewer: ViewerModel, panel: AnnotatePanel) -> None:
-        self._viewer, self._panel = viewer, panel
+    def __init__(self, viewer: ViewerModel, form: SettingsForm) -> None:
+        self._viewer, self._form = viewer, form
         self._connections, self._names = Connections(), Connections()
         self._connections.add(viewer.layers.events.inserted, self._on_layers_changed)
         self._connections.add(viewer.layers.events.removed, self._on_layers_changed)
@@ -48,18 +48,18 @@ class LayerChoice:
 
     def _offer(self) -> None:
         """Fill the boxes, keeping what is chosen; of images, else the active one."""
-        panel, layers = self._panel, list(self._viewer.layers)
+        form, layers = self._form, list(self._viewer.layers)
         active = self._viewer.layers.selection.active
         images = [x for x in reversed(layers) if isinstance(x, Image)]
-        chosen = panel.image.value
+        chosen = form.image.value
         if chosen not in images and images:
             chosen = active if isinstance(active, Image) else images[0]
-        with panel.image.changed.blocked():
-            panel.image.choices = []  # else a layer with another name moves to the end
-            panel.image.choices = images
+        with form.image.changed.blocked():
+            form.image.choices = []  # else a layer with another name moves to the end
+            form.image.choices = images
             if images:
-                panel.image.value = chosen
-        for box, kind in ((panel.points, Points), (panel.boxes, Shapes)):
+                form.image.value = chosen
+        for box, kind in ((form.points, Points), (form.boxes, Shapes)):
             kept = box.value
             box.choices = []
             box.choices = [NEW_LAYER, *(x for x in layers if isinstance(x, kind))]

@@ -54,8 +54,8 @@ class Predicting:
             (session.preview_changed, self._on_preview_changed),
             (each.emptied, self._on_preview_changed),
             (each.outdated, self.anew),
-            (panel.live_changed, self._on_live_changed),
-            (panel.each.toggled, self._on_each_changed),
+            (panel.prompting.live_changed, self._on_live_changed),
+            (panel.prompting.each.toggled, self._on_each_changed),
             (self._settle.timeout, self.now),
             (self._job.progressed, self._on_progressed),
             (self._job.finished, self._on_finished),
@@ -73,7 +73,7 @@ class Predicting:
         self._settle.stop()
         self._connections.close()
         self._job.close()
-        self._panel.show_preview(None)
+        self._panel.prompting.show_preview(None)
         self._panel.show_share(ENCODING, None)
 
     def soon(self) -> None:
@@ -82,13 +82,13 @@ class Predicting:
 
     def after_changes(self) -> None:
         """Predict once all that changes in this turn has, if that is wanted at every change."""
-        if self._panel.live.isChecked():
+        if self._panel.prompting.live.isChecked():
             self._settle.start(0)
 
     def now(self, asked: bool = False) -> None:
         """Predict what the prompts mean if that is ``asked`` for, or wanted at every change; else encode."""
         session = self._session
-        wanted = asked or self._panel.live.isChecked()
+        wanted = asked or self._panel.prompting.live.isChecked()
         each = wanted and self._each.is_wanted
         if each and (several := self._each.request()) is not None:
             self._job.submit(lambda progress: run_several(session, several, progress), key=several.plane)
@@ -100,7 +100,7 @@ class Predicting:
         """Let go of what the prompts gave, also of what is on its way, and ask for it again."""
         self._session.clear_preview()
         self._on_preview_changed()
-        if self._panel.live.isChecked():
+        if self._panel.prompting.live.isChecked():
             self.now()
 
     def stop(self) -> None:
@@ -111,13 +111,13 @@ class Predicting:
         preview = self._session.preview
         self._each.forget()
         if preview is None:
-            is_next_near = self._panel.live.isChecked() and not self._session.prompt.is_empty
+            is_next_near = self._panel.prompting.live.isChecked() and not self._session.prompt.is_empty
             self._layers.hide_preview(is_next_near)
-            self._panel.show_preview(None)
+            self._panel.prompting.show_preview(None)
         else:
             self._layers.show_preview(preview)
             order = np.argsort(-preview.scores, kind="stable").tolist()
-            self._panel.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
+            self._panel.prompting.show_preview(preview.score, order.index(preview.chosen) + 1, len(order))
 
     def _on_live_changed(self, live: bool) -> None:
         if live:

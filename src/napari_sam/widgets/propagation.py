@@ -56,7 +56,7 @@ class Propagator:
 
     def commit_along(self, axis: str) -> None:
         """Commit what is previewed and propagate it; else the object that is selected in the labels."""
-        session, choice = self._session, self._panel.overlap
+        session, choice = self._session, self._panel.prompting.overlap
         try:
             if self._each.is_shown:
                 self._each.commit(then=partial(self._add, axis, *choice.of_several()))

@@ -9,7 +9,7 @@ from napari.utils.notifications import show_warning
 from psygnal import Signal
 
 from napari_sam.widgets.connections import Connections
-from napari_sam.widgets.panel import AnnotatePanel
+from napari_sam.widgets.prompt_box import PromptBox
 from napari_sam.widgets.prompt_layers import PromptLayers
 
 # The tools that draw in the Shapes layer, and napari's modes that they are.
@@ -27,17 +27,17 @@ class ToolChoice:
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, prompts: PromptLayers, panel: AnnotatePanel) -> None:
-        self._viewer, self._prompts, self._panel = viewer, prompts, panel
+    def __init__(self, viewer: ViewerModel, prompts: PromptLayers, box: PromptBox) -> None:
+        self._viewer, self._prompts, self._box = viewer, prompts, box
         self._connections = Connections()
         self._connections.add_all(
             (viewer.layers.selection.events.active, self._on_tool_changed),
             (prompts.points.events.mode, self._on_tool_changed),
             (prompts.boxes.events.mode, self._on_tool_changed),
-            (panel.tool_chosen, self.choose),
-            (panel.polarity_requested, self._on_polarity_requested),
+            (box.tool_chosen, self.choose),
+            (box.polarity_requested, self._on_polarity_requested),
         )
-        panel.show_polarity(prompts.positive)
+        box.show_polarity(prompts.positive)
 
     def close(self) -> None:
         """Stop to listen."""
@@ -69,12 +69,12 @@ class ToolChoice:
                 "choose another one or a new layer, and start anew."
             )
         self._prompts.show_colour()
-        self._panel.show_tool(self.tool)
+        self._box.show_tool(self.tool)
 
     def _on_tool_changed(self, _event: Any) -> None:
-        self._panel.show_tool(self.tool)
+        self._box.show_tool(self.tool)
         self.changed.emit()
 
     def _on_polarity_requested(self) -> None:
         self._prompts.positive = not self._prompts.positive
-        self._panel.show_polarity(self._prompts.positive)
+        self._box.show_polarity(self._prompts.positive)
