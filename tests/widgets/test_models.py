@@ -139,7 +139,7 @@ def test_what_was_left_out_and_taken_on_trust_is_shown(
 def test_a_checkpoint_belongs_to_the_model_that_it_was_chosen_for(someone: User, tmp_path: Path) -> None:
     someone.panel.settings.checkpoint.value = tmp_path / "mine.pth"
     someone.panel.settings.model.value = "vit_b"
-    assert someone.widget._checkpoint() is None
+    assert someone.panel.settings.chosen_checkpoint is None
 
 
 def test_the_catalogues_weights_are_not_needed_for_my_own(

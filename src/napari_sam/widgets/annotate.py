@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
-from napari.layers import Image, Points, Shapes
+from napari.layers import Image
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout
@@ -25,17 +25,16 @@ from napari_sam.widgets.controller import SessionController
 from napari_sam.widgets.coordinates import array_shape
 from napari_sam.widgets.docked import DockedWidget
 from napari_sam.widgets.image_choice import ImageChoice
-from napari_sam.widgets.jobs import LatestJob
 from napari_sam.widgets.layer_choice import LayerChoice
-from napari_sam.widgets.layer_making import LayerMaking
 from napari_sam.widgets.made_layers import MadeLayers
-from napari_sam.widgets.models import describe, get_weights, model_choices, needs_download
-from napari_sam.widgets.panel import DOWNLOADING, AnnotatePanel
+from napari_sam.widgets.models import describe, model_choices
+from napari_sam.widgets.panel import AnnotatePanel
 from napari_sam.widgets.running import running
 from napari_sam.widgets.scenes import file_of, scene_of
 from napari_sam.widgets.scrolling import Scrolled
 from napari_sam.widgets.settings import Remembered, recall, remember
-from napari_sam.widgets.telling import tell, words_of
+from napari_sam.widgets.starter import Opened, Starter
+from napari_sam.widgets.telling import tell
 from napari_sam.widgets.timers import single_shot
 
 # By then most threads of a session that was stopped have ended.
@@ -81,17 +80,12 @@ class AnnotateWidget(DockedWidget):
         layout.addWidget(Scrolled(self.panel), 1)
         layout.addWidget(self.panel.footer)  # what it says is read wherever the panel is scrolled to
         self._controller: SessionController | None = None
-        self._loading = LatestJob(discard=_let_go)
-        self._making: LayerMaking | None = None
-        # The image that a session is being opened, or its layers made, for; and its labels.
-        self._opening: tuple[Image, Path] | None = None
+        self._starter = Starter(self._viewer, self.panel, self._tell, self._on_started)
         self._choice = ImageChoice(self._viewer, self.panel.settings)
         self._layers = LayerChoice(self._viewer, self.panel.settings)
         self._cache = recall_cache()
         self._has_keys = False
         self._closed = False
-        # Whether what is being started is downloaded first.
-        self._downloading = False
         # The layer that the session cannot go on without, and that was removed.
         self._missed = ""
         self._ending = single_shot(parent=self)
@@ -104,11 +98,7 @@ class AnnotateWidget(DockedWidget):
         self._connections = Connections()
         self._connections.add_all(
             (self.panel.start_requested, self.start),
-            (self._loading.finished, self._on_loaded),
-            (self._loading.failed, self._on_loading_failed),
-            (self._loading.progressed, self._on_download_progressed),
-            (self._loading.idle, self._on_loading_idle),
-            (self.panel.cancel_requested, self._on_cancel_requested),
+            (self.panel.cancel_requested, self._starter.cancel),
             (self.panel.settings.model.changed, self._on_model_chosen),
             (self._choice.axes_changed, self._on_axes_changed),
             (self._choice.failed, self._on_choice_failed),
@@ -134,21 +124,19 @@ class AnnotateWidget(DockedWidget):
     @property
     def is_busy(self) -> bool:
         """Whether something is being loaded or computed, or about to be."""
-        working = self._is_starting or self._choice.is_busy or self._ending.isActive()
+        working = self._starter.is_busy or self._choice.is_busy or self._ending.isActive()
         return working or (self._controller is not None and self._controller.is_busy)
 
     def start(self) -> None:
         """Start a session with the chosen image, model and labels; loading runs beside the window."""
         if self._ending.isActive():
             self._on_ending()
-        layer = self.panel.settings.image.value
+        settings = self.panel.settings
+        layer = settings.image.value
         if layer is None:
-            self._tell(
-                "There is no image to annotate: open one, or take File > Open Sample.",
-                problem=True,
-            )
+            self._tell("There is no image to annotate: open one, or take File > Open Sample.", problem=True)
             return
-        model, checkpoint = self.panel.settings.model.value, self._checkpoint()
+        model, checkpoint = settings.model.value, settings.chosen_checkpoint
         labels = self._labels_path(layer)
         try:
             open_it = self._choice.opener(
@@ -159,7 +147,7 @@ class AnnotateWidget(DockedWidget):
                 translation=[float(x) for x in layer.translate],
                 units=[str(x) for x in layer.units],
                 checkpoint=checkpoint,
-                precision=self.panel.settings.precision.value,
+                precision=settings.precision.value,
                 cache=self._cache.path(file_of(layer)),
                 budget=self._cache.budget,
             )
@@ -169,23 +157,12 @@ class AnnotateWidget(DockedWidget):
         self.stop()
         self.watch_window()
         self._remember()
-        self._downloading = needs_download(model, checkpoint)
-        doing = "Downloading" if self._downloading else "Loading"
-        self.panel.show_status(f"{doing} {CATALOGUE[model].title} ...")
-        self.panel.start.setEnabled(False)
-        taken = layer.data
-        self._opening = (layer, labels)
-        self._loading.submit(
-            lambda progress: (layer, taken, get_weights(model, checkpoint, progress), open_it()),
-            key=object(),  # another start has other choices: what this one gives does not serve it
-        )
+        self._starter.start(layer, labels, model, checkpoint, open_it)
 
     def stop(self) -> None:
         """End the session, also while its layers are made; labels, prompts and what was committed stay."""
         self._ending.stop()
-        if (making := self._making) is not None:
-            self._after_loading()
-            making.stop()
+        self._starter.stop()
         controller, self._controller = self._controller, None  # while it closes, layers go, and tell it
         if controller is not None:
             running.put(self._viewer, None)
@@ -206,77 +183,26 @@ class AnnotateWidget(DockedWidget):
         self._connections.close()
         self._choice.close()
         self._layers.close()
-        self._loading.close()
+        self._starter.close()
 
-    # Loading
+    # What becomes of a start
 
-    @property
-    def _is_starting(self) -> bool:
-        """Whether a session is being opened, or its layers are made."""
-        return self._loading.is_busy or self._making is not None
-
-    def _on_loaded(self, loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
-        layer, _, _, opened = loaded
-        self.stop()
-        points, boxes = self.panel.settings.points.value, self.panel.settings.boxes.value
-        self._making = LayerMaking(
-            self._viewer,
-            layer,
-            opened,
-            points if isinstance(points, Points) else None,
-            boxes if isinstance(boxes, Shapes) else None,
-            partial(self._on_layers_made, loaded),
-            self._on_loading_failed,
-        )
-
-    def _on_layers_made(self, loaded: tuple[Image, Any, tuple[str, ...], Session], made: MadeLayers) -> None:
-        layer, taken, notes, opened = loaded
-        self._after_loading()
+    def _on_started(self, opened: Opened, made: MadeLayers) -> None:
+        layer, session = opened.image, opened.session
         self._add_keys()
-        self._controller = SessionController(self._viewer, self.panel, layer, opened, made)
-        self._stores[layer] = opened.store.path
-        running.put(self._viewer, opened)
-        self._choice.follow(layer, opened, taken)
+        self._controller = SessionController(self._viewer, self.panel, layer, session, made)
+        self._stores[layer] = session.store.path
+        running.put(self._viewer, session)
+        self._choice.follow(layer, session, opened.taken)
         self._on_image_chosen()
-        for note in (*notes, *opened.predictor.identity.notes):
-            opened.noticed.emit(note)
-        earlier = labels_before(opened.store.path)
-        if earlier is not None and opened.store.ledger.last_done() is None:
-            opened.noticed.emit(
+        for note in (*opened.notes, *session.predictor.identity.notes):
+            session.noticed.emit(note)
+        earlier = labels_before(session.store.path)
+        if earlier is not None and session.store.ledger.last_done() is None:
+            session.noticed.emit(
                 f"These labels are new. If {layer.name!r} was annotated before, choose {earlier} "
                 "under Labels, and start anew, to go on there."
             )
-
-    def _on_loading_failed(self, error: Exception) -> None:
-        self._after_loading()
-        self._tell(words_of(error), problem=True)
-
-    def _on_download_progressed(self, done: float) -> None:
-        self.panel.show_share(DOWNLOADING, done if done < 1 else None)
-        if done == 1:
-            self._downloading = False
-            self.panel.show_status("Checking and loading ...")
-
-    def _on_cancel_requested(self) -> None:
-        if self._is_starting:
-            self._loading.cancel()
-            self._opening = None
-            if self._making is not None:
-                self.stop()
-            later = " Starting again continues the download from where it was." if self._downloading else ""
-            self._tell(f"Stopped.{later}")
-
-    def _on_loading_idle(self) -> None:
-        """Be ready again also after a cancel, which neither finishes nor fails."""
-        if not self.panel.start.isEnabled() and not self._is_starting:
-            self._after_loading()
-
-    def _after_loading(self) -> None:
-        """Be ready for another start."""
-        self._opening = self._making = None
-        self.panel.show_share(DOWNLOADING, None)
-        self.panel.settings.show_models(model_choices())
-        self.panel.start.setEnabled(True)
 
     def _on_model_chosen(self, key: str) -> None:
         """Say what the model is; a checkpoint that was chosen belongs to the one before."""
@@ -285,17 +211,17 @@ class AnnotateWidget(DockedWidget):
         self.panel.show_status(describe(key))
 
     def _labels_path(self, layer: Image) -> Path:
-        chosen = str(self.panel.settings.labels.value)
-        if chosen not in ("", "."):
-            return Path(chosen)
-        if self._opening is not None and self._opening[0] is layer:
-            return self._opening[1]  # made by now, so that their name is taken
-        return default_labels_path(layer.name, file_of(layer), scene_of(self._viewer, layer))
+        """Give the labels that are named, else those of a start that is under way, else the image's own.
+
+        Those of a start are made by now, so that their name is taken.
+        """
+        given = self.panel.settings.named_labels or self._starter.labels_for(layer)
+        return given or default_labels_path(layer.name, file_of(layer), scene_of(self._viewer, layer))
 
     def _on_axes_changed(self, layer: Image) -> None:
         """Open the session anew, also one on its way: positions, labels and embeddings go by the axes."""
         runs = self._controller is not None and self._controller.needs(layer)
-        if runs or (self._opening is not None and self._opening[0] is layer):
+        if runs or self._starter.labels_for(layer) is not None:
             self.start()
 
     def _on_choice_failed(self, message: str) -> None:
@@ -329,10 +255,6 @@ class AnnotateWidget(DockedWidget):
         if self._controller is not None:
             self.panel.show_status("Embeddings are kept as you chose once you press Start anew.")
 
-    def _checkpoint(self) -> Path | None:
-        chosen = str(self.panel.settings.checkpoint.value)
-        return None if self.panel.settings.model.value == "nano" or chosen in ("", ".") else Path(chosen)
-
     def _recall(self) -> None:
         """Choose what was chosen last time."""
         kept = recall()
@@ -347,7 +269,7 @@ class AnnotateWidget(DockedWidget):
 
     def _remember(self) -> None:
         """Keep the choices for next time."""
-        checkpoint = self._checkpoint()
+        checkpoint = self.panel.settings.chosen_checkpoint
         live = self.panel.prompting.live.isChecked()
         model, precision = self.panel.settings.model.value, self.panel.settings.precision.value
         remember(Remembered(model, precision, str(checkpoint or ""), live))
@@ -368,8 +290,7 @@ class AnnotateWidget(DockedWidget):
         """Name the labels of the chosen image; none yet, if it was not annotated."""
         chosen = self.panel.settings.image.value
         self._offered = None if chosen is None else weakref.ref(chosen)
-        path = None if chosen is None else self._stores.get(chosen)
-        self.panel.settings.labels.line_edit.value = str(path or "")
+        self.panel.settings.show_labels(None if chosen is None else self._stores.get(chosen))
         self._choice.show(chosen)
 
     def _on_layers_offered(self) -> None:
@@ -392,12 +313,6 @@ def _forget() -> None:
     """Let go of threads that have ended, which held the model, of gigabytes; come back for the others."""
     if workers.release():
         QTimer.singleShot(_FORGET_MS, _forget)
-
-
-def _let_go(loaded: tuple[Image, Any, tuple[str, ...], Session]) -> None:
-    """Close a session that was opened in vain: until then nobody else may write to its labels."""
-    *_, opened = loaded
-    opened.close()
 
 
 def unwrapped(viewer: ViewerModel) -> ViewerModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, FileEdit, LineEdit
@@ -48,6 +49,20 @@ class SettingsForm(QWidget):
         self.axes.native.editingFinished.connect(lambda: self.axes_typed.emit(self.axes.value))
         self.model.changed.connect(lambda _: self._on_model_changed())
         self._on_model_changed()
+
+    @property
+    def chosen_checkpoint(self) -> Path | None:
+        """The user's own weights; None for the published ones."""
+        return None if self.model.value == "nano" else _path(self.checkpoint)
+
+    @property
+    def named_labels(self) -> Path | None:
+        """The folder of the labels; None if none is named."""
+        return _path(self.labels)
+
+    def show_labels(self, folder: Path | None) -> None:
+        """Name the folder of the labels, or none."""
+        self.labels.line_edit.value = str(folder or "")
 
     def show_models(self, models: list[tuple[str, str]]) -> None:
         """Offer models, as (what the user reads, key), keeping the choice."""
@@ -134,3 +149,9 @@ class SettingsForm(QWidget):
     def _on_model_changed(self) -> None:
         """Ask for weights only where the model needs them."""
         self._form.setRowVisible(self.checkpoint.native, self.model.value != "nano")
+
+
+def _path(field: FileEdit) -> Path | None:
+    """Give what a field names; magicgui makes a dot of an empty one."""
+    text = str(field.value)
+    return None if text in ("", ".") else Path(text)
