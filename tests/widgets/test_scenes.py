@@ -67,6 +67,6 @@ def test_their_labels_do_not_meet(make_napari_viewer: Callable[..., napari.Viewe
     layers = [add(viewer, file, name=name, translate=(0, x, 0)) for x, name in enumerate("AB")]
     widget = AnnotateWidget(viewer)
     paths = [widget._labels_path(layer) for layer in layers]
-    assert [path.name for path in paths] == ["plate.labels.zarr", "plate.scene-B.labels.zarr"]
+    assert [path.name for path in paths] == ["plate.czi.labels.zarr", "plate.czi.scene-B.labels.zarr"]
     assert {path.parent for path in paths} == {file.parent}
     widget.let_go()
