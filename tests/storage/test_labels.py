@@ -545,6 +545,16 @@ class TestOverlap:
         assert store.array[0].tolist() == [1, 1, 1, 2, 2, 2, 0, 0, 0]
         assert [info.label for info in store.ledger.objects()] == [1, 2]
 
+    def test_refined_inside_another_it_keeps_what_it_has_and_gives_the_rest_back(self, path: Path) -> None:
+        store = LabelsStore.create(path, (1, 9), "yx")
+        plane = Plane((0, 1), (0, 0))
+        store.commit(plane, np.array([[0, 1, 1, 1, 1, 1, 1, 1, 0]], bool))
+        store.commit(plane, np.array([[0, 0, 1, 1, 1, 0, 0, 0, 0]], bool), overlap="inside", inside=1)
+        store.commit(
+            plane, np.array([[0, 0, 0, 1, 1, 1, 1, 1, 1]], bool), label=2, overlap="inside", inside=1
+        )
+        assert store.array[0].tolist() == [0, 1, 1, 2, 2, 2, 2, 2, 0]
+
     @pytest.mark.parametrize(
         ("overlap", "inside", "message"),
         [
@@ -552,6 +562,7 @@ class TestOverlap:
             pytest.param("inside", None, "give overlap='inside' and the label", id="inside of nothing"),
             pytest.param("keep", 1, "do not belong together", id="a label too many"),
             pytest.param("inside", 1, "No pixel of the mask lies in the object 1", id="elsewhere"),
+            pytest.param("inside", 7, "There is no object 7", id="inside of none"),
         ],
     )
     def test_that_are_wrong_change_nothing(

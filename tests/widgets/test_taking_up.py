@@ -55,7 +55,7 @@ def test_an_object_is_refined_inside_the_other_one_under_its_mask(user: User) ->
     user.press("C")
     assert user.status == "Committed as label 2."
     refined = np.asarray(user.session.labels[0]) == 2
-    assert refined.any() and not (refined & ~(preview.mask & disc((row, column), radius + 9))).any()
+    np.testing.assert_array_equal(refined, preview.mask & disc((row, column), radius + 9))
 
 
 def test_an_object_that_lies_in_no_other_cannot_be_refined_inside_one(user: User) -> None:

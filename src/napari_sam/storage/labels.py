@@ -299,10 +299,11 @@ class LabelsStore(RecordedVolume):
             raise ValueError("The mask is empty; there is nothing to commit.")
         claim = Claim(overlap, inside)
         with self.writing():
-            if label is not None and self.ledger.object(label) is None:
-                raise ValueError(
-                    f"There is no object {label}; choose one that is there, or leave the label out."
-                )
+            for needed in (label, inside):
+                if needed is not None and self.ledger.object(needed) is None:
+                    raise ValueError(
+                        f"There is no object {needed}; choose one that is there, or leave it out."
+                    )
             own = None if label is None else self.mask_of(plane, label)
             number = self.next_label if label is None else label
             change = repainted(self.block, plane, runs, number, own, claim)

@@ -51,11 +51,12 @@ def repainted(
     region = plane.region(*window)
     there = block(region)
     before = plane.from_block(there)
-    after = np.where(before == label, 0, before).astype(before.dtype)
     wanted = mask.within(window)
-    free = claim.of(after, wanted)
+    free = _free(before, wanted, claim, label)
     if not free.any():
         raise ValueError(_nothing_left(before, wanted, claim))
+    # What it had and has no longer: of a nucleus it is the cell's again, else background.
+    after = np.where(before == label, claim.inside or 0, before).astype(before.dtype)
     after[free] = label
     return Change(region, there, plane.to_block(after))
 
@@ -82,9 +83,7 @@ def room_for(
         The object: what it has there counts; None for a new one.
     """
     there = plane.from_block(block(plane.region(*index)))
-    if label is not None:
-        there = np.where(there == label, 0, there).astype(there.dtype)
-    return int(np.count_nonzero(claim.of(there, mask)))
+    return int(np.count_nonzero(_free(there, mask, claim, label)))
 
 
 def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
@@ -92,6 +91,13 @@ def erased(block: ReadBlock, plane: Plane, label: int, own: MaskRuns) -> Change:
     region = plane.region(*own.index)
     there = block(region)
     return Change(region, there, np.where(there == label, 0, there).astype(there.dtype))
+
+
+def _free(before: Labels, mask: NDArray[np.bool_], claim: Claim, label: int | None) -> NDArray[np.bool_]:
+    """Give the pixels of a mask that an object may have: what it has already, and what it may claim."""
+    own = mask & (before == label) if label is not None else np.zeros_like(mask)
+    free: NDArray[np.bool_] = claim.of(before, mask) | own
+    return free
 
 
 def _nothing_left(before: Labels, mask: NDArray[np.bool_], claim: Claim) -> str:
