@@ -128,5 +128,5 @@ def table(user: User) -> ObjectsWidget:
     for z, (row, column, radius) in enumerate(DISCS):
         user.session.go_to(z=z)
         user.session.store.commit(user.session.plane, disc((row, column), radius))
-    wait_until(lambda: widget.proxy.rowCount() == 3)
+    wait_until(lambda: widget.model.rowCount() == 3)
     return widget

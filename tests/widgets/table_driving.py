@@ -29,21 +29,21 @@ class Held:
 
 def cell(widget: ObjectsWidget, row: int, title: str) -> str:
     titles = [
-        widget.proxy.headerData(i, Qt.Orientation.Horizontal) for i in range(widget.proxy.columnCount())
+        widget.model.headerData(i, Qt.Orientation.Horizontal) for i in range(widget.model.columnCount())
     ]
     column = next(i for i, x in enumerate(titles) if x.startswith(title))
-    return str(widget.proxy.index(row, column).data())
+    return str(widget.model.index(row, column).data())
 
 
 def labels_shown(widget: ObjectsWidget) -> list[str]:
-    return [cell(widget, row, "Label") for row in range(widget.proxy.rowCount())]
+    return [cell(widget, row, "Label") for row in range(widget.model.rowCount())]
 
 
 def click(widget: ObjectsWidget, row: int, twice: bool = False) -> None:
     """Click on a row with the mouse."""
     viewport = widget.table.viewport()
     assert viewport is not None
-    place = widget.table.visualRect(widget.proxy.index(row, 0)).center()
+    place = widget.table.visualRect(widget.model.index(row, 0)).center()
     press = QTest.mouseDClick if twice else QTest.mouseClick
     QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, place)
     if twice:

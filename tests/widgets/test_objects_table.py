@@ -194,7 +194,7 @@ def test_categories_have_their_colours_in_table_and_layer(
     table.category.setText("nucleus")
     push(table.classify)
     wait_until(lambda: cell(table, 1, "Category") == "nucleus")
-    index = table.proxy.index(1, 2)
+    index = table.model.index(1, 2)
     assert index.data(Qt.ItemDataRole.DecorationRole).name() == "#e69f00"
     choose(table.exports, "Categories as a Labels")
     layer = user.layer("SAM categories")
@@ -204,7 +204,7 @@ def test_categories_have_their_colours_in_table_and_layer(
     monkeypatch.setattr(QColorDialog, "getColor", lambda *_: QColor("#102030"))
     click(table, 1)
     choose(table.edits, "Colour of the category")
-    wait_until(lambda: table.proxy.index(1, 2).data(Qt.ItemDataRole.DecorationRole).name() == "#102030")
+    wait_until(lambda: table.model.index(1, 2).data(Qt.ItemDataRole.DecorationRole).name() == "#102030")
     np.testing.assert_allclose(layer.get_color(1), [0x10 / 255, 0x20 / 255, 0x30 / 255, 1], atol=1e-6)
 
 
@@ -256,7 +256,7 @@ def test_the_table_fits_beside_the_annotation_at_1280_by_800(user: User, table: 
 @pytest.mark.window
 def test_the_table_ends_with_the_annotation(user: User, table: ObjectsWidget) -> None:
     user.widget.stop()
-    assert table.proxy.rowCount() == 0 and not table.delete.isEnabled()
+    assert table.model.rowCount() == 0 and not table.delete.isEnabled()
     assert "No annotation runs" in table.status.text()
     user.panel.start.click()
     wait_until(lambda: labels_shown(table) == ["1", "2", "3"])

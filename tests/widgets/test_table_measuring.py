@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.objects import measuring
 from napari_sam.objects.measuring import ObjectRow, RecordedObjects
 from napari_sam.storage.ome import Geometry
 from napari_sam.widgets import objects_measured
-from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
+from napari_sam.widgets.objects_model import ObjectsModel
 from napari_sam.widgets.objects_table import ObjectsWidget
 from widgets.conftest import disc
 from widgets.driving import User, wait_until
@@ -121,11 +121,38 @@ def test_thousands_of_rows_are_sorted_within_a_moment(
     asked = []
     model = ObjectsModel()
     monkeypatch.setattr(ObjectsModel, "data", lambda *arguments: asked.append(arguments))
-    proxy = FilteredObjects(model)
     model.show_rows(rows_of(5000))
-    proxy.sort(6, Qt.SortOrder.DescendingOrder)
-    assert [row.score for row in proxy.shown()] == list(range(5000))[::-1]
-    proxy.show_only("click")
-    assert proxy.rowCount() == 5000 and len(asked) < 5000
-    labels = {row.label for row in proxy.shown()[10:20]} | {proxy.shown()[30].label}
-    assert [(x.top(), x.bottom()) for x in proxy.selection_of(labels)] == [(10, 19), (30, 30)]
+    model.sort(6, Qt.SortOrder.DescendingOrder)
+    assert [row.score for row in model.rows] == list(range(5000))[::-1]
+    model.show_only("click")
+    assert model.rowCount() == 5000 and len(asked) < 5000
+    labels = {row.label for row in model.rows[10:20]} | {model.rows[30].label}
+    assert [(x.top(), x.bottom()) for x in model.selection_of(labels)] == [(10, 19), (30, 30)]
+
+
+def test_what_is_selected_stays_selected_where_it_is_still_shown(qapp: QApplication) -> None:
+    model = ObjectsModel()
+    model.show_rows(rows_of(100))
+    selection = QItemSelectionModel(model)
+    selection.select(model.selection_of({7, 50, 77}), selection.SelectionFlag.Select)
+
+    def selected() -> set[int]:
+        return {model.rows[index.row()].label for index in selection.selectedRows()}
+
+    model.sort(6)
+    assert selected() == {7, 50, 77}
+    model.show_only("7")
+    shown = {row.label for row in model.rows}
+    assert {7, 17, 77} <= shown != set(range(1, 101)) and selected() == {7, 50, 77} & shown
+
+
+def test_thousands_of_rows_are_selected_without_asking_each_of_them(
+    table: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.model.show_rows(rows_of(5000))
+    asked = []
+    count = ObjectsModel.rowCount
+    monkeypatch.setattr(ObjectsModel, "rowCount", lambda *x: asked.append(x) or count(*x))
+    table.table.selectAll()
+    table.grab()
+    assert len(table.selected()) == 5000 and len(asked) < 5000

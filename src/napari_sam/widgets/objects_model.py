@@ -13,7 +13,6 @@ from qtpy.QtCore import (
     QItemSelectionRange,
     QModelIndex,
     QObject,
-    QSortFilterProxyModel,
     Qt,
 )
 from qtpy.QtGui import QColor
@@ -50,54 +49,83 @@ _UNITS = {"Area": "²", "Volume": "³"}
 
 
 class ObjectsModel(QAbstractTableModel):
-    """Objects by columns, for reading.
+    """Objects by columns, for reading: those that a text is in, sorted.
+
+    Qt's own model for that asks Python for two values a comparison, and once more for each cell that is
+    selected: seconds, of thousands of objects.
 
     Attributes
     ----------
     rows
-        The objects in the order in which they are shown.
+        The objects that are shown, from top to bottom.
     """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.rows: Sequence[ObjectRow] = ()
+        self._all: Sequence[ObjectRow] = ()
+        self._text = ""
         self._column, self._order = 0, Qt.SortOrder.AscendingOrder
 
     def show_rows(self, rows: Sequence[ObjectRow]) -> None:
-        """Replace all rows, which are sorted as those before."""
+        """Replace all objects; they are sorted, and left out, as those before."""
         self.beginResetModel()
-        self.rows = self._sorted(rows)
+        self._all = rows
+        self.rows = self._shown()
         self.endResetModel()
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(COLUMNS) - 1)
 
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by the values of a column; what is selected stays selected.
+    def show_only(self, text: str) -> None:
+        """Show the objects that ``text`` is in, in any column and whatever the case; all for an empty one."""
+        self._text = text.casefold()
+        self._lay_out()
 
-        Qt's own sorting asks Python for two values a comparison: a second, for thousands of objects.
-        """
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by the values of a column."""
         self._column, self._order = column, order
+        self._lay_out()
+
+    def selection_of(self, labels: Collection[int]) -> QItemSelection:
+        """Give the rows of some objects, in as few ranges as there are: Qt takes its time for each."""
+        numbers = [number for number, row in enumerate(self.rows) if row.label in labels]
+        chosen = QItemSelection()
+        # Numbers that follow each other are as far from their places in the list.
+        for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+            run = [number for _, number in group]
+            chosen.append(QItemSelectionRange(self.index(run[0], 0), self.index(run[-1], len(COLUMNS) - 1)))
+        return chosen
+
+    def _lay_out(self) -> None:
+        """Choose and sort the rows anew; what is selected, and still shown, stays selected."""
         self.layoutAboutToBeChanged.emit()
         marked = self.persistentIndexList()
         labels = [self.rows[index.row()].label for index in marked]
-        self.rows = self._sorted(self.rows)
+        self.rows = self._shown()
         places = {row.label: number for number, row in enumerate(self.rows)}
         moved = [
-            self.index(places[label], index.column()) for label, index in zip(labels, marked, strict=True)
+            self.index(places[label], index.column()) if label in places else QModelIndex()
+            for label, index in zip(labels, marked, strict=True)
         ]
         self.changePersistentIndexList(marked, moved)
         self.layoutChanged.emit()
 
-    def _sorted(self, rows: Sequence[ObjectRow]) -> list[ObjectRow]:
-        """Sort by the chosen column; nothing comes below everything."""
+    def _shown(self) -> list[ObjectRow]:
+        """Give the rows that the text is in, by the chosen column; nothing comes below everything."""
         value = COLUMNS[self._column].value
 
         def key(row: ObjectRow) -> Any:
             return float("-inf") if (found := value(row)) is None else found
 
-        return sorted(rows, key=key, reverse=self._order == Qt.SortOrder.DescendingOrder)
+        is_reverse = self._order == Qt.SortOrder.DescendingOrder
+        return sorted(filter(self._has_text, self._all), key=key, reverse=is_reverse)
+
+    def _has_text(self, row: ObjectRow) -> bool:
+        return not self._text or any(
+            self._text in column.text(column.value(row)).casefold() for column in COLUMNS
+        )
 
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:
-        """Count the objects."""
+        """Count the objects that are shown."""
         return 0 if parent.isValid() else len(self.rows)
 
     def columnCount(self, parent: QModelIndex = _ROOT) -> int:
@@ -121,47 +149,5 @@ class ObjectsModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
             return None
         title = COLUMNS[section].title
-        unit = self.rows[0].unit.replace("micrometer", "µm") if self.rows else ""
+        unit = self._all[0].unit.replace("micrometer", "µm") if self._all else ""
         return f"{title} ({unit}{_UNITS[title]})" if title in _UNITS and unit else title
-
-
-class FilteredObjects(QSortFilterProxyModel):
-    """Those objects of a model that a text is in, in any column; the model sorts them itself."""
-
-    def __init__(self, model: ObjectsModel) -> None:
-        super().__init__(model)
-        self._model = model
-        self._text = ""
-        self.setSourceModel(model)
-
-    def show_only(self, text: str) -> None:
-        """Show the objects that ``text`` is in, whatever the case of its letters; all for an empty one."""
-        self._text = text.casefold()
-        self.invalidateFilter()
-
-    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Let the model sort."""
-        self._model.sort(column, order)
-
-    def filterAcceptsRow(self, row: int, _parent: QModelIndex) -> bool:
-        """Whether the text is in a row: one call from Qt for each, and not one for each cell."""
-        return self._accepts(self._model.rows[row])
-
-    def shown(self) -> list[ObjectRow]:
-        """Give the objects that are shown, from top to bottom."""
-        return [row for row in self._model.rows if self._accepts(row)]
-
-    def selection_of(self, labels: Collection[int]) -> QItemSelection:
-        """Give the rows of some objects, in as few ranges as there are: Qt takes its time for each."""
-        numbers = [number for number, row in enumerate(self.shown()) if row.label in labels]
-        chosen = QItemSelection()
-        # Numbers that follow each other are as far from their places in the list.
-        for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
-            run = [number for _, number in group]
-            chosen.append(QItemSelectionRange(self.index(run[0], 0), self.index(run[-1], len(COLUMNS) - 1)))
-        return chosen
-
-    def _accepts(self, row: ObjectRow) -> bool:
-        return not self._text or any(
-            self._text in column.text(column.value(row)).casefold() for column in COLUMNS
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import QModelIndex, Qt
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
@@ -29,7 +29,7 @@ from napari_sam.widgets.made_layers import labels_layer
 from napari_sam.widgets.objects_edits import Edit, EditMenu, ImportMenu, TableEdit, one_of
 from napari_sam.widgets.objects_exports import ExportMenu
 from napari_sam.widgets.objects_measured import ObjectsMeasurer
-from napari_sam.widgets.objects_model import FilteredObjects, ObjectsModel
+from napari_sam.widgets.objects_model import ObjectsModel
 from napari_sam.widgets.objects_status import TableStatus
 from napari_sam.widgets.objects_writing import EditsWriter
 from napari_sam.widgets.running import running
@@ -63,10 +63,9 @@ class ObjectsWidget(DockedWidget):
         self._wide: bool | None = None
         self._connections, self._to_store = Connections(), Connections()
         self.model = ObjectsModel(self)
-        self.proxy = FilteredObjects(self.model)
         self.filter = _line("Filter: label, name, category, source")
         self.filter.setClearButtonEnabled(True)
-        self.filter.textChanged.connect(self.proxy.show_only)
+        self.filter.textChanged.connect(self.model.show_only)
         self.table = self._table()
         self.category = _line("Category")
         self.status = TableStatus()
@@ -142,9 +141,9 @@ class ObjectsWidget(DockedWidget):
         selection = self.table.selectionModel()
         if selection is None or not selection.hasSelection():
             return []
-        shown, chosen = self.proxy.shown(), selection.selection()
+        chosen = selection.selection()
         ranges = [chosen[number] for number in range(len(chosen))]
-        rows = [row for x in ranges for row in shown[x.top() : x.bottom() + 1]]
+        rows = [row for x in ranges for row in self.model.rows[x.top() : x.bottom() + 1]]
         return sorted(rows, key=lambda row: row.label)
 
     def let_go(self) -> None:
@@ -208,7 +207,7 @@ class ObjectsWidget(DockedWidget):
         self.model.show_rows(rows)
         self.exports.show_categories()
         if chosen and (selection := self.table.selectionModel()) is not None:
-            selection.select(self.proxy.selection_of(chosen), selection.SelectionFlag.Select)
+            selection.select(self.model.selection_of(chosen), selection.SelectionFlag.Select)
         self.status.show_count(len(rows))
 
     def _on_measuring_failed(self, error: Exception) -> None:
@@ -268,7 +267,7 @@ class ObjectsWidget(DockedWidget):
         """Fly to an object: show its middle plane, and its centre in the middle of the canvas."""
         if self._session is None:
             return
-        row = self.model.rows[self.proxy.mapToSource(index).row()]
+        row = self.model.rows[index.row()]
         displayed = self._session.plane.displayed
         planes = self._session.store.ledger.masks(row.label)
         if not planes:  # deleted a moment ago: the row is about to go
@@ -286,7 +285,7 @@ class ObjectsWidget(DockedWidget):
 
     def _table(self) -> QTableView:
         table = QTableView()
-        table.setModel(self.proxy)
+        table.setModel(self.model)
         table.setSortingEnabled(True)
         table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -297,6 +296,8 @@ class ObjectsWidget(DockedWidget):
             header.setDefaultSectionSize(_ROW_HEIGHT)
         titles = table.horizontalHeader()
         if titles is not None:
+            # Always empty: with the table's own, Qt asks every row each time it draws a title.
+            titles.setSelectionModel(QItemSelectionModel(self.model, titles))
             titles.setResizeContentsPrecision(_MEASURED_ROWS)
             titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             titles.setStretchLastSection(True)
