@@ -42,13 +42,14 @@ class SeveralResponse:
         scores = [preview.score for preview in self.previews]
         return min(scores), max(scores)
 
-    def in_order(self, overlap: Overlap) -> list[Preview]:
+    def in_order(self, claim: Claim) -> list[Preview]:
         """Give the previews in the order in which they are committed: the surest gets what several have.
 
         It comes first, and last where each takes the pixels of those before it.
         """
         return sorted(
-            self.previews, key=lambda preview: preview.score if overlap == "replace" else -preview.score
+            self.previews,
+            key=lambda preview: preview.score if claim.overlap == "replace" else -preview.score,
         )
 
 
@@ -107,14 +108,13 @@ def commit_several(
     LabelsError
         If the store cannot be written; what is written by then stays.
     """
-    labels = [label for label in commit_each(session, response, overlap, inside) if label is not None]
+    claim = Claim(overlap, inside)
+    labels = [label for label in commit_each(session, response, claim) if label is not None]
     session.clear_prompt()
     return [label for label in labels if session.store.ledger.object(label) is not None]
 
 
-def commit_each(
-    session: Session, response: SeveralResponse, overlap: Overlap = "keep", inside: int | None = None
-) -> Iterator[int | None]:
+def commit_each(session: Session, response: SeveralResponse, claim: Claim) -> Iterator[int | None]:
     """Write an object at each step, in the order of `SeveralResponse.in_order`; the prompts stay.
 
     Yields
@@ -122,13 +122,14 @@ def commit_each(
     int or None
         Its label; None where nothing was left to write. For errors see `commit_several`.
     """
-    claim = Claim(overlap, inside)
-    for preview in response.in_order(overlap):
+    for preview in response.in_order(claim):
         if not _is_left(session, preview, claim):
             yield None
             continue
         making = session.making("click", preview.prompt, preview.score)
-        step = session.store.commit(preview.plane, preview.mask, making, overlap=overlap, inside=inside)
+        step = session.store.commit(
+            preview.plane, preview.mask, making, overlap=claim.overlap, inside=claim.inside
+        )
         session.committed.emit(step)
         yield step.label
 

@@ -276,7 +276,7 @@ def test_one_that_is_on_one_plane_alone_is_no_step(session: Session) -> None:
 )
 def test_what_cannot_be_is_told(session: Session, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        request_propagation(session, **{"label": 1, **arguments})  # type: ignore[arg-type]
+        propagate(session, **{"label": 1, **arguments})  # type: ignore[arg-type]
 
 
 def test_the_reach_is_a_whole_number(session: Session) -> None:

@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.inference.predictor import Predictor
+from napari_sam.storage.changes import Claim
 from napari_sam.widgets.several_commit import Outcome, SeveralCommit
 from test_annotation import make_session
 from test_several import AROUND, INNER, SURE, UNSURE, response
@@ -27,7 +28,7 @@ def test_what_a_surer_object_has_taken_is_counted_as_left_out(
     outcomes: list[Outcome] = []
     committing = SeveralCommit(session, panel, outcomes.append)
     asked = response(session, (sure, SURE), (unsure, UNSURE))
-    committing.write(asked, "replace", None)
+    committing.write(asked, Claim("replace"))
     committing.close()  # all that is left is written at once
     (outcome,) = outcomes
     assert (outcome.written, outcome.left_out, outcome.unwritten.previews) == (there, 2 - there, ())

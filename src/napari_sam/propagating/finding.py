@@ -15,7 +15,7 @@ from napari_sam.plane import Plane
 from napari_sam.prefetching import Travel
 from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.propagating.fixed import FixedPlanes
-from napari_sam.storage.changes import Claim, Overlap
+from napari_sam.storage.changes import Claim
 
 # An object has ended where its presence is less than this share of the highest on its planes before, or less
 # than this at all. Chosen on four of the eight volumes that the page of the stacks reports.
@@ -69,8 +69,7 @@ def request_propagation(
     label: int,
     axis: str | None = None,
     reach: int | None = None,
-    overlap: Overlap = "keep",
-    inside: int | None = None,
+    claim: Claim | None = None,
     plane: Plane | None = None,
 ) -> PropagationRequest:
     """Say what is to be propagated, once it is known to be possible.
@@ -83,8 +82,8 @@ def request_propagation(
         Letter of the axis along which the planes lie; see `propagation_axis` for what it is if left out.
     reach
         To so many planes on each side at most; to all if left out.
-    overlap, inside
-        What becomes of pixels of other objects; see `Session.commit`.
+    claim
+        What becomes of pixels of other objects; they stay theirs if left out.
     plane
         Where to begin; on the shown one if left out.
 
@@ -92,7 +91,7 @@ def request_propagation(
     ------
     ValueError
         If the object has no pixel on that plane, or there is no such axis to move along, or the reach is not
-        positive, or ``overlap`` and ``inside`` do not belong together.
+        positive, or the object is to lie inside itself.
     TypeError
         If the reach is no whole number.
     LabelsError
@@ -101,8 +100,8 @@ def request_propagation(
     store, plane = session.store, plane or session.plane
     store.check_writable()
     along = _axis(session, plane, axis)
-    claim = Claim(overlap, inside)
-    if inside == label:
+    claim = claim or Claim()
+    if claim.inside == label:
         raise ValueError(f"The object {label} cannot be propagated inside itself; choose another overlap.")
     if store.ledger.object(label) is None or store.mask_of(plane, label) is None:
         where = session.planes.name_of(plane)

@@ -18,7 +18,7 @@ from napari_sam.propagating.finding import (
 )
 from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.runs import MaskRuns
-from napari_sam.storage.changes import Change, Overlap
+from napari_sam.storage.changes import Change, Claim, Overlap
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.packing import PackedChanges
 from napari_sam.storage.painting import erased, repainted, room_for
@@ -65,8 +65,11 @@ def propagate(
 
     Parameters
     ----------
-    session, label, axis, reach, overlap, inside
-        See `request_propagation`. Where other objects keep half or more of a mask, the object ends.
+    session, label, axis, reach
+        See `request_propagation`.
+    overlap, inside
+        What becomes of pixels of other objects; see `Session.commit`. Where they keep half or more of a
+        mask, the object ends.
     progress
         Told the share that is done; what it raises ends the call, and nothing has changed then.
 
@@ -87,9 +90,8 @@ def propagate(
     >>> session.predict()  # doctest: +SKIP
     >>> propagate(session, session.commit())  # doctest: +SKIP
     """
-    written = run_and_write(
-        session, request_propagation(session, label, axis, reach, overlap, inside), progress
-    )
+    request = request_propagation(session, label, axis, reach, Claim(overlap, inside))
+    written = run_and_write(session, request, progress)
     if written.step is not None:
         session.announce(written.step)
     return written.planes

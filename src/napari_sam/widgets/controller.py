@@ -161,8 +161,8 @@ class SessionController:
         if self._is_computing():
             return
         try:
-            overlap, inside = self._panel.prompting.overlap.of(self.session)
-            label = self.session.commit(overlap, inside)
+            claim = self._panel.prompting.overlap.of(self.session)
+            label = self.session.commit(claim.overlap, claim.inside)
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)
             return

@@ -111,12 +111,12 @@ class EachObject:
         """Begin to write what is shown; ``then`` is told the plane and the labels when all of it is."""
         assert self._shown is not None, "something is shown"
         try:
-            overlap, inside = self._panel.prompting.overlap.of_several()
+            claim = self._panel.prompting.overlap.of_several()
         except ValueError as error:
             self._tell(str(error), problem=True)
             return
         self._meant, self._then = self._layers.prompts.read_each(self._shown.request.plane), then
-        self._committing.write(self._shown, overlap, inside)
+        self._committing.write(self._shown, claim)
 
     def stop(self) -> None:
         """Write no further ones; those that are written stay."""

@@ -7,7 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from napari_sam.annotation import Session
-from napari_sam.storage.changes import Overlap
+from napari_sam.storage.changes import Claim, Overlap
 
 _MODES: tuple[tuple[str, Overlap, str], ...] = (
     ("keep other objects", "keep", "Pixels of other objects stay theirs."),
@@ -41,19 +41,21 @@ class OverlapChoice(QWidget):
         row.addWidget(self.mode, 1)
         row.addWidget(self.label)
 
-    def of(self, session: Session) -> tuple[Overlap, int | None]:
-        """Give the mode, and the object that the previewed mask is to lie in; never the one that it refines.
+    def of(self, session: Session) -> Claim:
+        """Give what the previewed mask may take; it never lies in the object that it refines.
 
         Raises
         ------
         ValueError
-            If that is the one under the mask, and there is none.
+            If it is to lie in the object under it, and there is none.
         """
         overlap = _MODES[self.mode.currentIndex()][1]
-        if overlap != "inside" or session.preview is None:
-            return overlap, None
+        if session.preview is None:  # nothing is committed
+            return Claim()
+        if overlap != "inside":
+            return Claim(overlap)
         if self.label.value() != _UNDER_THE_MASK:
-            return overlap, self.label.value()
+            return Claim(overlap, self.label.value())
         labels, counts = np.unique(
             session.store.read(session.preview.plane)[session.preview.mask], return_counts=True
         )
@@ -63,22 +65,22 @@ class OverlapChoice(QWidget):
             raise ValueError(
                 f"There is no {other}object under the mask; choose another overlap, or another object."
             )
-        return overlap, int(labels[counts.argmax()])
+        return Claim(overlap, int(labels[counts.argmax()]))
 
-    def of_several(self) -> tuple[Overlap, int | None]:
-        """Give the mode, and the object that all of several masks are to lie in.
+    def of_several(self) -> Claim:
+        """Give what each of several masks may take.
 
         Raises
         ------
         ValueError
-            If that is the one under each mask, which may be another for each.
+            If each is to lie in the object under it, which may be another for each.
         """
         overlap = _MODES[self.mode.currentIndex()][1]
         if overlap != "inside":
-            return overlap, None
+            return Claim(overlap)
         if self.label.value() == _UNDER_THE_MASK:
             raise ValueError(
                 "Several objects may lie in several others: instead of auto, give the label of the one that "
                 "they are to lie in."
             )
-        return overlap, self.label.value()
+        return Claim(overlap, self.label.value())

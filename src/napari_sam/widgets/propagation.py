@@ -10,7 +10,7 @@ from napari_sam.annotation import Session
 from napari_sam.plane import Plane
 from napari_sam.propagating.finding import PropagationRequest, request_propagation
 from napari_sam.propagating.writing import WrittenPropagation, run_and_write
-from napari_sam.storage.changes import Overlap
+from napari_sam.storage.changes import Claim
 from napari_sam.widgets.each_object import EachObject
 from napari_sam.widgets.panel import PROPAGATING, AnnotatePanel
 from napari_sam.widgets.session_layers import SessionLayers
@@ -59,18 +59,18 @@ class Propagator:
         session, choice = self._session, self._panel.prompting.overlap
         try:
             if self._each.is_shown:
-                self._each.commit(then=partial(self._add, axis, *choice.of_several()))
+                self._each.commit(then=partial(self._add, axis, choice.of_several()))
                 return
             if session.preview is None:
-                overlap, inside = choice.of_several()
+                claim = choice.of_several()
                 label = int(self._layers.labels.selected_label)
             else:
-                overlap, inside = choice.of(session)
-                label = session.commit(overlap, inside)
+                claim = choice.of(session)
+                label = session.commit(claim.overlap, claim.inside)
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)
             return
-        self._add(axis, overlap, inside, session.plane, [label])
+        self._add(axis, claim, session.plane, [label])
 
     def cancel(self) -> None:
         """Stop; of the object at work nothing is written, and those that wait are left as they are."""
@@ -85,15 +85,12 @@ class Propagator:
         self._job.close()
         self._panel.show_share(PROPAGATING, None)
 
-    def _add(
-        self, axis: str, overlap: Overlap, inside: int | None, plane: Plane, labels: Sequence[int]
-    ) -> None:
+    def _add(self, axis: str, claim: Claim, plane: Plane, labels: Sequence[int]) -> None:
         """Propagate objects of a plane after those that were asked for before."""
         session = self._session
         try:
             requests = [
-                request_propagation(session, label, axis, overlap=overlap, inside=inside, plane=plane)
-                for label in labels
+                request_propagation(session, label, axis, claim=claim, plane=plane) for label in labels
             ]
         except (ValueError, OSError) as error:
             self._tell(str(error), problem=True)

@@ -12,7 +12,7 @@ from napari_sam.annotation import Session
 from napari_sam.inference.prompts import Prompt
 from napari_sam.previews import Preview
 from napari_sam.several import SeveralResponse, commit_each
-from napari_sam.storage.changes import Overlap
+from napari_sam.storage.changes import Claim
 from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.panel import WRITING, AnnotatePanel
 
@@ -83,12 +83,12 @@ class SeveralCommit:
         """Whether objects are being written."""
         return self._response is not None
 
-    def write(self, response: SeveralResponse, overlap: Overlap, inside: int | None) -> None:
+    def write(self, response: SeveralResponse, claim: Claim) -> None:
         """Begin to write; see `commit_several`."""
         assert self._response is None, "one after the other"
         self._response = response
-        labels = commit_each(self._session, response, overlap, inside)
-        self._labels = zip(response.in_order(overlap), labels, strict=True)
+        labels = commit_each(self._session, response, claim)
+        self._labels = zip(response.in_order(claim), labels, strict=True)
         self._written, self._left_out = {}, 0
         self._timer.start()
 
