@@ -25,7 +25,7 @@ from napari_sam.storage.origins import Making, Source
 from napari_sam.storage.places import plane_of_step, plane_through, prompted
 from napari_sam.storage.proposals import ProposalFiles
 from napari_sam.storage.recorded import RecordedLabels
-from napari_sam.storage.records import Step
+from napari_sam.storage.records import Step, as_label
 
 
 class Session(PromptedImage):
@@ -91,6 +91,7 @@ class Session(PromptedImage):
         LabelsError
             If the store cannot be written; preview and prompt stay.
         """
+        self.store.check_writable()
         preview = self._preview
         if preview is None:
             raise ValueError("There is no preview to commit; set a point or a box and wait for its mask.")
@@ -121,6 +122,7 @@ class Session(PromptedImage):
         ValueError
             If there is no such object, or that plane has an unfinished prompt, which would be lost.
         """
+        label = as_label(label)
         plane, ledger = self._plane, self.store.ledger
         origin = ledger.origin(label, plane)
         if origin is not None and origin.making.prompt.is_empty:
@@ -213,12 +215,16 @@ class Session(PromptedImage):
         if origin is not None and origin.making.prompt == self._prompts[origin.plane].prompt:
             self._put_prompt(origin.plane, PlanePrompt())
 
-    def replay(self, path: str | Path, model: str = "vit_b", checkpoint: str | Path | None = None) -> Replay:
+    def replay(
+        self, path: str | Path, model: str | Predictor = "vit_b", checkpoint: str | Path | None = None
+    ) -> Replay:
         """Make all objects anew from their prompts with another model, in a new store at ``path``.
 
-        See `replay_labels` for what becomes of each object, and `load_predictor` for the models.
+        See `replay_labels` for what becomes of each object, and `load_predictor` for the models; one that is
+        loaded already is taken as it is.
         """
-        return replay_labels(self.store, self.planes, load_predictor(model, checkpoint), path)
+        predictor = model if isinstance(model, Predictor) else load_predictor(model, checkpoint)
+        return replay_labels(self.store, self.planes, predictor, path)
 
     def close(self) -> None:
         """End the session: another one may write to its labels then."""

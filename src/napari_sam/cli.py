@@ -260,7 +260,7 @@ def _export(options: argparse.Namespace) -> int:
 
     store = LabelsStore.open(options.store, read_only=True)
     try:
-        _warn(store.unfinished)
+        _warn(store.unfinished or store.find_losses())
         with _bar("plane") as progress:
             print(export_labels(store, options.out, options.to, progress=progress))
     finally:
@@ -295,7 +295,7 @@ def _replay(options: argparse.Namespace) -> int:
     out, table = _replay_outputs(options)
     store = LabelsStore.open(options.store, read_only=True)
     try:
-        _warn(store.unfinished)
+        _warn(store.unfinished or store.find_losses())
         image = image_of(store, options.image)
         predictor = _predictor(options)
         with _bar("prompt") as progress:

@@ -49,9 +49,9 @@ class Planes:
         Array of two dimensions or more, or a list of such from fine to coarse (multiscale: the finest is
         used, and of large planes a coarser one for the contrast); or `ChannelArrays`.
     axes
-        One letter per axis, such as ``"tzyx"``; ``"s"`` last for the samples of an RGB or RGBA image, which
-        may be left out. Letters are made up from the end of ``"nmtczyx"`` if all are left out, and then
-        ``rgb`` says whether the last axis holds colours.
+        One letter per axis, such as ``"tzyx"`` or ``("t", "z", "y", "x")``; ``"s"`` last for the samples of
+        an RGB or RGBA image, which may be left out. Letters are made up from the end of ``"nmtczyx"`` if all
+        are left out, and then ``rgb`` says whether the last axis holds colours.
     rgb
         Whether the last axis holds colours; known from ``axes`` if these are given.
     name
@@ -88,7 +88,7 @@ class Planes:
     def __init__(
         self,
         data: ArrayLike | Sequence[ArrayLike] | ChannelArrays,
-        axes: str | None = None,
+        axes: str | Sequence[str] | None = None,
         rgb: bool = False,
         name: str = "image",
         limits: tuple[float, float] | None = None,
@@ -97,13 +97,13 @@ class Planes:
         self.name = name
         self.sampled: tuple[Contrast, ...] = ()
         self.recall: Callable[[tuple[Contrast, ...]], tuple[Contrast, ...]] | None = None
-        self.limits = None if limits is None else Contrast.between(*limits)
+        self.limits = None if limits is None else _limits(limits)
         self._levels = [_levels(x) for x in (data.arrays if isinstance(data, ChannelArrays) else [data])]
         self._arrays = [levels[0] for levels in self._levels]
         _check_alike(self._arrays)
         self._data = self._arrays[0]
         shape = tuple(int(n) for n in self._data.shape)
-        axes = None if axes is None else axes.lower()  # tifffile, for one, writes capitals
+        axes = None if axes is None else "".join(axes).lower()  # tifffile, for one, writes capitals
         if axes is None:
             axes = default_axes(len(shape), rgb)
         elif len(axes) == len(shape) - 1 and shape[-1] in (3, 4) and SAMPLES not in axes:
@@ -156,6 +156,8 @@ class Planes:
             if len(self._arrays) > 1:
                 raise ValueError("Say how the arrays of several channels are seen together, in `channels`.")
             return None, None
+        if not isinstance(channels, str | Composite):
+            raise ValueError(f"{channels!r} names no channels; give the letter of their axis, such as 'c'.")
         channels = channels.lower() if isinstance(channels, str) else channels
         letter = channels if isinstance(channels, str) else channels.axis
         axis = None if letter is None else self.axes.find(letter)
@@ -346,6 +348,13 @@ class Planes:
             if contrast.low < contrast.high:
                 break
         return contrast
+
+
+def _limits(limits: Any) -> Contrast:
+    """Take two intensities as limits."""
+    if np.shape(limits) != (2,):
+        raise ValueError(f"The contrast {limits!r} is not two intensities; give such as (0, 255), or none.")
+    return Contrast.between(*limits)
 
 
 def _levels(data: ArrayLike | Sequence[ArrayLike]) -> Sequence[ArrayLike]:

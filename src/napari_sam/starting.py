@@ -30,7 +30,7 @@ _LEFT_OUT = (".tif", ".tiff", ".zarr")
 
 def open_session(
     image: ArrayLike | Sequence[ArrayLike] | ChannelArrays,
-    axes: str | None = None,
+    axes: str | Sequence[str] | None = None,
     model: str | Predictor = "nano",
     labels: str | Path | None = None,
     *,

@@ -365,6 +365,13 @@ def test_smoothing_eats_nothing_at_the_images_border(store: LabelsStore, objects
     ("edit", "message"),
     [
         pytest.param(lambda x: x.delete([1, 7]), "There is no object 7", id="delete"),
+        pytest.param(lambda x: x.delete("12"), "'1' is no label; give a whole number", id="words"),
+        pytest.param(lambda x: x.delete([1.5]), r"1\.5 is no label", id="fraction"),
+        pytest.param(lambda x: x.renumber(3, 2.5), r"2\.5 is no label", id="renumber to a fraction"),
+        pytest.param(lambda x: x.smooth(1, 1.5), "radius 1.5 smooths nothing", id="radius"),
+        pytest.param(lambda x: x.smooth(1, 1000), "radius 1000 smooths nothing", id="large radius"),
+        pytest.param(lambda x: x.rename(1, None), "None is no name", id="no name"),
+        pytest.param(lambda x: x.classify([1], None), "None is no name of a category", id="no category"),
         pytest.param(lambda x: x.delete([]), "No object was chosen", id="nothing"),
         pytest.param(lambda x: x.merge([1]), "Only object 1 was given", id="merge one"),
         pytest.param(lambda x: x.renumber(1, 2), "2 is no free label", id="taken"),
@@ -375,6 +382,7 @@ def test_smoothing_eats_nothing_at_the_images_border(store: LabelsStore, objects
         pytest.param(lambda x: x.split(1, at(0), [[(3, 4)], [(5, 4)]]), "not on this plane", id="elsewhere"),
         pytest.param(lambda x: x.import_labels(np.zeros((2, 2), int)), "whole numbers of the", id="import"),
         pytest.param(lambda x: x.import_labels(np.full(SHAPE, -1)), "-1 is no label", id="negative"),
+        pytest.param(lambda x: x.import_labels("cells.tif"), "A str is no label image", id="path"),
     ],
 )
 def test_a_mistake_changes_nothing(

@@ -306,6 +306,29 @@ class TestRepair:
         assert_array_equal(LabelsStore.open(path).array[:], expected)
 
 
+class TestMissingChunks:
+    """zarr reads what has no file as background, and a folder may have been copied in part."""
+
+    def test_are_told(self, path: Path, store: LabelsStore) -> None:
+        store.commit(PLANE, SECOND)
+        assert store.find_losses() == ""
+        chunk(path).unlink()
+        assert store.find_losses().startswith(
+            f"1 chunk of the labels at {path} with objects in them are missing"
+        )
+        store.close()
+        assert main(["repair", str(path)]) == 0
+        assert LabelsStore.open(path).find_losses() == ""
+
+    def test_are_none_where_no_object_is(self, tmp_path: Path) -> None:
+        """The box of a mask may cover chunks that it has no pixel in."""
+        store = LabelsStore.create(tmp_path / "x.zarr", (1, 1600, 1600), "zyx")
+        mask = np.zeros((1600, 1600), bool)
+        mask[:3] = mask[:, :3] = True
+        store.commit(Plane((1, 2), (0, 0, 0)), mask)
+        assert store.find_losses() == ""
+
+
 class TestLedger:
     def test_is_not_to_blame_for_what_no_row_takes(self, store: LabelsStore) -> None:
         with pytest.raises(sqlite3.IntegrityError):

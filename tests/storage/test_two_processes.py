@@ -108,7 +108,7 @@ def test_two_processes_share_what_is_encoded(
     # Both have the image open before either begins, and one of them the labels.
     answers.sort(key="written\n".__ne__)
     assert answers[0] == "written\n"
-    assert "open in another window or program; close it there first" in answers[1]
+    assert "open in another window or program; close it there, then start" in answers[1]
     for name, process in processes.items():
         assert process.stdin is not None
         process.stdin.write(" ".join(map(str, orders[name])) + "\n")

@@ -27,10 +27,12 @@ from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change, Labels
 from napari_sam.storage.labels import LabelsStore
 from napari_sam.storage.packing import PackedChanges
-from napari_sam.storage.records import Category, Draft, ObjectInfo, Step
+from napari_sam.storage.records import Category, Draft, ObjectInfo, Step, as_label
 
 # Okabe and Ito, "Color Universal Design" (2008): told apart by colour-blind readers too.
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
+# A mask is made of all pixels within that of each pixel.
+_LARGEST_RADIUS = 50
 # Other programs are told colours as three numbers, which names do not give.
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
 
@@ -88,7 +90,7 @@ class Objects:
     # Whole objects
 
     @_in_one_turn
-    def delete(self, labels: Iterable[int]) -> Step:
+    def delete(self, labels: int | Iterable[int]) -> Step:
         """Turn objects into background."""
         chosen = self._checked(labels)
         return self._relabel(dict.fromkeys(chosen, 0), Draft("delete", chosen[0]))
@@ -110,7 +112,8 @@ class Objects:
     @_in_one_turn
     def renumber(self, label: int, new: int) -> Step:
         """Give an object another label, which none has."""
-        (label,) = self._checked([label])
+        (label,) = self._checked(label)
+        new = as_label(new)
         if new < 1 or self._ledger.object(new) is not None:
             raise ValueError(f"{new} is no free label; choose a number from 1 on that no object has.")
         self.store.check_label(new)
@@ -138,7 +141,7 @@ class Objects:
             If there are fewer than two groups, a point lies beside the object, or the dtype of the labels
             holds none for the new objects.
         """
-        (label,) = self._checked([label])
+        (label,) = self._checked(label)
         if len(groups) < 2 or not all(groups):
             raise ValueError(f"{len(groups)} groups of points do not part an object; give two, none empty.")
         region = self._extent(label, plane)
@@ -166,21 +169,27 @@ class Objects:
         Each pixel becomes what most within ``radius`` are. An object stays as it is on a plane on which
         nothing of it would be left, because it is too thin.
         """
-        if radius < 1:
-            raise ValueError(f"The radius {radius} smooths nothing; give 1 or more, in pixels.")
-        return self._reshape("smooth", labels, majority(radius), margin=radius)
+        if radius not in range(1, _LARGEST_RADIUS + 1):
+            raise ValueError(
+                f"The radius {radius} smooths nothing; give a whole number of pixels, 1 to {_LARGEST_RADIUS}."
+            )
+        return self._reshape("smooth", labels, majority(int(radius)), margin=int(radius))
 
     # Names and categories
 
     @_in_one_turn
     def rename(self, label: int, name: str) -> Step:
         """Give an object a name."""
-        (label,) = self._checked([label])
+        (label,) = self._checked(label)
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is no name; give words, or '' for none.")
         return self._write(Draft("rename", label, objects=[replace(self._info(label), name=name)]))
 
     @_in_one_turn
-    def classify(self, labels: Iterable[int], category: str) -> Step:
+    def classify(self, labels: int | Iterable[int], category: str) -> Step:
         """Put objects into a category, which is made if it is new; the empty name takes them out of any."""
+        if not isinstance(category, str):
+            raise ValueError(f"{category!r} is no name of a category; give words, or '' for none.")
         chosen = self._checked(labels)
         # From here on it is not stopped: a category that is made is no part of the step.
         colour = self.add_category(category).colour if category else ""
@@ -255,8 +264,9 @@ class Objects:
             self.store.changed.emit(step)
         return step
 
-    def _checked(self, labels: Iterable[int]) -> list[int]:
-        chosen = list(dict.fromkeys(int(label) for label in labels))
+    def _checked(self, labels: int | Iterable[int]) -> list[int]:
+        several = labels if isinstance(labels, Iterable) else [labels]
+        chosen = list(dict.fromkeys(map(as_label, several)))
         for label in reporting(chosen, self._progress, 0.0, 0.1):
             self._info(label)
         if not chosen:
@@ -278,7 +288,7 @@ class Objects:
 
     def _reshape(self, kind: str, labels: int | Iterable[int], form: Form, margin: int = 0) -> Step | None:
         """Give objects other forms by one rule: one block for each plane, around all of them."""
-        chosen = self._checked(labels if isinstance(labels, Iterable) else [labels])
+        chosen = self._checked(labels)
         changes = self._changes_of(
             chosen, lambda plane, masks, corner: reshaped(plane, masks, form, margin, corner), margin
         )

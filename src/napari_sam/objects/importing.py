@@ -29,6 +29,10 @@ class OtherLabels:
     """
 
     def __init__(self, labels: Any, shape: Sequence[int]) -> None:
+        if not hasattr(labels, "shape") or not hasattr(labels, "dtype"):
+            raise ValueError(
+                f"A {type(labels).__name__} is no label image; give an array, such as tifffile.imread(path)."
+            )
         self._labels = labels
         self._missing = max(0, len(shape) - len(labels.shape))
         self.shape = (*[1] * self._missing, *labels.shape)

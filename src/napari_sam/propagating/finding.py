@@ -16,6 +16,7 @@ from napari_sam.prefetching import Travel
 from napari_sam.progress import Progress, between, ignore_progress
 from napari_sam.propagating.fixed import FixedPlanes
 from napari_sam.storage.changes import Claim
+from napari_sam.storage.records import as_label
 
 # An object has ended where its presence is less than this share of the highest on its planes before, or less
 # than this at all. Chosen on four of the eight volumes that the page of the stacks reports.
@@ -97,7 +98,7 @@ def request_propagation(
     LabelsError
         If the labels can only be read.
     """
-    store, plane = session.store, plane or session.plane
+    label, store, plane = as_label(label), session.store, plane or session.plane
     store.check_writable()
     along = _axis(session, plane, axis)
     claim = claim or Claim()

@@ -16,6 +16,8 @@ from napari_sam.storage.forcing import force, force_tree
 
 # What a killed process left behind is removed when it is older than this, in seconds.
 _LEFT_BEHIND_S = 24 * 3600
+# How often it is tried to remove a folder, and how long after each other.
+_TRIES, _BETWEEN_S = 5, 0.1
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
             partial.rename(path)
             force([path.parent])
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
 
 
 @contextmanager
@@ -105,10 +107,14 @@ def clear_up(path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    if not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    for _ in range(_TRIES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(_BETWEEN_S)  # what was interrupted may still write into it, from a thread of its own
 
 
 def _last_written(path: Path) -> float:

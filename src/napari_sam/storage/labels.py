@@ -28,6 +28,7 @@ from napari_sam.storage.origins import Making, Origin
 from napari_sam.storage.painting import repainted
 from napari_sam.storage.recorded import RecordedLabels
 from napari_sam.storage.records import Draft, Step
+from napari_sam.storage.repair import lost_chunks
 from napari_sam.storage.sections import Sections
 from napari_sam.storage.steps import RecordedVolume
 from napari_sam.storage.turns import WriteTurn, leaving
@@ -181,6 +182,17 @@ class LabelsStore(RecordedVolume):
         return (
             f"The last step of the labels at {self.path} is not finished, and some of its pixels may be "
             "missing here: another program is writing it, or was killed. Open them where they can be written."
+        )
+
+    def find_losses(self) -> str:
+        """Say how many chunks with objects are gone, and what to do; nothing if all are there."""
+        if self.ledger.pending is not None:  # see `unfinished`
+            return ""
+        if (count := len(lost_chunks(self.array, self.ledger))) == 0:
+            return ""
+        return (
+            f"{count} chunk{'s' * (count != 1)} of the labels at {self.path}, with objects in, cannot be found; "
+            f'close the labels and restore them from the ledger with: napari-sam repair "{self.path}"'
         )
 
     @property

@@ -210,6 +210,8 @@ class Ledger(LedgerView):
         except BaseException:
             with suppress(sqlite3.Error):  # a full disk may have rolled it back already
                 self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # what it took of a disk that is full is free again
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             raise
 
     def _drop_undone(self) -> None:

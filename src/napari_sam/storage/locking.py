@@ -28,7 +28,9 @@ def take_lock(folder: Path) -> FileLock:
     try:
         lock.acquire()
     except Timeout as error:
-        raise NotWritable("they are open in another window or program; close it there first") from error
+        raise NotWritable(
+            "they are open in another window or program; close it there, then start anew"
+        ) from error
     except (OSError, NotImplementedError) as error:
         raise NotWritable(
             f"the folder cannot be written ({reason_of(error)}); make it writable, or copy it"

@@ -52,10 +52,9 @@ class Geometry:
     def __post_init__(self) -> None:
         for name in ("scale", "translation", "units"):
             values = getattr(self, name)
-            if values is not None and len(values) != len(self.axes):
-                raise ValueError(
-                    f"The {name} {list(values)} has not one number for each axis of {self.axes!r}."
-                )
+            if values is not None and np.shape(values) != (len(self.axes),):
+                what = list(values) if np.ndim(values) else values
+                raise ValueError(f"The {name} {what} has not one number for each axis of {self.axes!r}.")
         if self.scale is not None and not all(isfinite(x) and x != 0 for x in self.scale):
             raise ValueError(f"The scale {list(self.scale)} has a pixel without a size; give finite numbers.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from napari_sam.plane import Plane
+from napari_sam.region import Region
 from napari_sam.storage.origins import Origin
 from napari_sam.storage.records import Step
 from napari_sam.storage.view import LedgerView
@@ -31,10 +32,24 @@ def plane_of_step(ledger: LedgerView, step: Step, shown: Plane) -> Plane:
     if (origin := prompted(ledger, step)) is not None:
         return origin.plane
     regions = ledger.regions(step.number)
-    others = [axis for axis in range(len(shown.position)) if axis not in shown.displayed]
-    if not regions or any(all(x[i].start <= shown.position[i] < x[i].stop for i in others) for x in regions):
+    if not regions or _is_propagated_from(ledger, step, shown):
         return shown
-    return Plane.at(shown.displayed, [x.start for x in regions[0]])
+    others = [axis for axis in range(len(shown.position)) if axis not in shown.displayed]
+
+    def distance(region: Region) -> int:
+        here = shown.position
+        return sum(max(region[i].start - here[i], 0, here[i] - region[i].stop + 1) for i in others)
+
+    nearest = min(regions, key=distance)
+    return shown if distance(nearest) == 0 else Plane.at(shown.displayed, [x.start for x in nearest])
+
+
+def _is_propagated_from(ledger: LedgerView, step: Step, shown: Plane) -> bool:
+    """Whether an object was propagated from the shown plane, on which that has changed nothing."""
+    position = shown.own_position
+    if step.kind != "propagate" or step.label is None or position is None:
+        return False
+    return ledger.mask(step.label, position) is not None
 
 
 def plane_through(ledger: LedgerView, label: int, shown: Plane) -> Plane:

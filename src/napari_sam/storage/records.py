@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,20 @@ from napari_sam.plane import Plane, Position
 from napari_sam.runs import MaskRuns
 from napari_sam.storage.changes import Change
 from napari_sam.storage.origins import Origin
+
+
+def as_label(value: object) -> int:
+    """Take a whole number of any kind as a label: 31.5 would be taken for another object's.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ValueError(f"{value!r} is no label; give a whole number.") from None
 
 
 @dataclass(frozen=True)

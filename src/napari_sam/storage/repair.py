@@ -12,7 +12,16 @@ import zarr
 from napari_sam.region import Region
 from napari_sam.storage.errors import UNREADABLE
 from napari_sam.storage.ledger import Ledger
-from napari_sam.storage.volumes import chunk_file, chunks_under, written_regions
+from napari_sam.storage.view import LedgerView
+from napari_sam.storage.volumes import (
+    array_folder,
+    chunk_file,
+    chunk_region,
+    chunks_under,
+    numbers_under,
+    written_chunks,
+    written_regions,
+)
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,24 @@ def repair_regions(array: zarr.Array[Any], ledger: Ledger, regions: Sequence[Reg
     return Repair(len(chunks), tuple(restored), foreign)
 
 
+def lost_chunks(array: zarr.Array[Any], ledger: LedgerView) -> list[Region]:
+    """Give the chunks that hold objects, by the ledger, and whose files are gone.
+
+    zarr reads background there. Such is left of a folder that was copied in part.
+    """
+    if array_folder(array) is None:
+        return []
+    there = set(written_chunks(array))
+    gone: set[tuple[int, ...]] = set()
+    for box in ledger.boxes():
+        gone |= numbers_under(array, [box]) - there
+    sides = array.shards or array.chunks
+    chunks = [chunk_region(number, sides, array.shape) for number in sorted(gone)]
+    # A box may reach into a chunk of which no pixel is set: that has no file.
+    return [chunk for chunk in chunks if ledger.block(chunk, array.dtype).any()]
+
+
 def _expected(array: zarr.Array[Any], ledger: Ledger) -> Iterator[Region]:
     """Give all parts of the volume that hold anything: on disk, or by the ledger."""
     yield from written_regions(array)
-    for position in ledger.positions():
-        for runs in ledger.masks_at(position).values():
-            yield (*(slice(x, x + 1) for x in position), *runs.index)
+    yield from ledger.boxes()

@@ -170,6 +170,13 @@ class LedgerView:
         rows = self._db.execute("SELECT DISTINCT position FROM masks_now")
         return sorted(tuple(json.loads(row[0])) for row in rows)
 
+    def boxes(self) -> Iterator[Region]:
+        """Give the box of each mask, as a region of the array."""
+        rows = self._db.execute("SELECT position, row0, column0, row1, column1 FROM masks_now")
+        for position, row0, column0, row1, column1 in rows:
+            leading = (slice(x, x + 1) for x in json.loads(position))
+            yield (*leading, slice(row0, row1), slice(column0, column1))
+
     def extents(self) -> dict[int, tuple[int, int]]:
         """How many of the array's own planes, and how many pixels, each object has."""
         rows = self._db.execute("SELECT label, count(*), sum(area) FROM masks_now GROUP BY label")

@@ -250,6 +250,8 @@ def _export(store: Path, path: Path, form: str, overwrite: bool, progress: Progr
     try:
         if opened.unfinished:
             raise LabelsError(_UNFINISHED)
+        if losses := opened.find_losses():  # tables and outlines would have what images have not
+            raise LabelsError(losses)
         return export_labels(opened, path, form, overwrite=overwrite, progress=progress)
     finally:
         opened.close()

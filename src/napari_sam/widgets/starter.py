@@ -34,7 +34,7 @@ class Opened:
     session
         The session.
     notes
-        What the user should know of the file of the model.
+        What the user should know of the files of the model and of the labels.
     """
 
     image: Image
@@ -105,7 +105,9 @@ class Starter:
 
         def work(progress: Progress) -> Opened:
             notes = get_weights(model, checkpoint, progress)
-            return Opened(image, taken, opener(), notes)
+            session = opener()
+            losses = session.store.find_losses()
+            return Opened(image, taken, session, (*notes, losses) if losses else notes)
 
         # Another start has other choices: what this one gives does not serve it.
         self._loading.submit(work, key=object())
