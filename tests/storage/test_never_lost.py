@@ -314,7 +314,7 @@ class TestMissingChunks:
         assert store.find_losses() == ""
         chunk(path).unlink()
         assert store.find_losses().startswith(
-            f"1 chunk of the labels at {path} with objects in them are missing"
+            f"1 chunk of the labels at {path}, with objects in, cannot be found"
         )
         store.close()
         assert main(["repair", str(path)]) == 0

@@ -191,8 +191,8 @@ class LabelsStore(RecordedVolume):
         if (count := len(lost_chunks(self.array, self.ledger))) == 0:
             return ""
         return (
-            f"{count} chunk{'s' * (count != 1)} of the labels at {self.path}, with objects in, cannot be found; "
-            f'close the labels and restore them from the ledger with: napari-sam repair "{self.path}"'
+            f"{count} chunk{'s' * (count != 1)} of the labels at {self.path}, with objects in, cannot be "
+            f'found; close the labels and restore them from the ledger with: napari-sam repair "{self.path}"'
         )
 
     @property
