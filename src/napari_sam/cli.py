@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         run=_repair, stays="What was restored by then stays, and the same command restores the rest."
     )
     take_in = commands.add_parser("import", help="make a labels store from labels of another program")
-    take_in.add_argument("source", type=Path, help="labels: .tif, .npy, or a zarr folder")
+    take_in.add_argument("source", type=Path, help="labels: .tif, .png, .npy, or a zarr folder")
     take_in.add_argument("store", type=Path, help="folder of the new labels")
     take_in.add_argument("--axes", help="one letter per axis, such as zyx")
     take_in.set_defaults(run=_import, stays="No new labels were written, and {source} is as it was.")
@@ -273,7 +273,9 @@ def _add_replay(commands: Any) -> None:
         "replay", help="make all objects anew from their prompts with another model, in a new store"
     )
     replay.add_argument("store", type=Path, help="folder of the labels; it stays as it is")
-    replay.add_argument("image", type=Path, help="the image they were made of: .tif, .npy, or a zarr folder")
+    replay.add_argument(
+        "image", type=Path, help="the image they were made of: .tif, .png, .npy, or a zarr folder"
+    )
     _add_model(replay, "vit_b")
     replay.add_argument(
         "--out", type=Path, help="folder of the new labels (default: STORE with the model's name)"

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import zarr
 from numpy.testing import assert_array_equal
+from skimage.io import imsave
 
 from napari_sam.cli import main
 from napari_sam.storage.errors import LabelsError
@@ -167,8 +168,10 @@ def test_the_command_says_what_came(tmp_path: Path, capsys: pytest.CaptureFixtur
         pytest.param(VOLUME[0, 0], r"shape \(30,\)", id="one axis"),
         pytest.param(VOLUME.astype(int) - 1, "label -1 is none", id="negative"),
         pytest.param(VOLUME.astype(int) * 2**20, "labels go from 0 to 4294967295", id="too large"),
-        pytest.param("notes.txt", "neither .tif nor .npy nor a zarr", id="another file"),
+        pytest.param("notes.txt", "neither a zarr folder nor one of .npy, .tif", id="another file"),
         pytest.param("broken.tif", "cannot be read", id="no TIFF"),
+        pytest.param("broken.png", "cannot be read", id="no PNG"),
+        pytest.param("colours.png", "the last axis of which are colours", id="colours"),
         pytest.param("pickled.npy", "cannot be read", id="pickled"),
         pytest.param("nothing.npy", "cannot be read", id="not there"),
     ],
@@ -176,11 +179,20 @@ def test_the_command_says_what_came(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_is_none_is_refused_and_leaves_nothing(tmp_path: Path, source: Any, message: str) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "broken.tif").write_text("no image")
+    (tmp_path / "broken.png").write_text("no image")
+    imsave(tmp_path / "colours.png", np.zeros((20, 30, 3), np.uint8), check_contrast=False)
     np.save(tmp_path / "pickled.npy", np.array([{}], object), allow_pickle=True)
     before = {x.name for x in tmp_path.iterdir()}
     with pytest.raises(LabelsError, match=message):
         import_labels(tmp_path / source if isinstance(source, str) else source, tmp_path / "new.zarr")
     assert {x.name for x in tmp_path.iterdir()} == before
+
+
+def test_labels_may_be_a_picture(tmp_path: Path) -> None:
+    imsave(tmp_path / "cells.png", VOLUME[0].astype(np.uint8), check_contrast=False)
+    store = import_labels(tmp_path / "cells.png", tmp_path / "new.zarr")
+    assert_array_equal(store.array[:], VOLUME[0])
+    assert store.geometry.axes == "yx"
 
 
 def test_a_damaged_chunk_is_told(tmp_path: Path) -> None:

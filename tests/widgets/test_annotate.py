@@ -779,7 +779,16 @@ def test_a_rescaled_image_shows_another_plane_which_is_the_one_that_is_committed
 def test_after_the_start_the_labels_are_named(user: User) -> None:
     user.panel.start.click()
     user.settle()
-    assert user.status == f"Click on an object. Labels: {user.session.store.path} Plane z 0."
+    assert user.status == f"Click on an object. New labels: {user.session.store.path} Plane z 0."
+    user.session.labels[0, :5, :5] = 1
+    user.panel.start.click()
+    user.settle()
+    assert user.status == f"Click on an object. Labels, 1 object: {user.session.store.path} Plane z 0."
+
+
+def test_the_grid_that_lays_masks_apart_is_told(user: User) -> None:
+    getattr(user.viewer, "canvas", user.viewer).grid.enabled = True
+    assert user.status == "The grid lays masks and image apart: switch it off (Ctrl+G)."
 
 
 def test_what_was_said_of_an_object_goes_with_its_prompt(user: User) -> None:

@@ -36,6 +36,8 @@ def test_the_table_measures_sorts_filters_and_writes(
     wait_until(lambda: "nucleus" in [cell(table, row, "Category") for row in range(3)])
     table.filter.setText("NUCL")
     assert labels_shown(table) == ["2"]
+    table.filter.setText("1")  # one plane has each, and areas hold the digit
+    assert labels_shown(table) == ["1"]
     file = tmp_path / "objects.csv"
     export(table, "Table of measures", file, monkeypatch)
     with file.open(newline="") as lines:
@@ -145,6 +147,10 @@ def test_an_object_is_split_by_green_and_red_points(user: User, table: ObjectsWi
     assert "put green points on one part and red ones on the other" in table.status.text()
     user.click(0, row, column - 8)
     user.press("Q")
+    user.click(0, 5, 5)
+    choose(table.edits, "Split")
+    assert table.status.text() == "A red point lies beside object 1; put it on it, or take it away."
+    user.session.set_points(user.session.prompt.points[:1], [1])
     user.click(0, row, column + 8)
     choose(table.edits, "Split")
     wait_until(lambda: labels_shown(table) == ["1", "2", "3", "4"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from napari.utils.key_bindings import coerce_keybinding
 
 from napari_sam.storage.errors import LabelsError
 from napari_sam.storage.labels import LabelsStore
@@ -119,3 +120,16 @@ def test_a_session_that_ends_leaves_naparis_callbacks_as_they_were(user: User) -
         labels.mouse_double_click_callbacks,
     )
     assert not any("napari_sam" in getattr(x, "__module__", "") for some in callbacks for x in some)
+
+
+def test_a_key_of_napari_gives_the_brush_a_new_label(user: User) -> None:
+    labels = user.layer("cells labels")
+    key = coerce_keybinding("M")
+    labels.keymap[key](labels)
+    assert labels.selected_label == 2 and "a new object, label 2" in user.status
+    labels.mode = "paint"
+    user.drag((0, 150, 50), (0, 150, 90))
+    labels.keymap[key](labels)
+    assert labels.selected_label == 3
+    user.widget.stop()
+    assert key not in labels.keymap

@@ -31,8 +31,8 @@ def import_labels(
     Parameters
     ----------
     source
-        An integer array, or the path of one: ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr
-        labels). It is read plane by plane.
+        An integer array, or the path of one: ``.tif``, ``.png``, ``.npy``, or a zarr folder (v2 or v3, or
+        OME-Zarr labels). It is read plane by plane.
     path
         Folder of the new store.
     geometry

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tifffile
 import zarr
+from PIL import Image
 
 from napari_sam.axes import axes_of_layer
 from napari_sam.planes import ArrayLike
@@ -21,6 +22,10 @@ from napari_sam.storage.units import METRES, unit_named
 # What axes are called in TIFF, as far as the names mean the same here; samples of a colour image come last.
 _AXES = set("tczyx")
 _SAMPLES = "s"
+# Planes, gray or in colours; they say nothing of sizes.
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+# What Pillow raises of a broken one, and of one that would fill the memory.
+_OF_PICTURES = (SyntaxError, Image.DecompressionBombError)
 # What bioformats2raw writes above images, and the name of the first of them.
 _SERIES, _FIRST = "bioformats2raw.layout", "0"
 
@@ -31,13 +36,14 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
     Parameters
     ----------
     path
-        ``.tif``, ``.npy``, or a zarr folder (v2 or v3, or OME-Zarr: see `open_zarr`).
+        ``.tif``, ``.npy``, a picture such as ``.png``, or a zarr folder (v2 or v3, or OME-Zarr: see
+        `open_zarr`).
 
     Returns
     -------
     tuple
         An array that is read where it is indexed, and its geometry; None where the file says nothing. Colours
-        (a last axis of 3 or 4 in a TIFF) are in the array but not in the geometry.
+        (a last axis of 3 or 4 in a TIFF or a picture) are in the array but not in the geometry.
 
     Raises
     ------
@@ -48,14 +54,16 @@ def read_array(path: Path) -> tuple[ArrayLike, Geometry | None]:
         ".npy": lambda file: (np.load(file, mmap_mode="r", allow_pickle=False), None),
         ".tif": _read_tiff,
         ".tiff": _read_tiff,
+        **dict.fromkeys(_PICTURES, lambda file: (np.asarray(Image.open(file)), Geometry("yx"))),
     }
     if path.is_dir():
         return _read_zarr(path)
     if path.suffix.lower() not in readers:
-        raise LabelsError(f"{path} is neither .tif nor .npy nor a zarr folder; convert it first.")
+        kinds = ", ".join(readers)
+        raise LabelsError(f"{path} is neither a zarr folder nor one of {kinds}; convert it first.")
     try:
         return readers[path.suffix.lower()](path)
-    except UNREADABLE as error:
+    except (*UNREADABLE, *_OF_PICTURES) as error:
         raise LabelsError(f"{path} cannot be read ({reason_of(error)}); choose another file.") from error
 
 

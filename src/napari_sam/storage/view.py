@@ -122,6 +122,10 @@ class LedgerView:
         rows = self._db.execute("SELECT * FROM objects_now ORDER BY label")
         return [_object(row) for row in rows]
 
+    def object_count(self) -> int:
+        """How many objects there are."""
+        return int(self._db.execute("SELECT count(*) FROM objects_now").fetchone()[0])
+
     def object(self, label: int) -> ObjectInfo | None:
         """What is said of one object; None if there is none of this label."""
         row = self._db.execute("SELECT * FROM objects_now WHERE label = ?", (label,)).fetchone()

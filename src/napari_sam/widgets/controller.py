@@ -77,7 +77,7 @@ class SessionController:
         self._tools.choose("points")
         if session.store.read_only:
             show_error(f"The labels can only be read: {session.store.read_only}.")
-        self._following.begin(f"Click on an object. Labels: {session.store.path}")
+        self._following.begin(f"Click on an object. {_labels_in_words(session)}")
         self._stack.start()
         self._panel.prompting.show_propagation(self._stack.objects_go_on_along)
 
@@ -242,3 +242,12 @@ class SessionController:
             return
         self._predicting.stop()
         self._tell("Stopped. Move to another plane, or press Predict, to go on.")
+
+
+def _labels_in_words(session: Session) -> str:
+    """Say which labels these are: a path may be mistyped, and a disk not be there."""
+    store = session.store
+    if store.ledger.last_done() is None and store.ledger.object_count() == 0:
+        return f"New labels: {store.path}"
+    count = store.ledger.object_count()
+    return f"Labels, {count} object{'s' * (count != 1)}: {store.path}"

@@ -53,6 +53,8 @@ class Following:
         self._is_moving = False  # whether the viewer is brought to the session's plane
         self._unread = False  # whether prompts have changed while no plane was shown
         self._greeting = ""
+        # Since napari 0.9 the grid belongs to the viewer's canvas.
+        self._grid = getattr(viewer, "canvas", viewer).grid
         dims = viewer.dims.events
         self._connections = Connections()
         self._connections.add_all(
@@ -62,6 +64,7 @@ class Following:
             (dims.current_step, self._on_dims_changed),
             (dims.order, self._on_dims_changed),
             (dims.ndisplay, self._on_dims_changed),
+            (self._grid.events.enabled, self._on_grid_switched),
         )
 
     def begin(self, greeting: str) -> None:
@@ -70,6 +73,7 @@ class Following:
         self._on_dims_changed()
         self._read_prompts()
         self._greeting = ""
+        self._on_grid_switched()
 
     def close(self) -> None:
         """Stop to listen."""
@@ -152,6 +156,10 @@ class Following:
         self._predicting.soon()
         if self._unread:
             self._on_prompts_changed()
+
+    def _on_grid_switched(self, _event: Any = None) -> None:
+        if self._grid.enabled:
+            self._tell("The grid lays masks and image apart: switch it off (Ctrl+G).", problem=True)
 
     def _read_prompts(self) -> None:
         """Give the session what the layers hold for its plane."""

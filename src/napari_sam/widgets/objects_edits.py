@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -169,7 +170,7 @@ def split_by_points(session: Session, labels: list[int]) -> TableEdit:
     Raises
     ------
     ValueError
-        If one kind is missing, or not one object is chosen.
+        If one kind is missing or lies beside the object, or not one object is chosen.
     """
     label = one_of(labels)
     plane, prompt = session.plane, session.prompt
@@ -180,12 +181,21 @@ def split_by_points(session: Session, labels: list[int]) -> TableEdit:
             f"To part object {label}, put green points on one part and red ones on the other "
             "(Q changes the colour), and try again."
         )
+    for colour, group in zip(("green", "red"), groups, strict=True):
+        if not all(_is_on(session, label, point) for point in group):
+            raise ValueError(f"A {colour} point lies beside object {label}; put it on it, or take it away.")
 
     def clear() -> None:
         if session.plane == plane and session.prompt == prompt:
             session.clear_prompt()
 
     return TableEdit(lambda objects: objects.split(label, plane, groups), then=clear)
+
+
+def _is_on(session: Session, label: int, point: tuple[float, float]) -> bool:
+    """Whether a point of the shown plane lies on an object."""
+    pixel = (slice(index, index + 1) for index in (math.floor(x + 0.5) for x in point))
+    return bool((session.store.block(session.plane.region(*pixel)) == label).all())
 
 
 def one_of(labels: list[int]) -> int:

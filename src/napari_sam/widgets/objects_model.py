@@ -20,31 +20,36 @@ from qtpy.QtGui import QColor
 from napari_sam.objects.measuring import ObjectRow
 
 _ROOT = QModelIndex()
+_FOUR_DIGITS = 1e4
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, the value that it sorts by, and how that is shown."""
+    """A column: its title, the value that it sorts by, how that is shown, and if a filter reads it."""
 
     title: str
     value: Callable[[ObjectRow], Any]
     text: Callable[[Any], str] = str
+    is_searched: bool = False
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    if value is None:
+        return ""
+    return f"{value:.4g}" if abs(value) < _FOUR_DIGITS else f"{value:.0f}"
 
 
 COLUMNS = (
-    Column("Label", lambda row: row.label),
-    Column("Name", lambda row: row.name),
-    Column("Category", lambda row: row.category),
+    Column("Label", lambda row: row.label, is_searched=True),
+    Column("Name", lambda row: row.name, is_searched=True),
+    Column("Category", lambda row: row.category, is_searched=True),
     Column("Planes", lambda row: row.planes),
     Column("Area", lambda row: row.area, _number),
     Column("Volume", lambda row: row.volume, _number),
-    Column("Score", lambda row: row.score, lambda x: "" if x is None else f"{x:.2f}"),
-    Column("Source", lambda row: row.source),
+    Column("Score", lambda row: row.score, lambda x: "" if x is None else f"{max(x, 0):.2f}"),
+    Column("Source", lambda row: row.source, is_searched=True),
 )
+_SEARCHED = tuple(column for column in COLUMNS if column.is_searched)
 _UNITS = {"Area": "²", "Volume": "³"}
 
 
@@ -76,7 +81,7 @@ class ObjectsModel(QAbstractTableModel):
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, len(COLUMNS) - 1)
 
     def show_only(self, text: str) -> None:
-        """Show the objects that ``text`` is in, in any column and whatever the case; all for an empty one."""
+        """Show the objects in whose label or words ``text`` is, whatever the case; all for an empty one."""
         self._text = text.casefold()
         self._lay_out()
 
@@ -121,7 +126,7 @@ class ObjectsModel(QAbstractTableModel):
 
     def _has_text(self, row: ObjectRow) -> bool:
         return not self._text or any(
-            self._text in column.text(column.value(row)).casefold() for column in COLUMNS
+            self._text in column.text(column.value(row)).casefold() for column in _SEARCHED
         )
 
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:

@@ -16,6 +16,8 @@ from napari_sam.widgets.connections import Connections
 from napari_sam.widgets.telling import Tell
 from napari_sam.widgets.timers import single_shot
 
+_NEW_LABEL_KEY = "M"
+
 
 class DrawnLabels(RecordedLabels):
     """The labels as their layer holds them: what is refused while the mouse draws is told, and not raised.
@@ -70,6 +72,7 @@ class Strokes:
         layer.mouse_drag_callbacks.insert(0, self._on_drag)
         layer.mouse_move_callbacks.insert(0, self._on_event)
         layer.mouse_double_click_callbacks.insert(0, self._on_event)
+        layer.bind_key(_NEW_LABEL_KEY, self._on_new_label_asked, overwrite=True)
         self._connections = Connections()
         self._connections.add_all(
             (layer.events.paint, self._on_painted),
@@ -87,6 +90,7 @@ class Strokes:
         self._turn.stop()
         self._connections.close()
         self._drawn.is_drawing = False
+        self._layer.bind_key(_NEW_LABEL_KEY, None)
         self._layer.mouse_drag_callbacks.remove(self._on_drag)
         self._layer.mouse_move_callbacks.remove(self._on_event)
         self._layer.mouse_double_click_callbacks.remove(self._on_event)
@@ -103,6 +107,15 @@ class Strokes:
     def _on_event(self, _layer: Labels, _event: Any) -> None:
         self._drawn.is_drawing = True
         self._turn.start()
+
+    def _on_new_label_asked(self, layer: Labels) -> None:
+        """Do what napari's key does for labels in memory: paint with a label that no object has."""
+        try:
+            layer.selected_label = self._drawn.store.next_label
+        except LabelsError as error:
+            self._tell(str(error), problem=True)
+        else:
+            self._tell(f"What is painted next is a new object, label {layer.selected_label}.")
 
     def _on_refused(self, error: Exception) -> None:
         self._is_outdated = True
