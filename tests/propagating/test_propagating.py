@@ -86,8 +86,14 @@ def test_it_is_one_step_that_the_session_tells_and_undo_takes_back(session: Sess
     assert told == ["propagate"] and session.store.ledger.steps()[-1].label == 1
     session.undo()
     np.testing.assert_array_equal(session.labels[:], before)
+    assert session.plane.position[0] == 5, "where it was prompted"
     session.redo()
     np.testing.assert_array_equal(session.labels[:], after)
+    assert session.plane.position[0] == 5
+    nearest = planes_of(session, 1)[0]
+    session.go_to(z=0)
+    session.undo()
+    assert session.plane.position[0] == nearest
 
 
 def test_the_ledger_knows_how_each_plane_was_made(session: Session) -> None:
