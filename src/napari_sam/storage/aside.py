@@ -46,7 +46,8 @@ def folder_aside(path: Path) -> Iterator[Path]:
             partial.rename(path)
             force([path.parent])
     finally:
-        remove(partial)
+        with suppress(OSError):  # what kept it from being made may keep it from being removed
+            remove(partial)
 
 
 @contextmanager

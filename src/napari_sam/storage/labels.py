@@ -185,10 +185,18 @@ class LabelsStore(RecordedVolume):
         )
 
     def find_losses(self) -> str:
-        """Say how many chunks with objects are gone, and what to do; nothing if all are there."""
-        if self.ledger.pending is not None:  # see `unfinished`
-            return ""
-        if (count := len(lost_chunks(self.array, self.ledger))) == 0:
+        """Say how many chunks with objects are gone, and what to do; nothing if all are there.
+
+        Raises
+        ------
+        LabelsError
+            If the ledger is damaged.
+        """
+        with explained(self.path / LEDGER):
+            if self.ledger.pending is not None:  # see `unfinished`
+                return ""
+            count = len(lost_chunks(self.array, self.ledger))
+        if count == 0:
             return ""
         return (
             f"{count} chunk{'s' * (count != 1)} of the labels at {self.path}, with objects in, cannot be "

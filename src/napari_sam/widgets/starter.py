@@ -106,7 +106,11 @@ class Starter:
         def work(progress: Progress) -> Opened:
             notes = get_weights(model, checkpoint, progress)
             session = opener()
-            losses = session.store.find_losses()
+            try:
+                losses = session.store.find_losses()
+            except BaseException:
+                session.close()
+                raise
             return Opened(image, taken, session, (*notes, losses) if losses else notes)
 
         # Another start has other choices: what this one gives does not serve it.
