@@ -84,10 +84,8 @@ def lost_chunks(array: zarr.Array[Any], ledger: LedgerView) -> list[Region]:
     if array_folder(array) is None:
         return []
     there = set(written_chunks(array))
-    gone: set[tuple[int, ...]] = set()
-    for box in ledger.boxes():
-        gone |= numbers_under(array, [box]) - there
     sides = array.shards or array.chunks
+    gone = numbers_under(array, ledger.boxes(*sides[-2:])) - there
     chunks = [chunk_region(number, sides, array.shape) for number in sorted(gone)]
     # A box may reach into a chunk of which no pixel is set: that has no file.
     return [chunk for chunk in chunks if ledger.block(chunk, array.dtype).any()]
@@ -96,4 +94,4 @@ def lost_chunks(array: zarr.Array[Any], ledger: LedgerView) -> list[Region]:
 def _expected(array: zarr.Array[Any], ledger: Ledger) -> Iterator[Region]:
     """Give all parts of the volume that hold anything: on disk, or by the ledger."""
     yield from written_regions(array)
-    yield from ledger.boxes()
+    yield from ledger.boxes(*(array.shards or array.chunks)[-2:])

@@ -174,12 +174,17 @@ class LedgerView:
         rows = self._db.execute("SELECT DISTINCT position FROM masks_now")
         return sorted(tuple(json.loads(row[0])) for row in rows)
 
-    def boxes(self) -> Iterator[Region]:
-        """Give the box of each mask, as a region of the array."""
-        rows = self._db.execute("SELECT position, row0, column0, row1, column1 FROM masks_now")
+    def boxes(self, height: int, width: int) -> Iterator[Region]:
+        """Give the boxes of all masks, widened to tiles of so many rows and columns, each once."""
+        rows = self._db.execute(
+            "SELECT DISTINCT position, row0 / :height, column0 / :width, (row1 - 1) / :height,"
+            " (column1 - 1) / :width FROM masks_now",
+            {"height": height, "width": width},
+        )
         for position, row0, column0, row1, column1 in rows:
             leading = (slice(x, x + 1) for x in json.loads(position))
-            yield (*leading, slice(row0, row1), slice(column0, column1))
+            box = (slice(row0 * height, (row1 + 1) * height), slice(column0 * width, (column1 + 1) * width))
+            yield (*leading, *box)
 
     def extents(self) -> dict[int, tuple[int, int]]:
         """How many of the array's own planes, and how many pixels, each object has."""
