@@ -19,7 +19,6 @@ from napari_sam.automatic.writing import commit_masks
 from napari_sam.inference.automatic import Generation, propose, suited_selection
 from napari_sam.inference.overlaps import Rule, label_image
 from napari_sam.inference.predictor import Predictor
-from napari_sam.plane import Plane
 from napari_sam.planes import Planes
 from napari_sam.progress import Progress, ignore_progress
 from napari_sam.storage.aside import clear_up, file_aside, folder_aside
@@ -71,7 +70,7 @@ def label_file(
     """
     check_files(image, labels)
     planes = _planes_in(image, channel_axis)
-    plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
+    plane = planes.first
     generation = Generation() if generation is None else generation
     selection = replace(suited_selection(predictor, generation), **(thresholds or {}))
     proposals = propose(predictor, planes.image(plane), generation, progress)

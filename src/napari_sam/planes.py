@@ -187,6 +187,11 @@ class Planes:
         rows, columns = [axis for axis in range(self.ndim) if axis != self.channel_axis][-2:]
         return (rows, columns)
 
+    @property
+    def first(self) -> Plane:
+        """The plane that is shown first: along the last two axes, at the beginning of the others."""
+        return Plane.at(self.last_displayed, (0,) * self.ndim)
+
     def check(self, plane: Plane) -> None:
         """Raise a `ValueError` if the plane is not one of this image's."""
         if sorted(set(plane.displayed) & set(range(self.ndim))) != sorted(plane.displayed):

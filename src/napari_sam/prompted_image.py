@@ -50,7 +50,7 @@ class PromptedImage:
         self.planes = planes
         self.predictor = predictor
         self.embedder = Embedder(planes, predictor, cache)
-        self._plane = Plane.at(planes.last_displayed, (0,) * planes.ndim)
+        self._plane = planes.first
         self._prompts = PlanePrompts()
         self._preview: Preview | None = None
         self._generation = 0

@@ -111,9 +111,10 @@ def _as_begun(store: LabelsStore, seen: LedgerView, plane: Plane) -> Labels:
 
     That is what is on the disk, with what was written there past the ledger, until others write again.
     """
-    labels = store.read(plane)
-    if not seen.is_outdated:  # the ledger learns of a step before its pixels are written
-        return labels
+    if not seen.is_outdated:
+        labels = store.read(plane)
+        if not seen.is_outdated:  # the ledger learns of a step before its pixels are written
+            return labels
     everything = (slice(0, n) for n in plane.shape(store.array.shape))
     return plane.from_block(seen.block(plane.region(*everything), store.array.dtype))
 

@@ -316,8 +316,8 @@ class Objects:
     def _spacing(self) -> list[float]:
         """Give the distance of neighbouring pixels along each axis, in one unit as far as that is known."""
         geometry = self.store.geometry
-        sizes = geometry.sizes_in(None if geometry.units is None else geometry.units[-1])
-        return [own if size is None else size for own, size in zip(geometry.pixel_size, sizes, strict=True)]
+        pairs = zip(geometry.pixel_size, geometry.sizes, strict=True)
+        return [own if size is None else size for own, size in pairs]
 
     def _extent(self, label: int, plane: Plane) -> Region:
         """Give the block that holds an object on a plane; in a z-stack, on all planes along z."""

@@ -158,12 +158,11 @@ class _Size(NamedTuple):
 
 def _size(geometry: Geometry) -> _Size:
     """Convert the sizes of a pixel to the unit of the last axis."""
-    unit = None if geometry.units is None else geometry.units[-1]
-    *leading, row, column = geometry.sizes_in(unit)
+    *leading, row, column = geometry.sizes
     if row is None or column is None:
         return _Size((1.0, 1.0), None, _PIXEL)
     z = geometry.find("z")
     # A file that calibrates the plane alone gives z a size of one, and no unit.
     depth = leading[z] if 0 <= z < len(leading) else None
     scaled = any(size != 1 for size in (row, column, depth or 1))
-    return _Size((row, column), depth, unit or ("" if scaled else _PIXEL))
+    return _Size((row, column), depth, geometry.unit or ("" if scaled else _PIXEL))

@@ -46,8 +46,7 @@ def folder_aside(path: Path) -> Iterator[Path]:
             partial.rename(path)
             force([path.parent])
     finally:
-        with suppress(OSError):  # what kept it from being made may keep it from being removed
-            remove(partial)
+        remove(partial)
 
 
 @contextmanager
@@ -67,8 +66,7 @@ def file_aside(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     finally:
-        with suppress(OSError):  # what kept it from being written may keep it from being removed
-            remove(partial)
+        remove(partial)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -107,15 +105,16 @@ def clear_up(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it, if it is there."""
-    if not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    for _ in range(_TRIES):
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
+    """Remove a file or a folder with all that is in it, if it is there, as far as the disk lets it go."""
+    with suppress(OSError):  # what kept it from being written may keep it from being removed
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
             return
-        time.sleep(_BETWEEN_S)  # what was interrupted may still write into it, from a thread of its own
+        for _ in range(_TRIES):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return
+            time.sleep(_BETWEEN_S)  # what was interrupted may still write into it, from a thread of its own
 
 
 def _last_written(path: Path) -> float:

@@ -67,10 +67,16 @@ class Geometry:
         """Size of a pixel along each axis, in its unit."""
         return tuple(abs(float(x)) for x in self.scale) if self.scale is not None else (1.0,) * len(self.axes)
 
-    def sizes_in(self, unit: str | None) -> tuple[float | None, ...]:
-        """Size of a pixel along each axis in one unit of length; None along those that nobody can convert."""
+    @property
+    def unit(self) -> str | None:
+        """That of the last axis, in which areas and volumes are told."""
+        return None if self.units is None else self.units[-1]
+
+    @property
+    def sizes(self) -> tuple[float | None, ...]:
+        """Size of a pixel along each axis in the one `unit`; None along those that nobody can convert."""
         units = self.units or [None] * len(self.axes)
-        factors = [1.0 if own == unit else times(own, unit) for own in units]
+        factors = [1.0 if own == self.unit else times(own, self.unit) for own in units]
         sizes = zip(self.pixel_size, factors, strict=True)
         return tuple(None if factor is None else size * factor for size, factor in sizes)
 

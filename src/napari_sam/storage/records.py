@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import SupportsIndex
 
 from napari_sam.plane import Plane, Position
 from napari_sam.runs import MaskRuns
@@ -12,7 +13,7 @@ from napari_sam.storage.changes import Change
 from napari_sam.storage.origins import Origin
 
 
-def as_label(value: object) -> int:
+def as_label(value: SupportsIndex) -> int:
     """Take a whole number of any kind as a label: 31.5 would be taken for another object's.
 
     Raises
@@ -21,7 +22,7 @@ def as_label(value: object) -> int:
         If it is none.
     """
     try:
-        return operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)
     except TypeError:
         raise ValueError(f"{value!r} is no label; give a whole number.") from None
 

@@ -247,7 +247,7 @@ class SessionController:
 def _labels_in_words(session: Session) -> str:
     """Say which labels these are: a path may be mistyped, and a disk not be there."""
     store = session.store
-    if store.ledger.last_done() is None and store.ledger.object_count() == 0:
-        return f"New labels: {store.path}"
     count = store.ledger.object_count()
+    if count == 0 and store.ledger.last_done() is None:
+        return f"New labels: {store.path}"
     return f"Labels, {count} object{'s' * (count != 1)}: {store.path}"
